@@ -1,0 +1,67 @@
+# ragtrial. Needs Python 3.11 or newer and make; everything is installed into .venv.
+#   make demo    run the main job on the bundled seeds and print the verdict
+#   make test    run every check and test
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help demo test check format bench-lift bench-index bench-evaluation bench-statistics bench-runner browser clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "ragtrial needs Python 3.11 or newer, found " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.train: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[train]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.train
+
+demo: $(VENV)/.train ## Train, index, ask, score, log, decide and report, on the bundled seeds
+	@$(BIN)/ragtrial demo
+
+check: $(VENV)/.dev ## Lint, types, import layers, generated files
+	$(BIN)/ruff check platform tests experiments seeds
+	$(BIN)/ruff format --check platform tests experiments seeds
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python seeds/build.py --check
+	$(BIN)/python -m pip check
+
+test: $(VENV)/.dev browser check ## Every check and every test
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix platform tests experiments seeds
+	$(BIN)/ruff format platform tests experiments seeds
+
+# The report is opened in a real browser by a test, which skips by name where there is none.
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq >/dev/null && apt-get install -y -qq chromium >/dev/null; } \
+		|| echo "no chromium: the tests that open the report in a browser will skip"
+
+bench-lift: $(VENV)/.dev ## Lift of a fine-tuned model on COVID-QA and MedQuAD, with its interval
+	$(BIN)/python experiments/benchmarks/lift.py
+
+bench-index: $(VENV)/.dev ## Embedding and indexing against bare encode and bare insert
+	$(BIN)/python experiments/benchmarks/indexing.py
+
+bench-evaluation: $(VENV)/.dev ## A retrieval evaluation against sentence-transformers' evaluator
+	$(BIN)/python experiments/benchmarks/evaluation.py
+
+bench-statistics: $(VENV)/.dev ## Bootstrap and permutation against the plain way
+	$(BIN)/python experiments/benchmarks/bench_statistics.py
+
+bench-runner: $(VENV)/.dev ## Trials per second logged to SQLite
+	$(BIN)/python experiments/benchmarks/runner.py
+
+clean: ## Remove what was built and measured, not the environment
+	rm -rf .ragtrial ragtrial-demo reports .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,174 @@
+"""Commands that take an experiment file: validate, train, index, evaluate."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragtrial.cli.terminal import console, error_console, progress_bars
+
+if TYPE_CHECKING:
+    from ragtrial.suite.concluding import Outcome
+    from ragtrial.suite.preparing import Prepared
+
+ExperimentPath = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="The experiment file; its relative paths start at its folder.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")]
+
+
+def validate(experiment: ExperimentPath, *, as_json: Json = False) -> None:
+    """Check an experiment file, its corpus and its gold set, and list every problem with file, line and field.
+
+    Nothing is written. A corpus that is cut into passages is cut here too, so that judgments which no passage holds are shown.
+    """
+    from ragtrial.suite.checking import check
+
+    found = check(experiment)
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), ensure_ascii=False, indent=2))
+    else:
+        out = console()
+        for problem in found.problems:
+            out.print(f"problem: {problem}", markup=False, style="red", soft_wrap=True)
+        for warning in found.warnings:
+            out.print(f"warning: {warning}", markup=False, style="yellow", soft_wrap=True)
+        for line in found.summary:
+            out.print(line, markup=False, soft_wrap=True)
+        out.print("valid" if not found.problems else f"{len(found.problems)} problems", style="bold")
+    raise typer.Exit(2 if found.problems else 0)
+
+
+def train(experiment: ExperimentPath, *, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Fine-tune the custom model as the experiment's `training` section says, and register it as a new version.
+
+    Pairs whose query or passage is in the gold set are refused and counted: a model must not be tested on what it was trained on.
+    The result is found by arms as `registry:NAME`; see `ragtrial models`.
+    """
+    from ragtrial.settings import read_settings
+    from ragtrial.suite.preparing import prepare
+    from ragtrial.suite.training import describe, model_name, train_model
+
+    with progress_bars(quiet=quiet) as progress:
+        prepared = prepare(experiment, settings=read_settings())
+        model = train_model(prepared, name=model_name(prepared), progress=progress)
+    if as_json:
+        typer.echo(json.dumps({"name": model.name, "version": model.version, "folder": str(model.folder), "lineage": model.lineage}, default=str))
+    else:
+        for line in describe(model):
+            console().print(line, markup=False, soft_wrap=True)
+
+
+def index(experiment: ExperimentPath, *, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Embed the corpus with each arm's model into its own Milvus collection, without evaluating.
+
+    What is indexed already is left alone; an interrupted indexing goes on where it stopped. An arm's alias moves to a new
+    collection only when that is complete.
+    """
+    from ragtrial.settings import read_settings
+    from ragtrial.suite.indexing import index_all
+    from ragtrial.suite.preparing import prepare
+
+    with progress_bars(quiet=quiet) as progress:
+        facts = index_all(prepare(experiment, settings=read_settings()), progress=progress)
+    if as_json:
+        typer.echo(json.dumps({name: fact.__class__.__name__ and {k: getattr(fact, k) for k in fact.__slots__} for name, fact in facts.items()}))
+        return
+    for name, fact in facts.items():
+        recall = "not measured" if fact.ann_recall is None else f"{fact.ann_recall:.2%}"
+        console().print(
+            f"{name}: {fact.n_passages:,} passages in {fact.collection} ({fact.index_type}, {fact.metric}), recall against exact search {recall}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def evaluate(
+    experiment: ExperimentPath,
+    *,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the reports. [default: reports/NAME]", show_default=False)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted evaluation, or reuse a finished one.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Ask only a random sample of so many queries.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and stop.")] = False,
+    training: Annotated[bool, typer.Option("--train/--no-train", help="Train a registered model that is missing.")] = True,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run the whole A/B suite: index both arms, ask every gold query, score, log, analyse, report, decide.
+
+    Writes report.html, report.json, report.md, junit.xml, trials.parquet, qrels.txt and a TREC run for each arm. An evaluation that
+    was killed goes on with --resume and ends with the same result.
+
+    Exit codes: 0 the experiment's gate holds (default: the verdict is "adopt custom"), 1 it fails, 2 bad input or set-up.
+    """
+    from ragtrial.settings import read_settings
+    from ragtrial.suite.preparing import prepare
+    from ragtrial.suite.running import output_folder, plan
+
+    prepared = prepare(experiment, settings=read_settings(), limit=limit)
+    _say_plan(prepared, as_json=as_json and dry_run, quiet=quiet or (as_json and not dry_run))
+    if dry_run:
+        plan(prepared)
+        return
+    folder = output_folder(output or Path("reports") / prepared.experiment.name)
+    outcome = evaluate_prepared(prepared, folder, resume=resume, training=training, quiet=quiet)
+    show(outcome, as_json=as_json, quiet=quiet)
+    raise typer.Exit(0 if outcome.analysis.verdict.gate_passed else 1)
+
+
+def evaluate_prepared(prepared: "Prepared", folder: Path, *, resume: bool, training: bool, quiet: bool) -> "Outcome":
+    """Run with progress bars, then conclude from what is in SQL."""
+    from ragtrial.db.reader import Reader
+    from ragtrial.formats.experiment import sql_url
+    from ragtrial.suite.concluding import conclude
+    from ragtrial.suite.running import run
+
+    with progress_bars(quiet=quiet) as progress:
+        evaluation_id = run(prepared, resume=resume, allow_training=training, progress=progress)
+    with Reader(sql_url(prepared.file)) as reader:
+        return conclude(reader, reader.evaluation(evaluation_id), prepared.experiment, output=folder)
+
+
+def show(outcome: "Outcome", *, as_json: bool, quiet: bool) -> None:
+    """The result as a table, as one sentence, or as JSON."""
+    from ragtrial.report.json_report import as_json as report_json
+    from ragtrial.report.terminal import render_terminal
+
+    if as_json:
+        typer.echo(report_json(outcome.content))
+    elif quiet:
+        typer.echo(outcome.analysis.verdict.sentence)
+    else:
+        render_terminal(outcome.content, console())
+        if "report.html" in outcome.files:
+            console().print(f"report: {outcome.files['report.html'].resolve()}", markup=False, soft_wrap=True)
+
+
+def _say_plan(prepared: "Prepared", *, as_json: bool, quiet: bool) -> None:
+    from ragtrial.suite.running import plan
+
+    planned = plan(prepared)
+    experiment = prepared.experiment
+    if as_json:
+        fields = {name: getattr(planned, name) for name in planned.__slots__}
+        typer.echo(json.dumps({"experiment": experiment.name, "plan_digest": experiment.plan_digest(), **fields}))
+        return
+    if quiet:
+        return
+    out = error_console()
+    out.print(
+        f"{experiment.name}: {planned.n_passages:,} passages, {planned.n_queries:,} queries, {planned.n_trials:,} trials; "
+        f"{prepared.turnover.summary()}",
+        markup=False,
+        soft_wrap=True,
+    )
+    if planned.to_train:
+        out.print(f"to be trained first: {', '.join(planned.to_train)}", markup=False)
+    if planned.mde is not None:
+        spread = experiment.analysis.assumed_sd
+        out.print(
+            f"before the run: {planned.n_queries:,} queries show an effect of about {planned.mde:.4f} on {experiment.metrics.primary.name} "
+            f"with {experiment.analysis.power:.0%} power (assuming differences spread by {spread:g}); worth having is {experiment.metrics.primary.min_effect:g}",
+            markup=False,
+            soft_wrap=True,
+        )

@@ -1,0 +1,68 @@
+"""Commands on what was measured: analyse, report, compare."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragtrial.cli.experiments import ExperimentPath, Json, Quiet, show
+
+EvaluationId = Annotated[str | None, typer.Option("--evaluation", help="Which evaluation. [default: the latest finished one]", show_default=False)]
+
+
+def analyse(experiment: ExperimentPath, *, evaluation: EvaluationId = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Analyse a logged evaluation again, from SQL alone, under the analysis plan of the experiment file.
+
+    The plan's digest is stored with the run: where the file's plan is another one now, the result is labelled exploratory.
+
+    Exit codes: 0 the gate holds, 1 it fails, 2 bad input or set-up.
+    """
+    from ragtrial.suite.concluding import conclude_file
+
+    outcome = conclude_file(experiment, evaluation, output=None)
+    show(outcome, as_json=as_json, quiet=quiet)
+    raise typer.Exit(0 if outcome.analysis.verdict.gate_passed else 1)
+
+
+def report(
+    experiment: ExperimentPath,
+    *,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the reports. [default: reports/NAME]", show_default=False)] = None,
+    evaluation: EvaluationId = None,
+) -> None:
+    """Write the reports of a logged evaluation again, from SQL alone."""
+    from ragtrial.formats.experiment import load_experiment
+    from ragtrial.suite.concluding import conclude_file
+    from ragtrial.suite.running import output_folder
+
+    folder = output_folder(output or Path("reports") / load_experiment(experiment).experiment.name)
+    for path in conclude_file(experiment, evaluation, output=folder).files.values():
+        typer.echo(path)
+
+
+def compare(
+    qrels: Annotated[Path, typer.Option("--qrels", help="Judgments in TREC format.")],
+    baseline: Annotated[Path, typer.Option("--baseline", help="The baseline's run in TREC format.")],
+    custom: Annotated[Path, typer.Option("--custom", help="The custom model's run in TREC format.")],
+    *,
+    metric: Annotated[list[str], typer.Option("--metric", "-m", help="First one decides; repeat for more.")] = ["nDCG@10"],  # noqa: B006 - typer copies it
+    min_effect: Annotated[float, typer.Option("--min-effect", help="Smallest gain worth having.")] = 0.01,
+    as_json: Json = False,
+) -> None:
+    """Compare two ranking files of any other system under the same statistics: no models, no Milvus, no experiment file.
+
+    Exit codes: 0 adopt custom, 1 anything else, 2 bad input.
+    """
+    from ragtrial.suite.comparing import compare_runs, lines_of
+
+    analysis = compare_runs(qrels=qrels, baseline=baseline, custom=custom, metrics=metric, min_effect=min_effect)
+    if as_json:
+        from ragtrial.report.json_report import metrics_json
+
+        verdict = {"decision": analysis.verdict.decision, "sentence": analysis.verdict.sentence}
+        typer.echo(json.dumps({"verdict": verdict, "metrics": metrics_json(analysis)}))
+    else:
+        for line in lines_of(analysis):
+            typer.echo(line)
+    raise typer.Exit(0 if analysis.verdict.gate_passed else 1)

@@ -1,0 +1,66 @@
+"""What commands print with: a console that honours NO_COLOR, and progress bars with an ETA."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ragtrial.contracts import Progress as ProgressPort
+from ragtrial.contracts import no_progress
+
+_LOG_EVERY_S = 10.0
+
+
+def console() -> Console:
+    """Standard output; rich reads NO_COLOR and TERM itself."""
+    return Console(highlight=False)
+
+
+def error_console() -> Console:
+    """Standard error."""
+    return Console(stderr=True, highlight=False)
+
+
+@contextlib.contextmanager
+def progress_bars(*, quiet: bool) -> Iterator[ProgressPort]:
+    """Bars with an ETA on a terminal, a line every ten seconds in a log, nothing when quiet."""
+    out = error_console()
+    if quiet:
+        yield no_progress
+    elif not out.is_terminal:
+        yield _lines(out)
+    else:
+        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn()]
+        with Progress(*columns, console=out, expand=False) as bars:
+            yield _bars(bars)
+
+
+def _bars(bars: Progress) -> ProgressPort:
+    def begin(description: str, total: int) -> Callable[[int], None]:
+        task = bars.add_task(description, total=total)
+        return lambda done: bars.advance(task, done)
+
+    return begin
+
+
+def _lines(out: Console) -> ProgressPort:
+    def begin(description: str, total: int) -> Callable[[int], None]:
+        start = last = time.monotonic()
+        count = 0
+        out.print(f"{description}: {total:,} to do", markup=False)
+
+        def advance(done: int) -> None:
+            nonlocal count, last
+            count += done
+            now = time.monotonic()
+            if count and (now - last >= _LOG_EVERY_S or count >= total):
+                last = now
+                left = (now - start) * (total - count) / count
+                rest = f"ETA {left:.0f} s" if count < total else f"done in {now - start:.1f} s"
+                out.print(f"{description}: {count:,} of {total:,}, {rest}", markup=False)
+
+        return advance
+
+    return begin

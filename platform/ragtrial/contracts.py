@@ -1,0 +1,243 @@
+"""The Protocols behind which parts can be exchanged, and what every part of a kind must keep.
+
+Each has a conformance suite under `tests/conformance/` that runs on every shipped provider.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragtrial.domain.corpus import Document, Passage
+from ragtrial.domain.gold import GoldSet, Query
+from ragtrial.domain.metric import Metric
+from ragtrial.domain.model import ModelIdentity
+from ragtrial.domain.score import Score
+from ragtrial.domain.trial import Answer, Hit, Trial
+
+Vectors = NDArray[np.float32]
+Kind = Literal["query", "passage"]
+
+
+class Progress(Protocol):
+    """How long work tells how far it is."""
+
+    def __call__(self, description: str, total: int) -> Callable[[int], None]:
+        """Begin a bar of `total` units; the function returned is called with the units done since the last call."""
+        ...
+
+
+def no_progress(description: str, total: int) -> Callable[[int], None]:
+    """A `Progress` that shows nothing."""
+    del description, total
+    return lambda _done: None
+
+
+class Chunker(Protocol):
+    """Cuts documents into passages."""
+
+    def split(self, document: Document) -> tuple[Passage, ...]:
+        """At least one passage, in order, each a verbatim run of the document's text with its offsets."""
+        ...
+
+
+class Embedder(Protocol):
+    """Turns text into unit vectors."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """What makes the vectors; equal identities give equal vectors."""
+        ...
+
+    def embed(self, texts: Sequence[str], *, kind: Kind, progress: Callable[[int], None] | None = None) -> Vectors:
+        """Rows of length 1, shape (len(texts), dimension), float32, in the order of the texts, the same in any batch.
+
+        Args:
+            texts: May be empty (shape (0, dimension)).
+            kind: Whether the query or the passage prompt goes before each text.
+            progress: Called with the number of texts done since its last call.
+
+        Raises:
+            ModelError: The model or endpoint failed, or returned vectors that are not finite or of another dimension.
+        """
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> int | None:
+        """Tokens of all texts together as the model counts them, after truncation; None where it can't be known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexParameters:
+    """Which index to build and how to search it."""
+
+    type: Literal["FLAT", "IVF_FLAT", "HNSW"] = "FLAT"
+    metric: Literal["COSINE", "IP", "L2"] = "COSINE"
+    build: Mapping[str, int]
+    search: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionInfo:
+    """What a collection says about itself.
+
+    Attributes:
+        name: Its name.
+        model: Identity of the model that its vectors were made with, as written at creation.
+        corpus: Fingerprint of the passages.
+        parameters: The index asked for at creation.
+        index_type: The index really used, as far as the store tells; `FLAT` where it searches exactly.
+        n_passages: Rows that a search can see.
+        complete: Whether `finish` was called after the last insert.
+    """
+
+    name: str
+    model: ModelIdentity
+    corpus: str
+    parameters: IndexParameters
+    index_type: str
+    n_passages: int
+    complete: bool
+
+
+class VectorIndex(Protocol):
+    """Collections of passages with their vectors, and aliases that point to them. One writer."""
+
+    def create(self, name: str, *, model: ModelIdentity, corpus: str, parameters: IndexParameters) -> None:
+        """Make an empty collection; nothing happens where one of this name, model, corpus and parameters exists.
+
+        Raises:
+            StoreError: One of that name exists with another model, corpus or parameters, or the store refused.
+        """
+        ...
+
+    def insert(self, name: str, passages: Sequence[Passage], vectors: Vectors) -> None:
+        """Store passages with their vectors; the same passage again replaces the old one.
+
+        Raises:
+            StoreError: Vectors are not finite, not of length 1, or of another dimension; or the store refused.
+        """
+        ...
+
+    def stored_ids(self, name: str) -> set[str]:
+        """Ids of the passages that are already stored (to resume an interrupted indexing)."""
+        ...
+
+    def finish(self, name: str) -> None:
+        """Build the index, make every stored row searchable, wait until it is, and mark the collection complete."""
+        ...
+
+    def describe(self, name: str) -> CollectionInfo | None:
+        """What the collection (or the one an alias points to) says about itself; None where there is none."""
+        ...
+
+    def search(self, name: str, vectors: Vectors, *, top_k: int, model: ModelIdentity) -> tuple[tuple[Hit, ...], ...]:
+        """The nearest passages of each vector, best first, similarity ties by passage id; `name` may be an alias.
+
+        Raises:
+            StoreError: No such collection, it was built with another model than `model`, a vector is not finite
+                or of another dimension, or the store failed.
+        """
+        ...
+
+    def drop(self, name: str) -> None:
+        """Remove a collection; nothing happens where there is none.
+
+        Raises:
+            StoreError: An alias points to it.
+        """
+        ...
+
+    def collections(self) -> tuple[str, ...]:
+        """Names of ragtrial's collections in the store, sorted."""
+        ...
+
+    def point(self, alias: str, name: str) -> str | None:
+        """Let `alias` point to a complete collection, at once; the collection that it pointed to before, or None.
+
+        Raises:
+            StoreError: The collection is missing or not complete.
+        """
+        ...
+
+    def resolve(self, alias: str) -> str | None:
+        """The collection that the alias points to, or None."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the store; further calls are errors."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieved:
+    """What a retriever found for several queries.
+
+    Attributes:
+        hits: Best first, for each query in order.
+        embed_ms: Wall-clock milliseconds spent embedding all of them.
+        search_ms: Wall-clock milliseconds spent searching for all of them.
+    """
+
+    hits: tuple[tuple[Hit, ...], ...]
+    embed_ms: float
+    search_ms: float
+
+
+class Retriever(Protocol):
+    """Finds passages for queries: dense vectors, BM25, or anything that ranks."""
+
+    def retrieve(self, queries: Sequence[Query], *, top_k: int) -> Retrieved:
+        """The best passages of each query, in the order of the queries.
+
+        Raises:
+            RagtrialError: Embedding or search failed (`ModelError` from embedding, `StoreError` from search).
+        """
+        ...
+
+
+class Generator(Protocol):
+    """Makes an answer from passages."""
+
+    @property
+    def version(self) -> str:
+        """Name and version, e.g. `extractive/1`; changes whenever the same input may give another answer."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Everything that changes its answers, for the parity certificate."""
+        ...
+
+    def generate(self, query: Query, passages: Sequence[Passage]) -> Answer:
+        """An answer that cites passages it was given, or an abstention; no passages is an abstention.
+
+        Raises:
+            RagtrialError: The generator failed; the pipeline records it as a failure.
+        """
+        ...
+
+
+class Scorer(Protocol):
+    """Computes metrics of trials. Total: never raises on a failed trial, and never leaves a metric out."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What it computes."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Name and version, stored with each score."""
+        ...
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the same trial always gets the same scores."""
+        ...
+
+    def score(self, trials: Sequence[Trial], gold: GoldSet) -> tuple[tuple[Score, ...], ...]:
+        """One tuple of scores, one for each metric in the order of `metrics`, for each trial in order."""
+        ...

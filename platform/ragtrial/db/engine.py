@@ -1,0 +1,257 @@
+"""Opening the SQL database and its schema; the border at which SQLAlchemy's errors become `StoreError`."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, table
+from sqlalchemy import column as sql_column
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError, StatementError
+
+from ragtrial.errors import InputError, MissingExtraError, StoreError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+REVISIONS = ("0001",)
+"""The schemas that this version knows, oldest first; the last one is current."""
+HEAD = REVISIONS[-1]
+VERSION_TABLE = "ragtrial_schema"
+
+_WAIT_SECONDS = 30
+_WRITER_LOCK = 0x7261677472  # PostgreSQL's advisory lock of whoever writes; any number that others don't use
+_WHAT_TO_DO = (
+    ("not a database", "give another path (stores.sql), or move the file away"),
+    ("malformed", "the file is damaged; restore a copy, or move it away and evaluate again"),
+    ("locked", f"another process has been writing for {_WAIT_SECONDS} s; wait for it or stop it, then try again"),
+    ("lock timeout", f"another process has been writing for {_WAIT_SECONDS} s; wait for it or stop it, then try again"),
+    ("readonly", "make the file and its folder writable, or give another path (stores.sql)"),
+    ("unable to open", "check that the folder exists and is writable, or give another path (stores.sql)"),
+    ("full", "make room on the disk and resume"),
+    ("password", "check user and password of the URL (stores.sql)"),
+    ("connect", "check that the server runs and that host, port and database of the URL (stores.sql) are right"),
+)
+
+
+def parse_url(url: str) -> URL:
+    """The URL of a SQLite file or a PostgreSQL database; PostgreSQL is always spoken to through psycopg.
+
+    Raises:
+        InputError: It is no URL, or of another database, or of a database in memory.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InputError(f"{url!r} is no database URL: give sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE") from error
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise InputError(f"database {shown(parsed)!r}: give sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE")
+    if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:") or parsed.query:
+        raise InputError(f"database {shown(parsed)!r}: give the path of a file, as in sqlite:///.ragtrial/ragtrial.db")
+    return parsed
+
+
+def shown(url: URL) -> str:
+    """How messages name the database: SQLite's path as it was given, or the URL without its password."""
+    if url.get_backend_name() == "sqlite" and url.database:
+        return url.database
+    return url.render_as_string(hide_password=True)
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be stored and shown; what is no URL stays as it is."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return url
+
+
+def open_engine(url: str, *, read_only: bool = False) -> Engine:
+    """An engine for one writer or for readers.
+
+    A writer's transaction holds the write lock from its begin. SQLite gets WAL, synchronous NORMAL, foreign keys and a
+    time-out; its folder is made for writers. Readers see one state of the database throughout a transaction.
+    A server is not contacted before the first connection.
+
+    Raises:
+        InputError: The URL is none of SQLite or PostgreSQL.
+        MissingExtraError: psycopg is not installed.
+        StoreError: The folder can't be made; for readers, there is no such file.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(parsed, read_only=read_only)
+    return _open_postgresql(parsed, read_only=read_only)
+
+
+def _open_sqlite(url: URL, *, read_only: bool) -> Engine:
+    path = Path(url.database or "").absolute()
+    if read_only and not path.is_file():
+        raise StoreError(f"there is no database {shown(url)!r}: run an evaluation first, or correct the path (stores.sql)")
+    if not read_only:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            what = f"can't make the folder {str(path.parent)!r} for the database: {error.strerror}"
+            raise StoreError(f"{what}; give another path (stores.sql)") from error
+    location = {"mode": "ro" if read_only else "rwc", "uri": "true"}
+    if read_only and not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists():
+        location["immutable"] = "1"  # SQLite reads a WAL database only where it may write its lock file, or where nobody writes
+    address = URL.create("sqlite", database=f"file:{quote(str(path))}", query=location)
+    engine = create_engine(address, json_serializer=_to_json, connect_args={"timeout": _WAIT_SECONDS})
+
+    def connected(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late to hold the lock while reading
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if not read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", begun)
+    return engine
+
+
+def _open_postgresql(url: URL, *, read_only: bool) -> Engine:
+    options = {"connect_timeout": 10, "options": f"-c lock_timeout={_WAIT_SECONDS}s"}
+    isolation: Any = "REPEATABLE READ" if read_only else "READ COMMITTED"
+    try:
+        engine = create_engine(url, json_serializer=_to_json, connect_args=options, isolation_level=isolation, paramstyle="format")
+    except ImportError as error:
+        raise MissingExtraError(package="psycopg", extra="postgres", purpose=f"the database {shown(url)!r}") from error
+    return engine.execution_options(postgresql_readonly=True) if read_only else engine
+
+
+def _to_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Turn errors of the database called `name` into one-paragraph `StoreError`s."""
+    try:
+        yield
+    except (SQLAlchemyError, UnicodeError) as error:
+        found = error.orig if isinstance(error, StatementError) and error.orig is not None else error
+        detail = " ".join(str(found).split())
+        lost = isinstance(error, OperationalError) and "connect" in detail.lower()
+        advice = next((f"; {advice}" for word, advice in _WHAT_TO_DO if word in detail.lower()), "")
+        raise StoreError(f"database {name!r} {'is out of reach' if lost else 'refused'}: {detail}{advice}") from error
+
+
+@contextmanager
+def transaction(engine: Engine, name: str) -> Iterator[Connection]:
+    """A transaction, all or nothing; one of a writer's engine waits until it is the only writer.
+
+    Raises:
+        StoreError: The database refused; nothing was written.
+    """
+    with translated(name), engine.begin() as connection:
+        writing = not connection.get_execution_options().get("postgresql_readonly", False)
+        if writing and engine.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_WRITER_LOCK)))
+        yield connection
+
+
+def current_revision(url: str) -> str | None:
+    """The schema's revision; None where there is no database yet, or an empty one. Changes nothing.
+
+    Raises:
+        StoreError: It can't be read, holds tables of another program, or was made by a newer ragtrial.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+        return None
+    engine = open_engine(url, read_only=True)
+    try:
+        with transaction(engine, shown(parsed)) as connection:
+            return _revision(connection, shown(parsed))
+    finally:
+        engine.dispose()
+
+
+def _revision(connection: Connection, name: str) -> str | None:
+    tables = inspect(connection).get_table_names()
+    if VERSION_TABLE not in tables:
+        if tables:
+            foreign = ", ".join(sorted(tables)[:5])
+            what = f"database {name!r} holds tables of another program ({foreign})"
+            raise StoreError(f"{what}: give ragtrial a database of its own (stores.sql)")
+        return None
+    revision = connection.execute(select(table(VERSION_TABLE, sql_column("version_num")))).scalar()
+    if revision is not None and revision not in REVISIONS:
+        what = f"database {name!r} has schema {revision!r}, but this ragtrial knows none after {HEAD!r}"
+        raise StoreError(f"{what}: upgrade ragtrial to the version that made it")
+    return revision
+
+
+def require_head(engine: Engine, name: str) -> None:
+    """Make sure that the schema is the one that this version reads.
+
+    Raises:
+        StoreError: It is older, newer, or not there.
+    """
+    with transaction(engine, name) as connection:
+        revision = _revision(connection, name)
+    if revision is None:
+        raise StoreError(f"database {name!r} holds no evaluations yet: run an evaluation first, or correct the path (stores.sql)")
+    if revision != HEAD:
+        raise StoreError(f"database {name!r} has schema {revision!r}, but this ragtrial reads {HEAD!r}: run `ragtrial db upgrade`")
+
+
+def upgrade(url: str) -> None:
+    """Bring the schema to `HEAD`, in one transaction; makes the database where it is a file that is not there.
+
+    Raises:
+        StoreError: As `current_revision`, or the database refused; nothing was changed then.
+    """
+    if current_revision(url) == HEAD:
+        return  # Alembic is slow to import
+
+    def run(config: "Config") -> None:
+        from alembic import command
+
+        command.upgrade(config, "head")
+
+    _migrate(url, run)
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take the schema back to an earlier revision, or to `base`: the data of tables that go are lost.
+
+    Raises:
+        InputError: There is no such revision.
+        StoreError: As `upgrade`.
+    """
+    if revision not in (*REVISIONS, "base"):
+        raise InputError(f"there is no schema {revision!r}: give one of base, {', '.join(REVISIONS)}")
+    current_revision(url)
+
+    def run(config: "Config") -> None:
+        from alembic import command
+
+        command.downgrade(config, revision)
+
+    _migrate(url, run)
+
+
+def _migrate(url: str, run: "Callable[[Config], None]") -> None:
+    from alembic.config import Config
+
+    engine = open_engine(url)
+    config = Config()
+    config.set_main_option("script_location", "ragtrial:db/migrations")
+    try:
+        with transaction(engine, shown(parse_url(url))) as connection:
+            config.attributes["connection"] = connection
+            run(config)
+    finally:
+        engine.dispose()

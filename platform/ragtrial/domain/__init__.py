@@ -1,0 +1,1 @@
+"""The nouns of ragtrial: frozen, keyword-only dataclasses on the standard library and numpy alone."""

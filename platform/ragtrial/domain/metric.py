@@ -1,0 +1,67 @@
+"""What is measured: names as `ir_measures` writes them, with unit, direction and range."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+MetricKind = Literal["retrieval", "answer", "operation"]
+RETRIEVAL_MEASURES = ("nDCG", "R", "P", "RR", "AP", "Success", "Judged")
+_CUT_OFF = re.compile(r"(?P<measure>[A-Za-z]+)@(?P<cutoff>[1-9][0-9]*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One thing that is measured for a query.
+
+    Attributes:
+        name: E.g. `nDCG@10`, `answer_f1`, `latency_ms`.
+        kind: What it is about: the ranking, the answer, or the operation.
+        unit: `share` (0 to 1), `ms`, `usd` or `tokens`.
+        higher_is_better: False for latency, cost and abstention.
+        measure: The retrieval measure without its cut-off; None for other kinds.
+        cutoff: The retrieval cut-off k; None for other kinds.
+    """
+
+    name: str
+    kind: MetricKind
+    unit: str = "share"
+    higher_is_better: bool = True
+    measure: str | None = None
+    cutoff: int | None = None
+
+
+_OTHERS = {
+    metric.name: metric
+    for metric in (
+        Metric(name="answer_f1", kind="answer"),
+        Metric(name="answer_containment", kind="answer"),
+        Metric(name="answer_token_recall", kind="answer"),
+        Metric(name="answer_exact_match", kind="answer"),
+        Metric(name="answer_rouge_l", kind="answer"),
+        Metric(name="answer_similarity", kind="answer"),
+        Metric(name="citation_support", kind="answer"),
+        Metric(name="abstained", kind="answer", higher_is_better=False),
+        Metric(name="latency_ms", kind="operation", unit="ms", higher_is_better=False),
+        Metric(name="embed_ms", kind="operation", unit="ms", higher_is_better=False),
+        Metric(name="search_ms", kind="operation", unit="ms", higher_is_better=False),
+        Metric(name="generate_ms", kind="operation", unit="ms", higher_is_better=False),
+        Metric(name="cost_usd", kind="operation", unit="usd", higher_is_better=False),
+        Metric(name="prompt_tokens", kind="operation", unit="tokens", higher_is_better=False),
+        Metric(name="completion_tokens", kind="operation", unit="tokens", higher_is_better=False),
+    )
+}
+
+
+def metric_named(name: str) -> Metric:
+    """The metric of this name.
+
+    Raises:
+        ValueError: No such metric; the message lists what there is.
+    """
+    if name in _OTHERS:
+        return _OTHERS[name]
+    match = _CUT_OFF.fullmatch(name)
+    if match and match["measure"] in RETRIEVAL_MEASURES:
+        return Metric(name=name, kind="retrieval", measure=match["measure"], cutoff=int(match["cutoff"]))
+    measures = ", ".join(f"{measure}@k" for measure in RETRIEVAL_MEASURES)
+    raise ValueError(f"unknown metric {name!r}: there are {measures}, {', '.join(_OTHERS)}")

@@ -1,0 +1,133 @@
+"""A score is a number or the reason why there is none."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragtrial.domain.metric import Metric
+
+Design = Literal["paired", "by_unit", "within_query"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One metric of one trial.
+
+    Attributes:
+        metric: Its name.
+        value: Finite, or None.
+        unscored: Why there is no value, in a few words (it is counted by them); None where there is one.
+        scorer: Name and version of what computed it, e.g. `retrieval/1`.
+
+    Raises:
+        ValueError: Neither or both of value and reason, or a value that is not finite.
+    """
+
+    metric: str
+    value: float | None = None
+    unscored: str | None = None
+    scorer: str
+
+    def __post_init__(self) -> None:
+        if (self.value is None) != bool(self.unscored):
+            raise ValueError(f"score {self.metric!r}: give a value or the reason why there is none, got {self.value!r} and {self.unscored!r}")
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"score {self.metric!r} is {self.value}: give the reason instead of a value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedScores:
+    """Both arms' scores of the same queries, repetitions averaged.
+
+    Attributes:
+        query_ids: The n queries scored in both arms, in the gold set's order.
+        control: Shape (n,).
+        treatment: Shape (n,).
+        clusters: Shape (n,) of strings, or None where the queries are independent.
+        n_queries: Queries asked.
+        excluded: How many queries are left out, by arm and reason (`"custom: search failed"`).
+    """
+
+    query_ids: tuple[str, ...]
+    control: NDArray[np.float64]
+    treatment: NDArray[np.float64]
+    clusters: NDArray[np.str_] | None
+    n_queries: int
+    excluded: Mapping[str, int]
+
+    @property
+    def n_scored(self) -> int:
+        """Queries with a value in both arms."""
+        return len(self.query_ids)
+
+    @property
+    def differences(self) -> NDArray[np.float64]:
+        """Treatment minus control, shape (n,)."""
+        return self.treatment - self.control
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTable:
+    """All scores of one metric in one evaluation, a row for each trial.
+
+    Attributes:
+        metric: What was measured.
+        design: How the arms relate; decides which test is right.
+        query_ids: The queries asked, in the gold set's order.
+        clusters: The cluster of each query, or None.
+        query: Row's query as an index into `query_ids`, shape (rows,).
+        arm: Row's arm, shape (rows,) of strings.
+        value: Shape (rows,); NaN exactly where `unscored` has a reason. Never read it without `unscored`.
+        unscored: Reason or None, shape (rows,) of objects.
+    """
+
+    metric: Metric
+    design: Design = "paired"
+    query_ids: tuple[str, ...]
+    clusters: tuple[str, ...] | None = None
+    query: NDArray[np.int64]
+    arm: NDArray[np.str_]
+    value: NDArray[np.float64]
+    unscored: NDArray[np.object_]
+
+    def __post_init__(self) -> None:
+        missing = np.isnan(self.value)
+        reasons = np.array([reason is not None for reason in self.unscored], dtype=bool)
+        if not np.array_equal(missing, reasons):
+            raise ValueError(f"scores of {self.metric.name!r}: {int((missing != reasons).sum())} rows have both or neither of value and reason")
+
+    def per_query(self, arm: str) -> NDArray[np.float64]:
+        """The arm's mean over the scored repetitions of each query, shape (n_queries,); NaN where none was scored."""
+        rows = (self.arm == arm) & ~np.isnan(self.value)
+        n = len(self.query_ids)
+        counts = np.bincount(self.query[rows], minlength=n)
+        sums = np.bincount(self.query[rows], weights=self.value[rows], minlength=n)
+        return np.divide(sums, counts, out=np.full(n, np.nan), where=counts > 0)
+
+    def reasons(self, arm: str) -> dict[str, int]:
+        """Unscored rows of the arm, counted by reason."""
+        return dict(Counter(reason for reason in self.unscored[self.arm == arm] if reason is not None).most_common())
+
+    def paired(self, control: str, treatment: str) -> PairedScores:
+        """The queries that both arms have a value for; the others are counted by arm and reason."""
+        left, right = self.per_query(control), self.per_query(treatment)
+        both = ~np.isnan(left) & ~np.isnan(right)
+        excluded: Counter[str] = Counter()
+        for arm, values in ((control, left), (treatment, right)):
+            for index in np.flatnonzero(np.isnan(values)):
+                reasons = [r for r in self.unscored[(self.arm == arm) & (self.query == index)] if r is not None]
+                excluded[f"{arm}: {reasons[0] if reasons else 'no trial'}"] += 1
+        clusters = None if self.clusters is None else np.array(self.clusters)[both]
+        return PairedScores(
+            query_ids=tuple(self.query_ids[i] for i in np.flatnonzero(both)),
+            control=left[both],
+            treatment=right[both],
+            clusters=clusters,
+            n_queries=len(self.query_ids),
+            excluded=dict(excluded),
+        )

@@ -1,0 +1,118 @@
+"""Vectors on disk by content: a text is embedded once for each model, in whatever experiment it stands."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import lmdb
+import numpy as np
+
+from ragtrial.contracts import Embedder, Kind, Vectors
+from ragtrial.domain.model import ModelIdentity
+from ragtrial.errors import StoreError
+
+_FIRST_MAP_BYTES = 1 << 30
+_WRITE_EVERY = 1024
+
+
+class VectorCache:
+    """An LMDB store of vectors: transactional, safe for several processes, never corrupted by a kill.
+
+    Keys are SHA-256 over the model's identity, query or passage, and the text; values are float32 rows.
+
+    Args:
+        folder: Made where it doesn't exist.
+
+    Raises:
+        StoreError: The folder can't be made or written, or holds something else.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._environment = lmdb.open(str(folder), map_size=_FIRST_MAP_BYTES, subdir=True)
+        except (OSError, lmdb.Error) as error:
+            raise StoreError(f"vector cache {str(folder)!r} can't be opened: {error}; give a writable folder in stores.vectors") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._environment.close()
+
+    def get(self, keys: Sequence[bytes]) -> list[Vectors | None]:
+        """The stored vector of each key, or None."""
+        try:
+            with self._environment.begin() as transaction:
+                found = [transaction.get(key) for key in keys]
+        except lmdb.Error as error:
+            raise StoreError(f"vector cache {str(self._folder)!r} can't be read: {error}; remove the folder, it is only a cache") from error
+        return [None if value is None else np.frombuffer(value, dtype=np.float32) for value in found]
+
+    def put(self, items: Sequence[tuple[bytes, Vectors]]) -> None:
+        """Store all or none of the vectors."""
+        try:
+            with self._environment.begin(write=True) as transaction:
+                for key, vector in items:
+                    transaction.put(key, vector.tobytes())
+        except lmdb.MapFullError:
+            self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
+            self.put(items)
+        except lmdb.Error as error:
+            raise StoreError(f"vector cache {str(self._folder)!r} can't be written: {error}") from error
+
+
+class CachedEmbedder:
+    """An embedder that asks the cache first, and writes what is new as it goes.
+
+    Args:
+        inner: What embeds.
+        cache: Shared by all embedders of a process.
+    """
+
+    def __init__(self, inner: Embedder, cache: VectorCache) -> None:
+        self._inner = inner
+        self._cache = cache
+        self.embedded = 0
+        """Texts that were not in the cache so far."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """The inner embedder's."""
+        return self._inner.identity
+
+    def embed(self, texts: Sequence[str], *, kind: Kind, progress: Callable[[int], None] | None = None) -> Vectors:
+        """See `contracts.Embedder`."""
+        rows = np.empty((len(texts), self.identity.dimension), dtype=np.float32)
+        keys = [self._key(text, kind) for text in texts]
+        missing: dict[bytes, list[int]] = {}
+        for position, vector in enumerate(self._cache.get(keys)):
+            if vector is not None and vector.size == rows.shape[1]:
+                rows[position] = vector
+            else:
+                missing.setdefault(keys[position], []).append(position)
+        if progress is not None:
+            progress(len(texts) - sum(map(len, missing.values())))
+        todo = list(missing.items())
+        for start in range(0, len(todo), _WRITE_EVERY):
+            part = todo[start : start + _WRITE_EVERY]
+            vectors = self._inner.embed([texts[places[0]] for _, places in part], kind=kind, progress=progress)
+            self.embedded += len(part)
+            self._cache.put([(key, vector) for (key, _), vector in zip(part, vectors, strict=True)])
+            for (_, places), vector in zip(part, vectors, strict=True):
+                rows[places] = vector
+        return rows
+
+    def count_tokens(self, texts: Sequence[str]) -> int | None:
+        """The inner embedder's count."""
+        return self._inner.count_tokens(texts)
+
+    def _key(self, text: str, kind: Kind) -> bytes:
+        return hashlib.sha256(f"{self.identity.key}\0{kind}\0{text}".encode()).digest()

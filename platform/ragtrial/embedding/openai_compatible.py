@@ -1,0 +1,95 @@
+"""Any endpoint that speaks OpenAI's `/v1/embeddings`: OpenAI, Azure, vLLM, Ollama, llama.cpp, text-embeddings-inference."""
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import openai
+
+from ragtrial.contracts import Kind, Vectors
+from ragtrial.domain.fingerprint import digest
+from ragtrial.domain.model import ModelIdentity
+from ragtrial.embedding.vectors import unit_rows
+from ragtrial.errors import ModelError
+
+
+class OpenAICompatibleEmbedder:
+    """Embeds over HTTP, in batches; the SDK's own retries cover rate limits and lost connections.
+
+    Args:
+        model: The endpoint's model name.
+        base_url: E.g. `http://localhost:8000/v1`; None is OpenAI's own.
+        api_key: Local servers take any non-empty string.
+        dimensions: Ask for vectors of this length; None is the model's own.
+        query_prompt: Put before each query.
+        passage_prompt: Put before each passage.
+        batch_size: Texts per request.
+        timeout_s: Per attempt.
+
+    Raises:
+        ModelError: The endpoint does not answer a first request.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None,
+        api_key: str | None,
+        dimensions: int | None = None,
+        query_prompt: str | None = None,
+        passage_prompt: str | None = None,
+        batch_size: int = 32,
+        timeout_s: float = 60.0,
+    ) -> None:
+        self._model, self._batch_size = model, batch_size
+        self._dimensions: int | openai.Omit = openai.omit if dimensions is None else dimensions
+        self._prompts: dict[Kind, str] = {"query": query_prompt or "", "passage": passage_prompt or ""}
+        self._where = base_url or "https://api.openai.com/v1"
+        self._client = openai.OpenAI(base_url=self._where, api_key=api_key or "none", max_retries=5, timeout=timeout_s)
+        self._dimension: int | None = dimensions
+        self._dimension = self._request(["dimension"]).shape[1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Model and address; what the endpoint really serves can't be verified, so a change of it there goes unseen."""
+        settings = tuple(f"{kind}_prompt={prompt}" for kind, prompt in self._prompts.items() if prompt)
+        revision = digest([self._where, self._model])
+        return ModelIdentity(name=self._model, revision=revision, settings=settings, dimension=self._dimension or 0)
+
+    def embed(self, texts: Sequence[str], *, kind: Kind, progress: Callable[[int], None] | None = None) -> Vectors:
+        """See `contracts.Embedder`."""
+        rows = np.empty((len(texts), self.identity.dimension), dtype=np.float32)
+        for start in range(0, len(texts), self._batch_size):
+            part = [self._prompts[kind] + text for text in texts[start : start + self._batch_size]]
+            rows[start : start + len(part)] = self._request(part)
+            if progress is not None:
+                progress(len(part))
+        return rows
+
+    def count_tokens(self, texts: Sequence[str]) -> int | None:
+        """Unknown: the endpoint's tokenizer is not here."""
+        del texts
+        return None
+
+    def _request(self, texts: list[str]) -> Vectors:
+        try:
+            answer = self._client.embeddings.create(model=self._model, input=texts, encoding_format="float", dimensions=self._dimensions)
+            data = sorted(answer.data, key=lambda item: item.index)
+            raw = [item.embedding for item in data]
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
+            raise ModelError(f"embedding endpoint {self._where!r}, model {self._model!r}: {error}") from error
+        if [item.index for item in data] != list(range(len(texts))):
+            raise ModelError(f"embedding endpoint {self._where!r} returned {len(data)} vectors for {len(texts)} texts")
+        return unit_rows(raw, n=len(texts), dimension=self._dimension, model=self._model)

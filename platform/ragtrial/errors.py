@@ -1,0 +1,92 @@
+"""Every error that ragtrial raises on purpose.
+
+    RagtrialError                 the message is meant for the user; the command line prints it and exits with 2
+    ├── InputError                what was given is wrong: a file, a line, a field, an option
+    │   └── ValidationError       several of them at once, as a list of `Problem`
+    ├── SetupError                what was given is right, but the machine is not ready for it
+    │   ├── MissingExtraError     an optional package is not installed
+    │   ├── StoreError            Milvus or SQL refused, is not there, or is not what it should be
+    │   └── ModelError            a model can't be loaded, or is not the one that was expected
+    └── NotEnoughDataError        a statistic has no value for these data (never a stand-in number)
+
+A foreign error is translated once, where the foreign code is called.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class RagtrialError(Exception):
+    """Something that the user can mend; the message says what, where and how."""
+
+
+class InputError(RagtrialError):
+    """A file, a field or an option is wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One fault found in what the user gave.
+
+    Attributes:
+        message: What was found, what was expected and what to do, in one sentence.
+        path: The file, or None where the input was no file.
+        line: 1-based line in that file, or None.
+        field: The field, column or dotted key, or None.
+    """
+
+    message: str
+    path: str | None = None
+    line: int | None = None
+    field: str | None = None
+
+    def __str__(self) -> str:
+        where = ":".join(str(part) for part in (self.path, self.line) if part is not None)
+        if self.field is not None:
+            where = f"{where}: {self.field}" if where else self.field
+        return f"{where}: {self.message}" if where else self.message
+
+
+class ValidationError(InputError):
+    """All problems found in one input, so that they are mended in one go.
+
+    Args:
+        problems: At least one problem, in the order of the input.
+        shown: How many the message spells out; the rest is counted.
+    """
+
+    def __init__(self, problems: Sequence[Problem], *, shown: int = 20) -> None:
+        self.problems = tuple(problems)
+        lines = [str(problem) for problem in self.problems[:shown]]
+        if len(self.problems) > shown:
+            lines.append(f"... and {len(self.problems) - shown} more")
+        super().__init__("\n".join(lines))
+
+
+class SetupError(RagtrialError):
+    """The machine, a service or a folder is not ready."""
+
+
+class MissingExtraError(SetupError):
+    """An optional package is needed and not installed.
+
+    Args:
+        package: The import that failed.
+        extra: The extra of ragtrial that brings it.
+        purpose: What it is needed for.
+    """
+
+    def __init__(self, *, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs {package!r}, which is not installed: pip install 'ragtrial[{extra}]'")
+
+
+class StoreError(SetupError):
+    """Milvus or the SQL database refused, is missing, or holds something else than expected."""
+
+
+class ModelError(SetupError):
+    """A model can't be loaded, or is not the model that was expected."""
+
+
+class NotEnoughDataError(RagtrialError):
+    """A statistic has no value for these data; the message is the reason."""

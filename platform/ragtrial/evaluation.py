@@ -1,0 +1,198 @@
+"""The gold set through both arms and the reference lines: paired, in batches, resumable, logged as it goes."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ragtrial.contracts import Progress, Scorer, no_progress
+from ragtrial.db.recorder import Recorder
+from ragtrial.domain.corpus import Passage
+from ragtrial.domain.gold import GoldSet, Query
+from ragtrial.domain.score import Score
+from ragtrial.domain.trial import Answer, Failure, Ranking, Timings, Trial
+from ragtrial.pipeline import Pipeline
+
+BATCH_SIZE = 128
+
+Key = tuple[str, str, int]
+"""Arm, query id, repetition."""
+
+Logged = tuple[Trial, tuple[Score, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of an evaluation: an arm or a reference, with what scores it.
+
+    Attributes:
+        pipeline: What it does with a query.
+        scorers: What scores its trials.
+        timed: The same pipeline without any cache, for latency; None where latency is not measured.
+        borrows: Instead of retrieving, take the first line's passages for another query (the shuffled-context floor).
+        is_arm: An arm, not a reference line.
+    """
+
+    pipeline: Pipeline
+    scorers: tuple[Scorer, ...]
+    timed: Pipeline | None = None
+    borrows: bool = False
+    is_arm: bool = True
+
+    @property
+    def name(self) -> str:
+        """The arm's name."""
+        return self.pipeline.arm
+
+
+def order_of(gold: GoldSet, *, seed: int, limit: int | None = None) -> tuple[Query, ...]:
+    """The gold queries in a random order fixed by the seed; the first `limit` of them are a random sample."""
+    order = np.random.default_rng(seed).permutation(len(gold.queries))
+    return tuple(gold.queries[i] for i in order[:limit])
+
+
+def evaluate(
+    *,
+    evaluation_id: str,
+    queries: Sequence[Query],
+    gold: GoldSet,
+    lines: Sequence[Line],
+    passages: Mapping[str, Passage],
+    repetitions: int,
+    n_timed: int,
+    recorder: Recorder,
+    done: set[Key],
+    progress: Progress = no_progress,
+) -> None:
+    """Run what is not done yet; each batch is one transaction, so that a kill loses at most one batch of work.
+
+    Batches are the same whether or not an earlier run was killed, so the result is too.
+
+    Args:
+        evaluation_id: An opened or resumed evaluation.
+        queries: From `order_of`.
+        gold: With judgments on passages.
+        lines: The control arm first.
+        passages: The corpus by passage id.
+        repetitions: Times each query runs through each line.
+        n_timed: The first so many queries are asked once more, alone and arms in turn, for latency.
+        recorder: Where trials go.
+        done: What is already logged.
+        progress: Told the number of trials done.
+    """
+    timed_ids = {query.query_id for query in queries[:n_timed]}
+    advance = progress("asking the gold queries", len(queries) * len(lines) * repetitions)
+    warm = False
+    for repetition in range(repetitions):
+        for batch in _batches(queries):
+            missing = {(line.name, q.query_id, repetition) for line in lines for q in batch} - done
+            if missing:
+                if not warm and n_timed:
+                    _warm_up(lines, batch[0])
+                    warm = True
+                trials = _run_batch(batch, lines, repetition, timed_ids if repetition == 0 else set())
+                logged = [(t, s) for t, s in _scored(trials, lines, gold) if (t.arm, t.query_id, repetition) in missing]
+                recorder.append(evaluation_id, logged, _passages_seen(logged, passages))
+            advance(len(batch) * len(lines))
+
+
+def _batches(queries: Sequence[Query]) -> Iterator[Sequence[Query]]:
+    """Batches of nearly equal size, at most `BATCH_SIZE`: a last batch of one would have no other query to borrow from."""
+    n_batches = math.ceil(len(queries) / BATCH_SIZE)
+    for part in np.array_split(np.arange(len(queries)), max(n_batches, 1)):
+        yield [queries[i] for i in part]
+
+
+def _warm_up(lines: Sequence[Line], query: Query) -> None:
+    """One untimed query per arm: first calls pay for lazy loading, which is no user's latency."""
+    for line in lines:
+        if line.timed is not None:
+            line.timed.run(query)
+
+
+def _run_batch(batch: Sequence[Query], lines: Sequence[Line], repetition: int, timed_ids: set[str]) -> list[Trial]:
+    """Every line's trials of the batch, line by line."""
+    rankings: dict[str, Sequence[Ranking | Failure]] = {}
+    for line in lines:
+        first = rankings.get(lines[0].name, ())
+        rankings[line.name] = _borrowed(batch, first) if line.borrows else line.pipeline.retrieve(batch)
+    timings = {query.query_id: _timings(query, lines, turn) for turn, query in enumerate(batch) if query.query_id in timed_ids}
+    answers: dict[tuple[str, ...], Answer | Failure | None] = {}
+    trials = []
+    for line in lines:
+        for position, query in enumerate(batch):
+            ranking = rankings[line.name][position]
+            answer, shared = None, False
+            if isinstance(ranking, Ranking):
+                key = _answer_key(line.pipeline, query, ranking)
+                if key not in answers:
+                    answers[key] = line.pipeline.answer(query, ranking)
+                answer = answers[key]
+                shared = line.is_arm and answer is not None and _same_for_arms(position, lines, rankings, query)
+            trial = line.pipeline.trial(
+                query,
+                ranking,
+                answer,
+                repetition=repetition,
+                answer_shared=shared,
+                timings=timings.get(query.query_id, {}).get(line.name),
+            )
+            trials.append(trial)
+    return trials
+
+
+def _answer_key(pipeline: Pipeline, query: Query, ranking: Ranking) -> tuple[str, ...]:
+    """What an answer depends on: generator, its settings, the query, and the passages it reads, in order."""
+    if pipeline.generator is None:
+        return (pipeline.arm, query.query_id)
+    settings = [f"{name}={value}" for name, value in sorted(pipeline.generator.settings.items())]
+    return (pipeline.generator.version, *settings, query.query_id, *pipeline.context_of(ranking))
+
+
+def _same_for_arms(position: int, lines: Sequence[Line], rankings: Mapping[str, Sequence[Ranking | Failure]], query: Query) -> bool:
+    keys = set()
+    for line in lines:
+        ranking = rankings[line.name][position]
+        if line.is_arm:
+            keys.add(_answer_key(line.pipeline, query, ranking) if isinstance(ranking, Ranking) else ranking)
+    return len(keys) == 1
+
+
+def _borrowed(batch: Sequence[Query], rankings: Sequence[Ranking | Failure]) -> list[Ranking | Failure]:
+    """For each query the ranking of the next one in the batch from another source document (the order is random)."""
+    result: list[Ranking | Failure] = []
+    for position, query in enumerate(batch):
+        others = [(position + step) % len(batch) for step in range(1, len(batch))]
+        usable = [i for i in others if isinstance(rankings[i], Ranking)]
+        apart = [i for i in usable if query.cluster is None or batch[i].cluster != query.cluster]
+        if not usable:
+            result.append(Failure(stage="search", kind="NoOtherQuery", message="no other query's passages to borrow"))
+            continue
+        lender = rankings[(apart or usable)[0]]
+        result.append(Ranking(query_id=query.query_id, hits=lender.hits) if isinstance(lender, Ranking) else lender)
+    return result
+
+
+def _timings(query: Query, lines: Sequence[Line], turn: int) -> dict[str, Timings | None]:
+    """Each arm's timings of the query asked alone; who goes first alternates, so that drift of the machine cancels."""
+    timed = [line for line in lines if line.timed is not None]
+    if turn % 2:
+        timed.reverse()
+    return {line.name: line.timed.run(query).timings for line in timed if line.timed is not None}
+
+
+def _scored(trials: Sequence[Trial], lines: Sequence[Line], gold: GoldSet) -> list[Logged]:
+    logged: list[Logged] = []
+    for line in lines:
+        own = [trial for trial in trials if trial.arm == line.name]
+        columns = [scorer.score(own, gold) for scorer in line.scorers]
+        logged.extend((trial, tuple(score for column in columns for score in column[i])) for i, trial in enumerate(own))
+    return logged
+
+
+def _passages_seen(logged: Sequence[Logged], passages: Mapping[str, Passage]) -> list[Passage]:
+    seen = {passage_id for trial, _ in logged if trial.ranking is not None for passage_id in trial.ranking.passage_ids}
+    return [passages[passage_id] for passage_id in sorted(seen)]
+
+

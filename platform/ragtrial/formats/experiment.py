@@ -1,0 +1,150 @@
+"""Experiment files: YAML checked against the dataclasses of `domain.experiment`, each fault with its line and its remedy."""
+
+import dataclasses
+import functools
+import json
+import urllib.parse
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from ragtrial.domain.experiment import EmbeddingSpec, Experiment
+from ragtrial.errors import Problem, ValidationError
+from ragtrial.formats.explain import explain
+from ragtrial.formats.files import read_text, write_lines
+from ragtrial.formats.validation import Findings
+from ragtrial.formats.yaml_lines import read_yaml
+
+_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentFile:
+    """An experiment and where it was read from.
+
+    The experiment keeps its paths as they were written, so that its plan has one digest wherever the files lie.
+
+    Attributes:
+        path: The file, absolute.
+        experiment: What it says.
+    """
+
+    path: Path
+    experiment: Experiment
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths start from."""
+        return self.path.parent
+
+    def resolve(self, text: str) -> Path:
+        """The absolute path of one that stands in the file."""
+        return resolve_path(self.folder, text)
+
+    @property
+    def milvus_uri(self) -> str:
+        """`stores.milvus`: a server's address as it stands, or the absolute path of the file."""
+        uri = self.experiment.stores.milvus
+        return uri if "://" in uri else str(self.resolve(uri))
+
+    @property
+    def sql_url(self) -> str:
+        """`stores.sql`, with the path of an SQLite file made absolute."""
+        return resolve_sql_url(self.folder, self.experiment.stores.sql)
+
+    @property
+    def vectors_folder(self) -> Path:
+        """`stores.vectors`, absolute."""
+        return self.resolve(self.experiment.stores.vectors)
+
+    @property
+    def registry_folder(self) -> Path:
+        """`stores.registry`, absolute."""
+        return self.resolve(self.experiment.stores.registry)
+
+    def model_of(self, embedding: EmbeddingSpec) -> str:
+        """The model of an embedding: absolute where it is a folder, else as it was written."""
+        if embedding.provider in {"openai-compatible", "hashing"}:
+            return embedding.model
+        return resolve_model(self.folder, embedding.model)
+
+
+def resolve_path(folder: Path, text: str) -> Path:
+    """`text` as an absolute path; relative ones start from `folder`, `~/` is the home folder."""
+    path = Path(text)
+    return (folder / (path.expanduser() if text.startswith("~/") else path)).resolve()
+
+
+def resolve_model(folder: Path, model: str) -> str:
+    """The absolute path where `model` is one (it starts with `./`, `../`, `~/` or `/`) or a folder of that name is there; else `model`."""
+    is_path = model in {".", ".."} or model.startswith(("./", "../", "~/", "/"))
+    path = resolve_path(folder, model)
+    return str(path) if is_path or path.is_dir() else model
+
+
+def resolve_sql_url(folder: Path, url: str) -> str:
+    """The SQLAlchemy URL, with a relative SQLite file made absolute; databases in memory, `file:` names and servers stay."""
+    scheme, separator, rest = url.partition(":///")
+    database, question, options = rest.partition("?")
+    if not scheme.startswith("sqlite") or not separator or not database or database.startswith((":memory:", "file:", "/")):
+        return url
+    path = resolve_path(folder, urllib.parse.unquote(database))
+    return f"{scheme}:///{urllib.parse.quote(str(path))}{question}{options}"
+
+
+def load_experiment(path: Path) -> ExperimentFile:
+    """Read an experiment file.
+
+    Raises:
+        ValidationError: With every problem in it at once: broken YAML, unknown and duplicate keys, missing and wrong values.
+    """
+    path = path.absolute()
+    findings = Findings()
+    text = read_text(path, findings)
+    if text is None or findings.problems:
+        raise ValidationError(findings.problems)
+    return ExperimentFile(path=path, experiment=parse_experiment(text, str(path)))
+
+
+def parse_experiment(text: str, path: str | None = None) -> Experiment:
+    """The experiment that a YAML text describes; `path` is for messages.
+
+    Raises:
+        ValidationError: As for `load_experiment`.
+    """
+    document = read_yaml(text, path)
+    problems = [*document.problems, *explain(_adapter(), document)]
+    if problems:
+        raise ValidationError(sorted(problems, key=lambda problem: problem.line or 0))
+    return _adapter().validate_python(document.value)
+
+
+def check_experiment(path: Path) -> tuple[Problem, ...]:
+    """The problems of an experiment file; empty where it is sound."""
+    try:
+        load_experiment(path)
+    except ValidationError as error:
+        return error.problems
+    return ()
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Experiment]:
+    """Compiling the dataclasses takes pydantic a quarter of a second: once per process."""
+    return TypeAdapter(Experiment)
+
+
+def experiment_schema() -> dict[str, object]:
+    """The JSON schema of experiment files, for editors that complete and check YAML."""
+    schema = _adapter().json_schema()
+    head = {"$schema": _SCHEMA, "$comment": "Generated from platform/ragtrial/domain/experiment.py."}
+    return head | schema | {"title": "ragtrial experiment"}
+
+
+def write_schema(path: Path) -> None:
+    """Write the JSON schema, as `experiments/schema.json` holds it.
+
+    Raises:
+        InputError: The folder can't be written to.
+    """
+    write_lines(path, [json.dumps(experiment_schema(), indent=2, ensure_ascii=False)])

@@ -1,0 +1,168 @@
+"""Exact search with numpy: the oracle that other stores are measured against, and a store for tests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragtrial.contracts import CollectionInfo, IndexParameters, Vectors
+from ragtrial.domain.corpus import Passage
+from ragtrial.domain.model import ModelIdentity
+from ragtrial.domain.trial import Hit
+from ragtrial.errors import StoreError
+from ragtrial.index.rules import Origin, check_model, check_origin, check_parameters, check_vectors, similarities
+
+_CHUNK_CELLS = 1 << 23
+"""Similarities held at once (32 MiB of float32)."""
+
+
+def exact_search(
+    matrix: Vectors, ids: Sequence[str], vectors: Vectors, top_k: int, *, metric: str = "COSINE"
+) -> tuple[tuple[Hit, ...], ...]:
+    """The `top_k` nearest rows of each vector, best first, ties by id.
+
+    Args:
+        matrix: Unit rows, shape (n, dimension); none is allowed.
+        ids: Their names, one each, unique.
+        vectors: Unit rows to search with, shape (n_queries, dimension).
+        top_k: At least 1; fewer hits where there are fewer rows.
+        metric: `COSINE`, `IP` or `L2`; see `rules.similarities`.
+
+    Raises:
+        ValueError: `top_k` is below 1, or rows and ids don't match.
+    """
+    if top_k < 1:
+        raise ValueError(f"top_k is {top_k}: ask for at least 1")
+    if len(ids) != len(matrix):
+        raise ValueError(f"{len(matrix)} rows have {len(ids)} ids")
+    if not len(ids):
+        return ((),) * len(vectors)
+    place = np.empty(len(ids), dtype=np.int64)  # place[row]: where its id stands among the sorted ids
+    place[sorted(range(len(ids)), key=lambda row: ids[row])] = np.arange(len(ids))
+    step = max(1, _CHUNK_CELLS // len(ids))
+    found: list[tuple[Hit, ...]] = []
+    for start in range(0, len(vectors), step):
+        for row in similarities(vectors[start : start + step], matrix, metric):
+            best = _best(row, place, top_k)
+            found.append(tuple(Hit(passage_id=ids[i], similarity=float(row[i])) for i in best))
+    return tuple(found)
+
+
+def _best(row: NDArray[np.float32], place: NDArray[np.int64], top_k: int) -> list[int]:
+    """Positions of the `top_k` largest values; all that tie with the last one are ordered before the cut."""
+    least = np.partition(row, len(row) - top_k)[len(row) - top_k] if top_k < len(row) else row.min()
+    candidates = np.flatnonzero(row >= least)
+    order = np.lexsort((place[candidates], -row[candidates]))[:top_k]
+    return [int(position) for position in candidates[order]]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Collection:
+    origin: Origin
+    complete: bool = False
+    rows: dict[str, Vectors] = field(default_factory=dict)
+    matrix: Vectors | None = None
+
+
+class ExactIndex:
+    """A `contracts.VectorIndex` in memory that searches exactly, whatever index type is asked for."""
+
+    def __init__(self) -> None:
+        self._collections: dict[str, _Collection] | None = {}
+        self._aliases: dict[str, str] = {}
+
+    def create(self, name: str, *, model: ModelIdentity, corpus: str, parameters: IndexParameters) -> None:
+        """See `contracts.VectorIndex`."""
+        check_parameters(parameters)
+        asked = Origin(model=model, corpus=corpus, parameters=parameters)
+        collections = self._open()
+        if name in self._aliases:
+            raise StoreError(f"{name!r} is an alias of collection {self._aliases[name]!r}: choose another name")
+        if name in collections:
+            check_origin(name, found=collections[name].origin, asked=asked)
+        else:
+            collections[name] = _Collection(origin=asked)
+
+    def insert(self, name: str, passages: Sequence[Passage], vectors: Vectors) -> None:
+        """See `contracts.VectorIndex`."""
+        collection = self._get(name)
+        ids = [passage.passage_id for passage in passages]
+        rows = check_vectors(name, vectors, dimension=collection.origin.model.dimension, ids=ids)
+        collection.complete, collection.matrix = False, None
+        collection.rows.update(zip(ids, rows.copy(), strict=True))
+
+    def stored_ids(self, name: str) -> set[str]:
+        """See `contracts.VectorIndex`."""
+        return set(self._get(name).rows)
+
+    def finish(self, name: str) -> None:
+        """See `contracts.VectorIndex`."""
+        self._get(name).complete = True
+
+    def describe(self, name: str) -> CollectionInfo | None:
+        """See `contracts.VectorIndex`."""
+        target = self._aliases.get(name, name)
+        collection = self._open().get(target)
+        if collection is None:
+            return None
+        return CollectionInfo(
+            name=target,
+            model=collection.origin.model,
+            corpus=collection.origin.corpus,
+            parameters=collection.origin.parameters,
+            index_type="FLAT",
+            n_passages=len(collection.rows),
+            complete=collection.complete,
+        )
+
+    def search(self, name: str, vectors: Vectors, *, top_k: int, model: ModelIdentity) -> tuple[tuple[Hit, ...], ...]:
+        """See `contracts.VectorIndex`."""
+        target = self._aliases.get(name, name)
+        collection = self._get(target)
+        check_model(target, found=collection.origin.model, asked=model)
+        queries = check_vectors(target, vectors, dimension=model.dimension)
+        if collection.matrix is None:
+            collection.matrix = np.array(list(collection.rows.values()), dtype=np.float32).reshape(-1, model.dimension)
+        return exact_search(collection.matrix, tuple(collection.rows), queries, top_k, metric=collection.origin.parameters.metric)
+
+    def drop(self, name: str) -> None:
+        """See `contracts.VectorIndex`."""
+        aliases = sorted(alias for alias, target in self._aliases.items() if name in (alias, target))
+        if aliases:
+            raise StoreError(f"collection {name!r} can't be dropped: alias {aliases[0]!r} points to it; point it elsewhere first")
+        self._open().pop(name, None)
+
+    def collections(self) -> tuple[str, ...]:
+        """See `contracts.VectorIndex`."""
+        return tuple(sorted(self._open()))
+
+    def point(self, alias: str, name: str) -> str | None:
+        """See `contracts.VectorIndex`."""
+        if alias in self._open():
+            raise StoreError(f"alias {alias!r} can't be set: a collection has that name")
+        if not self._get(name).complete:
+            raise StoreError(f"alias {alias!r} can't point to collection {name!r}: it is not complete; index the corpus to the end first")
+        before = self._aliases.get(alias)
+        self._aliases[alias] = name
+        return before
+
+    def resolve(self, alias: str) -> str | None:
+        """See `contracts.VectorIndex`."""
+        self._open()
+        return self._aliases.get(alias)
+
+    def close(self) -> None:
+        """See `contracts.VectorIndex`; what was stored is gone."""
+        self._collections = None
+
+    def _open(self) -> dict[str, _Collection]:
+        if self._collections is None:
+            raise StoreError("the store in memory is closed: make another one")
+        return self._collections
+
+    def _get(self, name: str) -> _Collection:
+        try:
+            return self._open()[name]
+        except KeyError:
+            raise StoreError(f"there is no collection {name!r}: index the corpus first (ragtrial index EXPERIMENT.yaml)") from None

@@ -1,0 +1,370 @@
+"""Milvus, as a server or embedded (Milvus Lite): where the vectors of the arms are kept and searched.
+
+What a collection was made for (model, corpus, index) is written into its properties and checked whenever it is used, and so is
+whether it is complete. Reads are bounded-stale, which answers from what a query node has instead of asking for a fresh timestamp
+(about 200 ms a read on a server): `finish` ends with a strongly consistent count, after which bounded reads see every row. Reads
+that must see the last write (`stored_ids`, counts) are strong. Milvus Lite has one process and is always up to date.
+"""
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pymilvus import MilvusClient
+from pymilvus.client.types import LoadState
+from pymilvus.exceptions import MilvusException
+
+from ragtrial.contracts import CollectionInfo, IndexParameters, Vectors
+from ragtrial.domain.corpus import Passage
+from ragtrial.domain.model import ModelIdentity
+from ragtrial.domain.trial import Hit
+from ragtrial.errors import StoreError
+from ragtrial.index.milvus_connection import Connection
+from ragtrial.index.milvus_rows import batches, escaped, origin_of, plain, row_of, schema
+from ragtrial.index.rules import (
+    BUILD_DEFAULTS,
+    Origin,
+    check_model,
+    check_origin,
+    check_parameters,
+    check_vectors,
+    ranked,
+    search_parameters,
+)
+
+SEARCH_BATCH = 64
+"""Queries a call; a larger batch saves nothing more and a server may refuse it."""
+MAX_HITS = 16_384
+"""Rows that a server returns at most, for searches and for pages of a query."""
+
+_ORIGIN, _COMPLETE = "ragtrial.origin", "ragtrial.complete"
+_MISSING, _NOT_LOADED = 100, 101
+_ALL_IDS = 10_000_000
+_RECHECK_SECONDS = 5.0
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Record:
+    """What Milvus keeps of a collection; `name` is its own, even where it was asked for by an alias."""
+
+    name: str
+    origin: Origin
+    complete: bool
+
+
+class MilvusIndex:
+    """A `contracts.VectorIndex` on Milvus. One writer; close it, for Milvus Lite is locked while it is open.
+
+    Milvus Lite builds HNSW and IVF_FLAT with fixed parameters (M 16, efConstruction 200, nlist 128), so others are refused there.
+    FLAT is exact, and ties at the cut are ordered by passage id before the cut.
+
+    Args:
+        uri: `http://host:port` of a server, or a path ending in `.db`: the folder that Milvus Lite keeps, made where it is missing.
+        token: `user:password` or an API key, or None.
+        timeout_s: For each call, but not for building an index.
+        build_timeout_s: For flushing, building and loading.
+
+    Raises:
+        StoreError: See `Connection`.
+    """
+
+    def __init__(self, uri: str, *, token: str | None = None, timeout_s: float = 60.0, build_timeout_s: float = 3600.0) -> None:
+        self._connection = Connection(uri, token=token, timeout_s=timeout_s)
+        self._lite = self._connection.lite
+        self._timeout_s, self._build_s = timeout_s, build_timeout_s
+        self._fresh: set[str] = set()  # made here and still empty
+        self._open_for_writing: dict[str, _Record] = {}
+        self._open_for_search: dict[str, tuple[_Record, float]] = {}
+
+    def create(self, name: str, *, model: ModelIdentity, corpus: str, parameters: IndexParameters) -> None:
+        """See `contracts.VectorIndex`."""
+        check_parameters(parameters)
+        if self._lite:
+            _check_lite_parameters(parameters)
+        asked = Origin(model=model, corpus=corpus, parameters=parameters)
+        record = self._record(name)
+        if record is not None:
+            if record.name != name:
+                raise StoreError(f"{name!r} is an alias of collection {record.name!r}: choose another name")
+            check_origin(name, found=record.origin, asked=asked)
+            return
+        if not _NAME.fullmatch(name):
+            raise StoreError(f"{name!r} can't name a collection: use letters, digits and '_', not a digit first, at most 255")
+        properties = {_ORIGIN: json.dumps(plain(asked), sort_keys=True), _COMPLETE: "false"}
+        with self._connection.calls(f"creating collection {name!r}") as client:
+            client.create_collection(
+                name, schema=schema(client, model.dimension), properties=properties, consistency_level="Bounded", timeout=self._timeout_s
+            )
+        self._fresh.add(name)
+
+    def insert(self, name: str, passages: Sequence[Passage], vectors: Vectors) -> None:
+        """See `contracts.VectorIndex`; also refuses a text of more than 65,535 bytes, naming the passage."""
+        record = self._open_for_writing.get(name) or self._existing(name)
+        rows = check_vectors(name, vectors, dimension=record.origin.model.dimension, ids=[passage.passage_id for passage in passages])
+        last = {passage.passage_id: (passage, row) for passage, row in zip(passages, rows, strict=True)}
+        requests = list(batches([row_of(name, passage, row) for passage, row in last.values()], record.origin.model.dimension))
+        if record.name not in self._open_for_writing:
+            if record.complete:
+                self._mark(record.name, complete=False)
+            self._open_for_writing[record.name] = record
+        self._fresh.discard(record.name)
+        for batch in requests:
+            with self._connection.calls(f"storing {len(batch)} passages in collection {name!r}") as client:
+                client.upsert(record.name, batch, timeout=self._timeout_s)
+
+    def stored_ids(self, name: str) -> set[str]:
+        """See `contracts.VectorIndex`."""
+        record = self._existing(name)
+        if record.name in self._fresh:  # a server would need an index and seconds of loading to say the same
+            return set()
+        self._load(record)
+        limit = _ALL_IDS if self._lite else MAX_HITS
+        ids: set[str] = set()
+        last = ""
+        while True:
+            # pymilvus' own iterator does not escape the id that it goes on from
+            after = f'passage_id > "{escaped(last)}"'
+            with self._connection.calls(f"reading the passage ids of collection {name!r}") as client:
+                page = client.query(
+                    record.name,
+                    filter=after,
+                    output_fields=["passage_id"],
+                    limit=limit,
+                    iterator="True",
+                    reduce_stop_for_best="True",
+                    consistency_level="Strong",
+                    timeout=self._timeout_s,
+                )
+            ids.update(row["passage_id"] for row in page)
+            if len(page) < limit:
+                return ids
+            last = page[-1]["passage_id"]
+
+    def finish(self, name: str) -> None:
+        """See `contracts.VectorIndex`.
+
+        Milvus answers from unfinished parts while an index is built, and recall moves between two runs; so this flushes, waits for
+        the index, and loads the collection anew before it is called complete.
+
+        Raises:
+            StoreError: The store failed, or holds a passage more than once.
+        """
+        record = self._existing(name)
+        self._open_for_search.clear()
+        with self._connection.calls(f"building the index of collection {name!r}") as client:
+            client.flush(record.name, timeout=self._build_s)
+            self._ensure_index(client, record)
+            client.release_collection(record.name, timeout=self._build_s)
+            self._wait_for_index(client, record)
+            client.load_collection(record.name, timeout=self._build_s)
+        self._fresh.discard(record.name)
+        rows, ids = self._count(record), len(self.stored_ids(record.name))
+        if rows != ids:
+            raise StoreError(f"collection {name!r} holds {rows} rows for {ids} passages: drop it and index the corpus again")
+        self._mark(record.name, complete=True)
+        self._open_for_writing.pop(record.name, None)
+
+    def describe(self, name: str) -> CollectionInfo | None:
+        """See `contracts.VectorIndex`."""
+        record = self._record(name)
+        if record is None:
+            return None
+        with self._connection.calls(f"describing collection {name!r}") as client:
+            index = client.describe_index(record.name, "vector", timeout=self._timeout_s)
+        return CollectionInfo(
+            name=record.name,
+            model=record.origin.model,
+            corpus=record.origin.corpus,
+            parameters=record.origin.parameters,
+            index_type=index["index_type"] if index else "FLAT",
+            n_passages=0 if record.name in self._fresh else self._count(record),
+            complete=record.complete,
+        )
+
+    def search(self, name: str, vectors: Vectors, *, top_k: int, model: ModelIdentity) -> tuple[tuple[Hit, ...], ...]:
+        """See `contracts.VectorIndex`. Which collection an alias points to is asked again after a few seconds."""
+        if not 1 <= top_k <= MAX_HITS:
+            raise StoreError(f"top_k is {top_k}: Milvus returns 1 to {MAX_HITS} passages a query")
+        record = self._searchable(name, model)
+        queries = check_vectors(record.name, vectors, dimension=model.dimension)
+        found: list[tuple[Hit, ...]] = []
+        for start in range(0, len(queries), SEARCH_BATCH):
+            batch = queries[start : start + SEARCH_BATCH]
+            with self._connection.calls(f"searching collection {name!r}") as client:
+                try:
+                    found.extend(self._nearest(client, record, batch, top_k))
+                except MilvusException as error:
+                    if error.code not in (_MISSING, _NOT_LOADED):
+                        raise
+                    # dropped after the alias went elsewhere, or released, by another process
+                    self._open_for_search.pop(name, None)
+                    record = self._searchable(name, model)
+                    found.extend(self._nearest(client, record, batch, top_k))
+        return tuple(found)
+
+    def drop(self, name: str) -> None:
+        """See `contracts.VectorIndex`."""
+        record = self._record(name)
+        if record is None:
+            return
+        with self._connection.calls(f"dropping collection {name!r}") as client:
+            aliases = [name] if record.name != name else client.list_aliases(name, timeout=self._timeout_s)["aliases"]
+            if aliases:
+                raise StoreError(
+                    f"collection {record.name!r} can't be dropped: alias {min(aliases)!r} points to it; point it elsewhere first"
+                )
+            client.drop_collection(name, timeout=self._timeout_s)
+        self._fresh.discard(name)
+        self._open_for_writing.pop(name, None)
+        self._open_for_search.clear()
+
+    def collections(self) -> tuple[str, ...]:
+        """See `contracts.VectorIndex`."""
+        with self._connection.calls("listing the collections") as client:
+            names = client.list_collections(timeout=self._timeout_s)
+            described = [client.describe_collection(name, timeout=self._timeout_s) for name in names]
+        return tuple(sorted(name for name, found in zip(names, described, strict=True) if _ORIGIN in (found.get("properties") or {})))
+
+    def point(self, alias: str, name: str) -> str | None:
+        """See `contracts.VectorIndex`."""
+        record = self._existing(name)
+        if not record.complete:
+            raise StoreError(f"alias {alias!r} can't point to collection {name!r}: it is not complete; index the corpus to the end first")
+        before = self._record(alias)
+        if before is not None and before.name == alias:
+            raise StoreError(f"alias {alias!r} can't be set: a collection has that name")
+        with self._connection.calls(f"pointing alias {alias!r} to collection {name!r}") as client:
+            if before is None:
+                client.create_alias(record.name, alias, timeout=self._timeout_s)
+            elif before.name != record.name:
+                client.alter_alias(record.name, alias, timeout=self._timeout_s)
+        self._open_for_search.pop(alias, None)
+        return None if before is None else before.name
+
+    def resolve(self, alias: str) -> str | None:
+        """See `contracts.VectorIndex`."""
+        record = self._record(alias)
+        return None if record is None or record.name == alias else record.name
+
+    def close(self) -> None:
+        """See `contracts.VectorIndex`."""
+        self._connection.close()
+
+    def _record(self, name: str) -> _Record | None:
+        with self._connection.calls(f"looking for collection {name!r}") as client:
+            try:
+                found = client.describe_collection(name, timeout=self._timeout_s)
+            except MilvusException as error:
+                if error.code == _MISSING:
+                    return None
+                raise
+        properties = found.get("properties") or {}
+        try:
+            origin = origin_of(json.loads(properties[_ORIGIN]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"collection {name!r} was not made by this version of ragtrial: use another name, or drop it with Milvus"
+            ) from error
+        return _Record(name=found["collection_name"], origin=origin, complete=properties.get(_COMPLETE) == "true")
+
+    def _existing(self, name: str) -> _Record:
+        record = self._record(name)
+        if record is None:
+            raise StoreError(f"there is no collection {name!r}: index the corpus first (ragtrial index EXPERIMENT.yaml)")
+        return record
+
+    def _searchable(self, name: str, model: ModelIdentity) -> _Record:
+        """The collection, checked and loaded; the check is kept for a few seconds, and until an alias is moved here."""
+        kept = self._open_for_search.get(name)
+        if kept is not None and time.monotonic() - kept[1] < _RECHECK_SECONDS:
+            check_model(kept[0].name, found=kept[0].origin.model, asked=model)
+            return kept[0]
+        record = self._existing(name)
+        check_model(record.name, found=record.origin.model, asked=model)
+        self._load(record)
+        self._open_for_search[name] = (record, time.monotonic())
+        return record
+
+    def _nearest(self, client: MilvusClient, record: _Record, queries: Vectors, top_k: int) -> list[tuple[Hit, ...]]:
+        parameters = record.origin.parameters
+        # only FLAT is exact: there, one more hit shows whether a tie crosses the cut
+        limit = min(top_k + 1, MAX_HITS) if parameters.type == "FLAT" else top_k
+        found = self._search(client, record, queries, top_k, limit)
+        for position, hits in enumerate(found):
+            wider = limit
+            while len(hits) == wider > top_k and hits[top_k - 1][1] == hits[-1][1] and wider < MAX_HITS:
+                wider = min(4 * wider, MAX_HITS)
+                hits = self._search(client, record, queries[position : position + 1], top_k, wider)[0]  # noqa: PLW2901 - widened
+                found[position] = hits
+        return [ranked(record.name, hits, top_k=top_k) for hits in found]
+
+    def _search(self, client: MilvusClient, record: _Record, queries: Vectors, top_k: int, limit: int) -> list[list[tuple[str, float]]]:
+        parameters = record.origin.parameters
+        results = client.search(
+            record.name,
+            data=queries,
+            anns_field="vector",
+            limit=limit,
+            output_fields=["passage_id"],  # with none, Milvus Lite returns the vectors
+            search_params={"metric_type": parameters.metric, "params": search_parameters(parameters, top_k=top_k)},
+            consistency_level="Bounded",
+            timeout=self._timeout_s,
+        )
+        if parameters.metric == "L2":  # a distance: near is small
+            return [[(key, 0.0 - distance) for key, distance in zip(hits.ids, hits.distances, strict=True)] for hits in results]
+        return [list(zip(hits.ids, hits.distances, strict=True)) for hits in results]
+
+    def _ensure_index(self, client: MilvusClient, record: _Record) -> None:
+        if "vector" in client.list_indexes(record.name, timeout=self._timeout_s):
+            return
+        parameters = record.origin.parameters
+        index = client.prepare_index_params()
+        build = {**BUILD_DEFAULTS[parameters.type], **parameters.build}
+        index.add_index("vector", index_name="vector", index_type=parameters.type, metric_type=parameters.metric, params=build)
+        client.create_index(record.name, index, timeout=self._build_s, sync=False)
+
+    def _wait_for_index(self, client: MilvusClient, record: _Record) -> None:
+        end = time.monotonic() + self._build_s
+        pause = 0.01
+        while True:
+            stored = int(client.get_collection_stats(record.name, timeout=self._timeout_s)["row_count"])
+            index = client.describe_index(record.name, "vector", timeout=self._timeout_s)
+            if index["state"] == "Failed":
+                reason = index.get("index_state_fail_reason") or "no reason given"
+                raise StoreError(f"building the index of collection {record.name!r} failed: {reason}")
+            if index["state"] == "Finished" and not index["pending_index_rows"] and index["indexed_rows"] >= stored:
+                return
+            if time.monotonic() > end:
+                raise StoreError(f"the index of collection {record.name!r} was not built in {self._build_s:.0f} s: see the server's log")
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
+
+    def _load(self, record: _Record) -> None:
+        with self._connection.calls(f"loading collection {record.name!r}") as client:
+            if client.get_load_state(record.name, timeout=self._timeout_s)["state"] == LoadState.Loaded:
+                return
+            self._ensure_index(client, record)  # a server loads nothing without one
+            client.load_collection(record.name, timeout=self._build_s)
+
+    def _count(self, record: _Record) -> int:
+        self._load(record)
+        with self._connection.calls(f"counting the passages of collection {record.name!r}") as client:
+            rows = client.query(record.name, filter="", output_fields=["count(*)"], consistency_level="Strong", timeout=self._timeout_s)
+        return int(rows[0]["count(*)"])
+
+    def _mark(self, name: str, *, complete: bool) -> None:
+        with self._connection.calls(f"marking collection {name!r}") as client:
+            client.alter_collection_properties(name, {_COMPLETE: "true" if complete else "false"}, timeout=self._timeout_s)
+
+
+def _check_lite_parameters(parameters: IndexParameters) -> None:
+    fixed = BUILD_DEFAULTS[parameters.type]
+    for name, value in parameters.build.items():
+        if value != fixed[name]:
+            raise StoreError(
+                f"build parameter {name!r} of index {parameters.type} is {value}, but Milvus Lite always builds with {fixed[name]}: "
+                "leave it out, or use a Milvus server"
+            )

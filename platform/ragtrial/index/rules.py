@@ -1,0 +1,164 @@
+"""What every vector store keeps, whichever it is: which vectors and parameters it takes, and how it orders hits."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragtrial.contracts import IndexParameters, Vectors
+from ragtrial.domain.model import ModelIdentity
+from ragtrial.domain.trial import Hit
+from ragtrial.errors import StoreError
+
+UNIT_TOLERANCE = 1e-3
+"""How far a vector's length may be from 1: above the rounding of bfloat16 models, far below a vector that nobody normalised."""
+
+BUILD_DEFAULTS: Mapping[str, Mapping[str, int]] = {"FLAT": {}, "IVF_FLAT": {"nlist": 128}, "HNSW": {"M": 16, "efConstruction": 200}}
+SEARCH_DEFAULTS: Mapping[str, Mapping[str, int]] = {"FLAT": {}, "IVF_FLAT": {"nprobe": 16}, "HNSW": {"ef": 64}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a collection was made for; written into it at creation.
+
+    Attributes:
+        model: The model that its vectors were made with.
+        corpus: Fingerprint of the passages.
+        parameters: The index asked for.
+    """
+
+    model: ModelIdentity
+    corpus: str
+    parameters: IndexParameters
+
+
+def check_origin(name: str, *, found: Origin, asked: Origin) -> None:
+    """Refuse to go on with a collection that was made for something else.
+
+    Raises:
+        StoreError: Another model, corpus or index.
+    """
+    check_model(name, found=found.model, asked=asked.model)
+    if found.corpus != asked.corpus:
+        raise StoreError(
+            f"collection {name!r} holds the passages of corpus {found.corpus!r}, but this corpus is {asked.corpus!r}: "
+            "index it into a collection of its own, or drop the old one"
+        )
+    if _plain(found.parameters) != _plain(asked.parameters):
+        raise StoreError(
+            f"collection {name!r} was made with the index {_plain(found.parameters)}, but {_plain(asked.parameters)} is asked for: "
+            "index the corpus again into a collection of its own, or drop the old one"
+        )
+
+
+def check_model(name: str, *, found: ModelIdentity, asked: ModelIdentity) -> None:
+    """Refuse to compare vectors of one model with those of another.
+
+    Raises:
+        StoreError: The identities differ in name, revision, settings or dimension.
+    """
+    if found == asked:
+        return
+    if str(found) == str(asked):  # then what people read is the same, and the difference lies deeper
+        holds, asks = (f"{model} ({model.dimension} dimensions; {', '.join(model.settings) or 'no settings'})" for model in (found, asked))
+    elif found.dimension != asked.dimension:
+        holds, asks = (f"{model} ({model.dimension} dimensions)" for model in (found, asked))
+    else:
+        holds, asks = str(found), str(asked)
+    raise StoreError(
+        f"collection {name!r} holds vectors of {holds!r}, but these come from {asks!r}: "
+        "index the corpus again (ragtrial index EXPERIMENT.yaml), or give the model a collection of its own"
+    )
+
+
+def check_parameters(parameters: IndexParameters) -> None:
+    """Refuse parameters that the index type doesn't have: a store would ignore them.
+
+    Raises:
+        StoreError: An unknown name, or a value below 1.
+    """
+    for kind, given, known in (
+        ("build", parameters.build, BUILD_DEFAULTS[parameters.type]),
+        ("search", parameters.search, SEARCH_DEFAULTS[parameters.type]),
+    ):
+        for name, value in given.items():
+            if name not in known:
+                expected = ", ".join(known) or "none"
+                raise StoreError(f"index {parameters.type} has no {kind} parameter {name!r}: it takes {expected}")
+            if value < 1:
+                raise StoreError(f"{kind} parameter {name!r} of index {parameters.type} is {value!r}: give at least 1")
+
+
+def search_parameters(parameters: IndexParameters, *, top_k: int) -> dict[str, int]:
+    """The search parameters, defaults filled in; HNSW's `ef` is raised to `top_k` where it was not given.
+
+    Raises:
+        StoreError: `ef` is given and below `top_k`: HNSW can't return more than it visits.
+    """
+    chosen = {**SEARCH_DEFAULTS[parameters.type], **parameters.search}
+    if "ef" in chosen and chosen["ef"] < top_k:
+        if "ef" in parameters.search:
+            raise StoreError(f"search parameter 'ef' of index HNSW is {chosen['ef']}, below top_k {top_k}: give at least top_k")
+        chosen["ef"] = top_k
+    return chosen
+
+
+def check_vectors(name: str, vectors: Vectors, *, dimension: int, ids: Sequence[str] | None = None) -> Vectors:
+    """`vectors` as float32, shape (n, dimension), once they are finite and of length 1.
+
+    Args:
+        name: The collection, for messages.
+        vectors: What to check.
+        dimension: The collection's.
+        ids: The passages that they belong to, or None for queries.
+
+    Raises:
+        StoreError: They aren't; a store would take them and return nonsense.
+    """
+    rows = np.ascontiguousarray(vectors, dtype=np.float32)
+    if rows.ndim != 2 or rows.shape[1] != dimension:
+        raise StoreError(
+            f"collection {name!r} takes vectors of {dimension} dimensions, but these have shape {rows.shape}: embed with its model"
+        )
+    if ids is not None and len(ids) != len(rows):
+        raise StoreError(f"collection {name!r} was given {len(rows)} vectors for {len(ids)} passages: give one each")
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(rows, axis=1)
+    bad = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))  # catches NaN and infinity too
+    if bad.size:
+        whose = f"query {bad[0]}" if ids is None else f"passage {ids[bad[0]]!r}"
+        what = f"has length {lengths[bad[0]]:.6g}" if np.isfinite(lengths[bad[0]]) else "is not finite"
+        raise StoreError(f"the vector of {whose} for collection {name!r} {what}, expected length 1: normalise it, or mend the embedder")
+    return rows
+
+
+def ranked(name: str, found: Sequence[tuple[str, float]], *, top_k: int) -> tuple[Hit, ...]:
+    """The first `top_k` of (passage id, similarity), best first, ties by passage id.
+
+    Raises:
+        StoreError: A similarity is not finite.
+    """
+    if not all(math.isfinite(similarity) for _, similarity in found):
+        raise StoreError(f"collection {name!r} returned similarities that are not finite: index the corpus again")
+    ordered = sorted(found, key=lambda pair: (-pair[1], pair[0]))[:top_k]
+    return tuple(Hit(passage_id=passage_id, similarity=similarity) for passage_id, similarity in ordered)
+
+
+def similarities(queries: Vectors, matrix: Vectors, metric: str) -> NDArray[np.float32]:
+    """Similarity of each query to each row, shape (n_queries, n_rows); higher is nearer.
+
+    Cosine and inner product are the product itself, for vectors have length 1. For L2 it is the negative of what Milvus calls
+    the L2 distance, the squared Euclidean distance.
+    """
+    products: NDArray[np.float32] = queries @ matrix.T
+    if metric != "L2":
+        return products
+    squares = np.square(queries).sum(axis=1)[:, None] + np.square(matrix).sum(axis=1)[None, :]
+    distances: NDArray[np.float32] = np.maximum(squares - 2 * products, 0)
+    return 0 - distances
+
+
+def _plain(parameters: IndexParameters) -> dict[str, object]:
+    return {"type": parameters.type, "metric": parameters.metric, "build": dict(parameters.build), "search": dict(parameters.search)}

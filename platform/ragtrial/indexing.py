@@ -1,0 +1,202 @@
+"""A corpus embedded by an arm's model, into a collection that the arm's alias points to once it is complete.
+
+One collection for each (corpus, chunking, model, index parameters), named after them: what exists is reused, what a kill left
+behind is gone on with, and the alias moves at once from one complete collection to the next (blue/green).
+"""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from ragtrial.contracts import CollectionInfo, Embedder, IndexParameters, Progress, VectorIndex, Vectors, no_progress
+from ragtrial.domain.corpus import Corpus, Passage
+from ragtrial.domain.evaluation import IndexFacts
+from ragtrial.domain.fingerprint import digest
+from ragtrial.domain.model import ModelIdentity
+from ragtrial.embedding.cache import CachedEmbedder
+from ragtrial.errors import NotEnoughDataError, StoreError
+from ragtrial.index.exact import exact_search
+
+_SLUG_CHARACTERS = 40
+_TIE = 1e-5
+
+
+def collection_name(corpus: Corpus, model: ModelIdentity, parameters: IndexParameters) -> str:
+    """`rt_<model>_<12 hexadecimal digits>`: the same for the same passages, chunking, model and index, and for nothing else."""
+    content = digest([corpus.fingerprint, corpus.chunking, model.key, asdict(parameters)], length=12)
+    return f"rt_{_slug(model.name).lower()[:_SLUG_CHARACTERS]}_{content}"
+
+
+def alias_of(experiment_name: str, arm_name: str) -> str:
+    """`rt_<experiment>_<arm>_<6 hexadecimal digits>`, in letters, digits and `_`.
+
+    The digits keep apart what would read the same: arms `a-b` and `a_b`, or arm `b_c` of experiment `a` and arm `c` of `a_b`.
+    """
+    readable = f"rt_{_slug(experiment_name)[:_SLUG_CHARACTERS * 2]}_{_slug(arm_name)[:_SLUG_CHARACTERS * 2]}"
+    return f"{readable}_{digest([experiment_name, arm_name], length=6)}"
+
+
+def index_arm(
+    *,
+    corpus: Corpus,
+    embedder: Embedder,
+    index: VectorIndex,
+    parameters: IndexParameters,
+    alias: str,
+    batch_size: int = 256,
+    progress: Progress = no_progress,
+) -> IndexFacts:
+    """Embed and store what is not stored yet, complete the collection, and point the alias to it.
+
+    Passages are embedded longest first: texts of like length share a batch, so next to nothing is padded, memory peaks at the
+    start, and a bar's estimate errs on the careful side. A kill loses at most `batch_size` vectors.
+
+    Args:
+        corpus: What to index.
+        embedder: With which model.
+        index: The store.
+        parameters: Which index, and how to search it.
+        alias: The arm's (`alias_of`); it goes on pointing to what it pointed to until all is done.
+        batch_size: Passages embedded and stored at a time.
+        progress: Told how many passages are embedded.
+
+    Returns:
+        What is known of the collection. `embed_seconds` and `tokens` are there only where this call embedded every passage itself:
+        a part of them (the rest came from a cache, or from before a kill) is not comparable with another arm's whole.
+
+    Raises:
+        StoreError: The store failed, or its collection of that name holds something else.
+        ModelError: The model failed.
+    """
+    name = collection_name(corpus, embedder.identity, parameters)
+    index.create(name, model=embedder.identity, corpus=corpus.fingerprint, parameters=parameters)
+    info = _described(index, name)
+    seconds, tokens = None, None
+    if not info.complete or info.n_passages != len(corpus.passages):
+        seconds, tokens = _fill(name, corpus=corpus, embedder=embedder, index=index, batch_size=batch_size, progress=progress)
+        index.finish(name)
+        info = _described(index, name)
+        if info.n_passages != len(corpus.passages):
+            raise StoreError(
+                f"collection {name!r} holds {info.n_passages} passages after indexing, expected {len(corpus.passages)}: "
+                "something else writes to it; drop it and index the corpus again"
+            )
+    _point(index, alias, name)
+    return IndexFacts(
+        collection=name,
+        alias=alias,
+        index_type=info.index_type,
+        metric=parameters.metric,
+        n_passages=info.n_passages,
+        bytes=info.n_passages * embedder.identity.dimension * np.dtype(np.float32).itemsize,
+        embed_seconds=seconds,
+        tokens=tokens,
+    )
+
+
+def rollback(index: VectorIndex, alias: str) -> str:
+    """Point the alias back to the collection that it pointed to before the last change; a second time undoes the first.
+
+    The previous collection is kept under the alias `<alias>_previous`, so the store that holds the collections also knows the way
+    back, and refuses to drop them.
+
+    Returns:
+        The collection that the alias points to now.
+
+    Raises:
+        StoreError: There is no previous collection.
+    """
+    current, previous = index.resolve(alias), index.resolve(_previous(alias))
+    if current is None or previous is None or previous == current:
+        raise StoreError(f"alias {alias!r} has no previous collection to go back to: it points to {current!r} since it was made")
+    index.point(alias, previous)
+    index.point(_previous(alias), current)
+    return previous
+
+
+def measured_recall(
+    index: VectorIndex, collection: str, model: ModelIdentity, queries: Vectors, passages: Vectors, *, top_k: int
+) -> float:
+    """Share of the exact `top_k` that the index returns, averaged over queries: its own loss, apart from the embedding's quality.
+
+    A hit counts where it is as near as the last of the exact `top_k`, within rounding, so ties at the cut don't count against the
+    index (Aumüller, Bernhardsson and Faithfull 2020, "ANN-Benchmarks", Information Systems 87, section 2.1).
+
+    Args:
+        index: The store.
+        collection: A collection, or an alias.
+        model: What the vectors were made with.
+        queries: Shape (n_queries, dimension).
+        passages: All passages of the collection in any order, shape (n_passages, dimension).
+        top_k: The cut-off, at least 1; where there are fewer passages, all of them.
+
+    Raises:
+        NotEnoughDataError: There are no queries, or no passages.
+        StoreError: The store failed, or there is no such collection.
+    """
+    if not len(queries) or not len(passages):
+        raise NotEnoughDataError(f"the recall of collection {collection!r} can't be measured with {len(queries)} queries on {len(passages)} passages")
+    metric = _described(index, collection).parameters.metric
+    exact = exact_search(passages, [str(row) for row in range(len(passages))], queries, top_k, metric=metric)
+    found = index.search(collection, queries, top_k=top_k, model=model)
+    shares = [
+        sum(hit.similarity >= best[-1].similarity - _TIE for hit in hits[: len(best)]) / len(best)
+        for best, hits in zip(exact, found, strict=True)
+    ]
+    return float(np.mean(shares))
+
+
+def _fill(
+    name: str, *, corpus: Corpus, embedder: Embedder, index: VectorIndex, batch_size: int, progress: Progress
+) -> tuple[float | None, int | None]:
+    """Embed and store the missing passages; seconds and tokens, or None where that was not all of them."""
+    stored = index.stored_ids(name)
+    missing = sorted((p for p in corpus.passages if p.passage_id not in stored), key=lambda p: len(p.content), reverse=True)
+    before = _cached_count(embedder)
+    seconds = 0.0
+    advance = progress(f"index {embedder.identity}", len(missing))
+    for start in range(0, len(missing), batch_size):
+        batch = missing[start : start + batch_size]
+        begin = time.perf_counter()
+        vectors = embedder.embed([passage.content for passage in batch], kind="passage", progress=advance)
+        seconds += time.perf_counter() - begin
+        index.insert(name, batch, vectors)
+    if stored or (before is not None and _cached_count(embedder) != before + _distinct(missing)):
+        return None, None
+    return seconds, embedder.count_tokens([passage.content for passage in missing])
+
+
+def _cached_count(embedder: Embedder) -> int | None:
+    """How many texts a cached embedder has embedded itself so far; None for one that has no cache."""
+    return embedder.embedded if isinstance(embedder, CachedEmbedder) else None
+
+
+def _distinct(passages: Sequence[Passage]) -> int:
+    return len({passage.content for passage in passages})
+
+
+def _point(index: VectorIndex, alias: str, name: str) -> None:
+    current = index.resolve(alias)
+    if current == name:
+        return
+    if current is not None:  # first the way back: a kill in between leaves an alias that points to the complete old collection
+        index.point(_previous(alias), current)
+    index.point(alias, name)
+
+
+def _previous(alias: str) -> str:
+    return f"{alias}_previous"
+
+
+def _described(index: VectorIndex, name: str) -> CollectionInfo:
+    info = index.describe(name)
+    if info is None:
+        raise StoreError(f"there is no collection {name!r}: index the corpus first (ragtrial index EXPERIMENT.yaml)")
+    return info
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_") or "x"

@@ -1,0 +1,42 @@
+"""The environment, read here and nowhere else."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the environment decides.
+
+    Attributes:
+        environment: The variables that experiment files may name for secrets (`api_key_env`, `milvus_token_env`).
+        no_color: `NO_COLOR` is set to anything: plain text only (https://no-color.org).
+        registry: `RAGTRIAL_REGISTRY`, the model registry of commands that take no experiment file.
+        torch_threads: `RAGTRIAL_TORCH_THREADS`, threads of one forward pass; None leaves torch's own choice.
+    """
+
+    environment: Mapping[str, str]
+    no_color: bool
+    registry: str
+    torch_threads: int | None
+
+    def secret(self, name: str) -> str | None:
+        """The value of the environment variable `name`, or None where it is unset or empty."""
+        return self.environment.get(name) or None
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process.
+
+    Args:
+        environment: Instead of `os.environ`, for tests.
+    """
+    variables = dict(os.environ if environment is None else environment)
+    threads = variables.get("RAGTRIAL_TORCH_THREADS", "")
+    return Settings(
+        environment=variables,
+        no_color=bool(variables.get("NO_COLOR")),
+        registry=variables.get("RAGTRIAL_REGISTRY", ".ragtrial/models"),
+        torch_threads=int(threads) if threads.isdigit() and int(threads) > 0 else None,
+    )

@@ -1,0 +1,160 @@
+"""The arms made ready: model, collection, parity, leakage."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ragtrial.build import build_embedder, build_generator, index_parameters, model_location
+from ragtrial.contracts import Embedder, Generator, Progress, VectorIndex
+from ragtrial.domain.evaluation import ArmFacts, IndexFacts
+from ragtrial.domain.experiment import Arm
+from ragtrial.domain.parity import Conditions
+from ragtrial.embedding.cache import CachedEmbedder, VectorCache
+from ragtrial.embedding.retriever import DenseRetriever
+from ragtrial.evaluation import order_of
+from ragtrial.finetuning.leakage import check_lineage
+from ragtrial.finetuning.registry import Registry
+from ragtrial.indexing import alias_of, index_arm, measured_recall
+from ragtrial.suite.preparing import Prepared
+
+RECALL_SAMPLE = 100
+RECALL_MAX_PASSAGES = 200_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadyArm:
+    """One arm, indexed.
+
+    Attributes:
+        arm: As planned.
+        facts: What it is made of.
+        generator: Makes its answers; None where generation is off.
+        retriever: With the vector cache, for quality.
+        timed_retriever: Without it, for latency.
+    """
+
+    arm: Arm
+    facts: ArmFacts
+    generator: Generator | None
+    retriever: DenseRetriever
+    timed_retriever: DenseRetriever
+
+
+def ready_arms(prepared: Prepared, *, index: VectorIndex, cache: VectorCache, progress: Progress) -> tuple[ReadyArm, ...]:
+    """Load each arm's model, index the corpus with it, and measure the index's recall; control first."""
+    experiment = prepared.experiment
+    generators: dict[object, Generator | None] = {}
+    ready = []
+    for arm in (experiment.control, experiment.treatment):
+        spec = experiment.generation_of(arm)
+        if spec not in generators:
+            generators[spec] = build_generator(spec, prepared.corpus)
+        bare = build_embedder(arm.embedding, prepared.around)
+        ready.append(_ready(prepared, arm, bare=bare, index=index, cache=cache, generator=generators[spec], progress=progress))
+    return tuple(ready)
+
+
+def _ready(
+    prepared: Prepared, arm: Arm, *, bare: Embedder, index: VectorIndex, cache: VectorCache, generator: Generator | None, progress: Progress
+) -> ReadyArm:
+    cached = CachedEmbedder(bare, cache)
+    facts = index_facts(prepared, arm, embedder=cached, index=index, progress=progress)
+    return ReadyArm(
+        arm=arm,
+        facts=ArmFacts(
+            arm=arm.name,
+            role=arm.role,
+            model=bare.identity,
+            index=facts,
+            conditions=_conditions(prepared, arm, bare, facts, generator),
+            lineage=_lineage(prepared, arm),
+        ),
+        generator=generator,
+        retriever=DenseRetriever(embedder=cached, index=index, collection=facts.collection),
+        timed_retriever=DenseRetriever(embedder=bare, index=index, collection=facts.collection),
+    )
+
+
+def index_facts(prepared: Prepared, arm: Arm, *, embedder: Embedder, index: VectorIndex, progress: Progress) -> IndexFacts:
+    """Index the corpus for the arm where that is still to do, and measure the recall of approximate search."""
+    retrieval = prepared.experiment.retrieval_of(arm)
+    facts = index_arm(
+        corpus=prepared.corpus,
+        embedder=embedder,
+        index=index,
+        parameters=index_parameters(retrieval.index),
+        alias=alias_of(prepared.experiment.name, arm.name),
+        progress=progress,
+    )
+    if len(prepared.corpus.passages) > RECALL_MAX_PASSAGES:
+        return facts
+    sample = order_of(prepared.gold, seed=prepared.experiment.analysis.seed, limit=RECALL_SAMPLE)
+    vectors = embedder.embed([query.text for query in sample], kind="query")
+    matrix = embedder.embed([passage.content for passage in prepared.corpus.passages], kind="passage")
+    recall = measured_recall(index, facts.collection, embedder.identity, vectors, matrix, top_k=retrieval.top_k)
+    return dataclasses.replace(facts, ann_recall=recall)
+
+
+def _conditions(prepared: Prepared, arm: Arm, embedder: Embedder, facts: IndexFacts, generator: Generator | None) -> Conditions:
+    experiment, identity = prepared.experiment, embedder.identity
+    retrieval, generation = experiment.retrieval_of(arm), experiment.generation_of(arm)
+    settings = {} if generator is None else {"version": generator.version, **generator.settings}
+    return Conditions(
+        embedding={"model": str(identity), "revision": identity.revision, "dimension": str(identity.dimension), **_pairs(identity.settings)},
+        chunking={"chunking": experiment.chunking.label},
+        retrieval={
+            "top_k": str(retrieval.top_k),
+            "index": facts.index_type,
+            "metric": facts.metric,
+            **{f"build.{name}": str(value) for name, value in retrieval.index.build.items()},
+            **{f"search.{name}": str(value) for name, value in retrieval.index.search.items()},
+        },
+        generation={"provider": generation.provider, "context_passages": str(generation.context_passages), **settings},
+        data={"corpus": prepared.corpus.fingerprint, "gold": prepared.gold.fingerprint, "n_passages": str(facts.n_passages)},
+    )
+
+
+def _pairs(settings: Sequence[str]) -> dict[str, str]:
+    return dict(setting.split("=", 1) for setting in settings)
+
+
+def _lineage(prepared: Prepared, arm: Arm) -> Mapping[str, object] | None:
+    if not arm.embedding.model.startswith("registry:"):
+        return None
+    return Registry(prepared.around.registry).get(arm.embedding.model).lineage
+
+
+def leakage(prepared: Prepared) -> tuple[str, str]:
+    """Whether a registered model was trained on what it is tested on; models without a record are said to be unknown."""
+    qrels = prepared.gold.qrels()
+    relevant = sorted({passage_id for grades in qrels.values() for passage_id, grade in grades.items() if grade > 0})
+    texts = [prepared.corpus.by_id[passage_id].content for passage_id in relevant]
+    state, details = "unknown", []
+    for arm in (prepared.experiment.control, prepared.experiment.treatment):
+        if arm.embedding.model.startswith("registry:"):
+            model = Registry(prepared.around.registry).get(arm.embedding.model)
+            found, detail = check_lineage(model, prepared.gold, texts)
+            state = "fail" if "fail" in (found, state) else found
+            details.append(f"{arm.name}: {detail}")
+        else:
+            details.append(f"{arm.name}: no training record of {arm.embedding.model!r}")
+    return state, "; ".join(details)
+
+
+def missing_models(prepared: Prepared) -> tuple[str, ...]:
+    """Names of registered models that arms ask for and the registry lacks."""
+    have = {model.name for model in Registry(prepared.around.registry).list()}
+    asked = [arm.embedding.model for arm in prepared.experiment.arms if arm.embedding.model.startswith("registry:")]
+    names = [model.removeprefix("registry:").partition("@")[0] for model in asked]
+    return tuple(dict.fromkeys(name for name in names if name not in have))
+
+
+def check_models(prepared: Prepared) -> None:
+    """Fail before any work where a model is missing.
+
+    Raises:
+        ModelError: An arm's model does not exist.
+    """
+    for arm in prepared.experiment.arms:
+        if arm.embedding.provider == "sentence-transformers":
+            model_location(arm.embedding.model, prepared.around)

@@ -1,0 +1,104 @@
+"""`ragtrial compare`: two ranking files of any system under the same statistics."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ragtrial.analysis import analyse
+from ragtrial.domain.evaluation import ArmFacts, Evaluation
+from ragtrial.domain.experiment import AnalysisPlan, Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan, PrimaryMetric, RetrievalSpec
+from ragtrial.domain.fingerprint import digest
+from ragtrial.domain.gold import GoldSet, Judgment, Query
+from ragtrial.domain.metric import metric_named
+from ragtrial.domain.parity import ParityCertificate
+from ragtrial.domain.score import ScoreTable
+from ragtrial.domain.trial import Failure, Hit, Ranking, Trial
+from ragtrial.domain.verdict import Analysis
+from ragtrial.errors import InputError
+from ragtrial.formats.trec import read_qrels, read_run
+from ragtrial.scoring.retrieval import RetrievalScorer
+from ragtrial.scoring.table import table_of
+
+Run = Mapping[str, Sequence[tuple[str, float]]]
+
+
+def compare_runs(*, qrels: Path, baseline: Path, custom: Path, metrics: Sequence[str], min_effect: float) -> Analysis:
+    """Score both runs and decide; parity can't be certified for rankings from elsewhere, and the checks say so.
+
+    Raises:
+        InputError: A file is broken, or a metric is unknown.
+    """
+    grades = read_qrels(qrels)
+    for name in metrics:
+        if metric_named(name).kind != "retrieval":
+            raise InputError(f"--metric {name!r}: rankings alone have only retrieval metrics, such as nDCG@10 or R@5")
+    gold = GoldSet(
+        name=qrels.stem,
+        queries=tuple(Query(query_id=query_id, text=query_id) for query_id in grades),
+        judgments=tuple(Judgment(query_id=q, target_id=p, grade=grade) for q, row in grades.items() for p, grade in row.items()),
+    )
+    experiment = _experiment(qrels, metrics, min_effect)
+    runs = {"baseline": read_run(baseline), "custom": read_run(custom)}
+    scorer = RetrievalScorer([metric_named(name) for name in metrics])
+    trials = [_trial(arm, query_id, run) for arm, run in runs.items() for query_id in grades]
+    scores = scorer.score(trials, gold)
+    tables: dict[str, ScoreTable] = {
+        metric.name: table_of(metric, gold, [(t.query_id, t.arm, row[i]) for t, row in zip(trials, scores, strict=True)])
+        for i, metric in enumerate(scorer.metrics)
+    }
+    dropped = {arm: {"search: not in the run": sum(t.failure is not None for t in trials if t.arm == arm)} for arm in runs}
+    failures = {arm: {kind: n for kind, n in counts.items() if n} for arm, counts in dropped.items()}
+    return analyse(evaluation=_evaluation(experiment, gold), experiment=experiment, gold=gold, tables=tables, failures=failures)
+
+
+def lines_of(analysis: Analysis) -> list[str]:
+    """The comparison in plain text, the verdict last."""
+    lines = []
+    for c in analysis.comparisons:
+        means = f"{_number(c.baseline.mean)} -> {_number(c.custom.mean)}"
+        effect = c.no_effect if c.effect is None else f"{c.effect.estimate:+.4f} [{c.effect.low:+.4f}, {c.effect.high:+.4f}], p {c.effect.p_value:.4f}"
+        lines.append(f"{c.metric.name:<12} {means}  {effect}  win/tie/loss {c.wins}/{c.ties}/{c.losses}  n {c.n_scored} of {c.n}")
+    lines += [f"{check.name}: {check.state}: {check.detail}" for check in analysis.checks]
+    return [*lines, analysis.verdict.sentence]
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
+
+
+def _experiment(qrels: Path, metrics: Sequence[str], min_effect: float) -> Experiment:
+    model = EmbeddingSpec(provider="unknown", model="unknown")
+    top_k = max(metric_named(name).cutoff or 1 for name in metrics)
+    return Experiment(
+        name="compare",
+        data=DataSpec(format="trec", path=str(qrels)),
+        arms=(Arm(name="baseline", role="control", embedding=model), Arm(name="custom", role="treatment", embedding=model)),
+        retrieval=RetrievalSpec(top_k=top_k),
+        metrics=MetricsPlan(primary=PrimaryMetric(name=metrics[0], min_effect=min_effect), secondary=tuple(metrics[1:])),
+        analysis=AnalysisPlan(),
+        references=(),
+    )
+
+
+def _trial(arm: str, query_id: str, run: Run) -> Trial:
+    if query_id not in run:
+        return Trial(arm=arm, query_id=query_id, failure=Failure(stage="search", kind="not in the run", message="the run has no line for it"))
+    hits = tuple(Hit(passage_id=passage_id, similarity=-float(rank)) for rank, (passage_id, _) in enumerate(run[query_id]))
+    return Trial(arm=arm, query_id=query_id, ranking=Ranking(query_id=query_id, hits=hits))
+
+
+def _evaluation(experiment: Experiment, gold: GoldSet) -> Evaluation:
+    unknown = "nothing is known of how these rankings were made"
+    return Evaluation(
+        evaluation_id="compare",
+        experiment=experiment.name,
+        plan_digest=experiment.plan_digest(),
+        config_digest=digest([experiment.plan_digest(), gold.fingerprint]),
+        corpus_fingerprint="unknown",
+        gold_fingerprint=gold.fingerprint,
+        n_queries=len(gold.queries),
+        arms=(ArmFacts(arm="baseline", role="control"), ArmFacts(arm="custom", role="treatment")),
+        parity=ParityCertificate(ok=True, digest=None, declared=(unknown,)),
+        started_at=datetime.now(UTC).isoformat(),
+        checks={"leakage": ("unknown", unknown)},
+    )

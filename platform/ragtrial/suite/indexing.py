@@ -1,0 +1,27 @@
+"""`ragtrial index`: both arms' collections, and nothing else."""
+
+from contextlib import ExitStack, closing
+
+from ragtrial.build import build_embedder, build_index
+from ragtrial.contracts import Progress, no_progress
+from ragtrial.domain.evaluation import IndexFacts
+from ragtrial.embedding.cache import CachedEmbedder, VectorCache
+from ragtrial.formats.experiment import milvus_uri, resolve_path
+from ragtrial.suite.arms import check_models, index_facts
+from ragtrial.suite.preparing import Prepared
+
+
+def index_all(prepared: Prepared, *, progress: Progress = no_progress) -> dict[str, IndexFacts]:
+    """Index the corpus once for each arm; what is known of each collection, by arm."""
+    check_models(prepared)
+    stores = prepared.experiment.stores
+    with ExitStack() as stack:
+        cache = stack.enter_context(VectorCache(resolve_path(prepared.file.folder, stores.vectors)))
+        token = prepared.around.settings.secret(stores.milvus_token_env)
+        index = stack.enter_context(closing(build_index(milvus_uri(prepared.file), token=token)))
+        return {
+            arm.name: index_facts(
+                prepared, arm, embedder=CachedEmbedder(build_embedder(arm.embedding, prepared.around), cache), index=index, progress=progress
+            )
+            for arm in prepared.experiment.arms
+        }

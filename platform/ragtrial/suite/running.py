@@ -1,0 +1,260 @@
+"""The evaluation itself: one command from an experiment file to a logged, analysed, reported result."""
+
+import platform
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from ragtrial import __version__
+from ragtrial.analysis import planned_mde
+from ragtrial.build import build_embedder, build_index, build_scorers
+from ragtrial.contracts import Embedder, Progress, Scorer, no_progress
+from ragtrial.db.reader import Reader
+from ragtrial.db.recorder import Recorder
+from ragtrial.domain.evaluation import ArmFacts, Evaluation
+from ragtrial.domain.experiment import Experiment
+from ragtrial.domain.fingerprint import digest
+from ragtrial.domain.gold import GoldSet
+from ragtrial.domain.metric import Metric, metric_named
+from ragtrial.domain.parity import certify
+from ragtrial.embedding.cache import VectorCache
+from ragtrial.errors import InputError
+from ragtrial.evaluation import Line, evaluate, order_of
+from ragtrial.formats.experiment import milvus_uri, resolve_path, sql_url
+from ragtrial.index.bm25 import Bm25Retriever
+from ragtrial.pipeline import Pipeline
+from ragtrial.suite.arms import ReadyArm, check_models, leakage, missing_models, ready_arms
+from ragtrial.suite.preparing import Prepared
+from ragtrial.suite.training import train_model
+
+_LIBRARIES = ("numpy", "scipy", "statsmodels", "torch", "sentence-transformers", "pymilvus", "milvus-lite", "bm25s", "sqlalchemy")
+_ANSWER_METRICS = ("answer_f1", "answer_containment", "answer_token_recall", "answer_exact_match", "answer_rouge_l")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What an evaluation would do, known before it starts.
+
+    Attributes:
+        n_passages: Passages to index for each arm.
+        n_queries: Queries to ask.
+        n_trials: Trials to log, reference lines included.
+        mde: Smallest effect on the primary metric that is expected to be seen, from the planned spread.
+        to_train: Models that have to be trained first.
+    """
+
+    n_passages: int
+    n_queries: int
+    n_trials: int
+    mde: float | None
+    to_train: tuple[str, ...]
+
+
+def plan(prepared: Prepared) -> Plan:
+    """The plan of an evaluation; nothing is written."""
+    experiment, n = prepared.experiment, len(prepared.gold.queries)
+    n_lines = len(experiment.arms) + len(_references(experiment))
+    to_train = missing_models(prepared)
+    if not to_train:
+        check_models(prepared)
+    mde = planned_mde(experiment, n) if n > 1 else None
+    n_trials = n * n_lines * experiment.repetitions
+    return Plan(n_passages=len(prepared.corpus.passages), n_queries=n, n_trials=n_trials, mde=mde, to_train=to_train)
+
+
+def run(prepared: Prepared, *, resume: bool = False, allow_training: bool = True, progress: Progress = no_progress) -> str:
+    """Train what is missing, index, and evaluate; the evaluation's id, under which all of it is in SQL.
+
+    Args:
+        prepared: The experiment with its data.
+        resume: Go on with an interrupted evaluation of the same plan, data and models, or take a finished one as it is.
+        allow_training: Train models that the registry lacks, as the experiment says.
+        progress: Told how far it is.
+
+    Raises:
+        RagtrialError: Anything that is wrong or missing; what was logged so far stays and can be resumed.
+    """
+    for name in missing_models(prepared):
+        if not allow_training or prepared.experiment.training is None:
+            break
+        train_model(prepared, name=name, progress=progress)
+    check_models(prepared)
+    stores = prepared.experiment.stores
+    with ExitStack() as stack:
+        recorder = stack.enter_context(Recorder(sql_url(prepared.file)))
+        reader = stack.enter_context(Reader(sql_url(prepared.file)))
+        cache = stack.enter_context(VectorCache(resolve_path(prepared.file.folder, stores.vectors)))
+        token = prepared.around.settings.secret(stores.milvus_token_env)
+        index = stack.enter_context(closing(build_index(milvus_uri(prepared.file), token=token)))
+        arms = ready_arms(prepared, index=index, cache=cache, progress=progress)
+        metrics = metrics_of(prepared.experiment, prepared.gold)
+        similarity = _similarity(prepared, arms)
+        lines = _lines(prepared, arms, metrics, similarity)
+        evaluation = _evaluation(prepared, arms, lines, reader)
+        evaluation_id, done = _open(evaluation, prepared, lines, recorder=recorder, reader=reader, resume=resume)
+        if done is not None:
+            _ask(prepared, evaluation_id, lines, recorder=recorder, done=done, progress=progress)
+    return evaluation_id
+
+
+def _ask(prepared: Prepared, evaluation_id: str, lines: Sequence[Line], *, recorder: Recorder, done: set[tuple[str, str, int]], progress: Progress) -> None:
+    experiment = prepared.experiment
+    evaluate(
+        evaluation_id=evaluation_id,
+        queries=order_of(prepared.gold, seed=experiment.analysis.seed),
+        gold=prepared.gold,
+        lines=lines,
+        passages=prepared.corpus.by_id,
+        repetitions=experiment.repetitions,
+        n_timed=experiment.analysis.latency_queries,
+        recorder=recorder,
+        done=done,
+        progress=progress,
+    )
+    recorder.finish(evaluation_id, {"turnover": prepared.turnover.summary()})
+
+
+def metrics_of(experiment: Experiment, gold: GoldSet) -> tuple[Metric, ...]:
+    """Every metric that is planned, and beside them the exploratory ones that cost nothing."""
+    names = [*experiment.metrics.names, f"Judged@{experiment.retrieval.top_k}"]
+    if experiment.analysis.latency_queries:
+        names.append("latency_ms")
+    if experiment.generation.provider != "none":
+        names += ["citation_support", "abstained"]
+        if any(query.answers for query in gold.queries):
+            names += _ANSWER_METRICS
+    return tuple(metric_named(name) for name in dict.fromkeys(names))
+
+
+def _references(experiment: Experiment) -> tuple[str, ...]:
+    """Reference lines; without generation there is no answer whose floor could be shown."""
+    off = experiment.generation.provider == "none"
+    return tuple(name for name in experiment.references if not (off and name == "shuffled-context"))
+
+
+def _similarity(prepared: Prepared, arms: Sequence[ReadyArm]) -> Embedder | None:
+    spec = prepared.experiment.metrics.similarity
+    if spec is None:
+        return None
+    embedder = build_embedder(spec, prepared.around)
+    for arm in arms:
+        if arm.facts.model is not None and arm.facts.model.revision == embedder.identity.revision:
+            raise InputError(f"metrics.similarity is arm {arm.arm.name!r}'s own model, which would judge in its own favour: give a third model")
+    return embedder
+
+
+def _lines(prepared: Prepared, arms: Sequence[ReadyArm], metrics: Sequence[Metric], similarity: Embedder | None) -> tuple[Line, ...]:
+    experiment = prepared.experiment
+    scorers = build_scorers(metrics, corpus=prepared.corpus, similarity=similarity)
+    lines = [_arm_line(prepared, arm, scorers) for arm in arms]
+    control = lines[0].pipeline
+    quality = [metric for metric in metrics if metric.kind != "operation"]
+    for name in _references(experiment):
+        borrows = name == "shuffled-context"
+        retriever = control.retriever if borrows else Bm25Retriever(prepared.corpus.passages)
+        pipeline = Pipeline(
+            arm=name,
+            retriever=retriever,
+            generator=control.generator,
+            passages=prepared.corpus.by_id,
+            top_k=control.top_k,
+            context_passages=control.context_passages,
+        )
+        own = build_scorers(quality, corpus=prepared.corpus, similarity=similarity, retrieval=not borrows)
+        lines.append(Line(pipeline=pipeline, scorers=own, borrows=borrows, is_arm=False))
+    return tuple(lines)
+
+
+def _arm_line(prepared: Prepared, arm: ReadyArm, scorers: tuple[Scorer, ...]) -> Line:
+    experiment = prepared.experiment
+
+    def pipeline(*, timed: bool) -> Pipeline:
+        return Pipeline(
+            arm=arm.arm.name,
+            retriever=arm.timed_retriever if timed else arm.retriever,
+            generator=arm.generator,
+            passages=prepared.corpus.by_id,
+            top_k=experiment.retrieval_of(arm.arm).top_k,
+            context_passages=experiment.generation_of(arm.arm).context_passages,
+        )
+
+    return Line(pipeline=pipeline(timed=False), scorers=scorers, timed=pipeline(timed=True))
+
+
+def _evaluation(prepared: Prepared, arms: Sequence[ReadyArm], lines: Sequence[Line], reader: Reader) -> Evaluation:
+    experiment = prepared.experiment
+    control, treatment = (arm.facts.conditions for arm in arms)
+    if control is None or treatment is None:
+        raise InputError("an arm has no conditions to compare")
+    references = tuple(ArmFacts(arm=line.name, role="reference") for line in lines if not line.is_arm)
+    scorers = sorted({scorer.version for line in lines for scorer in line.scorers})
+    models = [arm.facts.model.key for arm in arms if arm.facts.model is not None]
+    plan_digest = experiment.plan_digest()
+    config = digest([plan_digest, prepared.corpus.fingerprint, prepared.gold.fingerprint, models, scorers])
+    before = sum(evaluation.config_digest == config for evaluation in reader.evaluations(experiment.name))
+    return Evaluation(
+        evaluation_id=f"{experiment.name}-{config[:8]}-{before + 1}",
+        experiment=experiment.name,
+        plan_digest=plan_digest,
+        config_digest=config,
+        corpus_fingerprint=prepared.corpus.fingerprint,
+        gold_fingerprint=prepared.gold.fingerprint,
+        n_queries=len(prepared.gold.queries),
+        arms=(*(arm.facts for arm in arms), *references),
+        parity=certify(control, treatment, subject=experiment.subject),
+        started_at=datetime.now(UTC).isoformat(),
+        environment=environment(),
+        checks={"leakage": leakage(prepared)},
+    )
+
+
+def environment() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    versions = {"ragtrial": __version__, "python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            versions[library] = "not installed"
+    return versions
+
+
+def _open(
+    evaluation: Evaluation, prepared: Prepared, lines: Sequence[Line], *, recorder: Recorder, reader: Reader, resume: bool
+) -> tuple[str, set[tuple[str, str, int]] | None]:
+    """The id to log under and what is done already; None instead of that where a finished evaluation is taken as it is."""
+    known = reader.find(evaluation.config_digest, finished=None) if resume else None
+    if known is not None and known.finished_at is not None:
+        return known.evaluation_id, None
+    if known is not None:
+        recorder.resume(known.evaluation_id)
+        return known.evaluation_id, reader.done(known.evaluation_id)
+    judged = {judgment.target_id for judgment in prepared.gold.judgments}
+    n_trials = len(prepared.gold.queries) * len(lines) * prepared.experiment.repetitions
+    recorder.open_evaluation(
+        evaluation,
+        experiment=prepared.experiment,
+        gold=prepared.gold,
+        n_trials_planned=n_trials,
+        passages=[prepared.corpus.by_id[passage_id] for passage_id in sorted(judged)],
+    )
+    return evaluation.evaluation_id, set()
+
+
+def output_folder(path: Path) -> Path:
+    """The folder for reports, made where it is missing.
+
+    Raises:
+        InputError: It is a file, or can't be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".ragtrial-writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"output folder {str(path)!r} can't be written ({error.strerror}): give another one with --output") from error
+    return path

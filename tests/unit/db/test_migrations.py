@@ -1,0 +1,131 @@
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, inspect, text
+
+from ragtrial.db import engine as database
+from ragtrial.db.models import Base
+from ragtrial.db.reader import Reader
+from ragtrial.db.recorder import Recorder
+from ragtrial.errors import InputError, StoreError
+
+
+def _tables(url: str) -> set[str]:
+    engine = database.open_engine(url, read_only=True)
+    try:
+        return set(inspect(engine).get_table_names()) - {database.VERSION_TABLE}
+    finally:
+        engine.dispose()
+
+
+def _differences_from_the_models(url: str) -> list[object]:
+    engine = database.open_engine(url, read_only=True)
+    try:
+        with engine.connect() as connection:
+            options = {"version_table": database.VERSION_TABLE, "compare_type": True, "compare_server_default": True}
+            return list(compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata))
+    finally:
+        engine.dispose()
+
+
+def _run(url: str, statement: str) -> None:
+    engine = database.open_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+def test_the_migrations_make_what_the_models_describe_up_down_and_up_again(url: str) -> None:
+    assert database.current_revision(url) is None
+    database.upgrade(url)
+    assert database.current_revision(url) == database.HEAD
+    assert _tables(url) == set(Base.metadata.tables)
+    assert _differences_from_the_models(url) == []
+    database.downgrade(url, "base")
+    assert database.current_revision(url) is None
+    assert _tables(url) == set()
+    database.upgrade(url)
+    assert _differences_from_the_models(url) == []
+
+
+def test_migrated_tables_have_the_same_checks_and_storage_as_the_models(sqlite_url: str, tmp_path: Path) -> None:
+    database.upgrade(sqlite_url)
+    made = tmp_path / "made.db"
+    engine = create_engine(f"sqlite:///{made}")
+    Base.metadata.create_all(engine)
+    engine.dispose()
+
+    def statements(path: Path) -> dict[str, list[str]]:
+        with sqlite3.connect(path) as connection:
+            rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> ?", (database.VERSION_TABLE,)).fetchall()
+        # the order of constraints is of no consequence
+        return {name: sorted(re.split(r",\s*\n", re.sub(r"\s*\n\s*\)", ",\n)", sql))) for name, sql in rows}
+
+    assert statements(Path(sqlite_url.removeprefix("sqlite:///"))) == statements(made)
+
+
+def test_the_revisions_that_the_engine_knows_are_those_on_disk() -> None:
+    config = Config()
+    config.set_main_option("script_location", "ragtrial:db/migrations")
+    script = ScriptDirectory.from_config(config)
+    assert [revision.revision for revision in reversed(list(script.walk_revisions()))] == list(database.REVISIONS)
+    assert script.get_heads() == [database.HEAD]
+
+
+def test_an_upgrade_of_a_current_database_changes_nothing(url: str) -> None:
+    database.upgrade(url)
+    with Recorder(url), Reader(url) as reader:
+        before = reader.counts()
+    database.upgrade(url)
+    with Reader(url) as reader:
+        assert reader.counts() == before
+
+
+def test_a_failed_upgrade_leaves_nothing_half_made(url: str) -> None:
+    # A table that the migration makes late is in the way, in a database that otherwise looks like one of ours.
+    _run(url, f"CREATE TABLE {database.VERSION_TABLE} (version_num VARCHAR(32) NOT NULL)")
+    _run(url, "CREATE TABLE scores (id INTEGER)")
+    with pytest.raises(StoreError, match="scores"):
+        database.upgrade(url)
+    assert _tables(url) == {"scores"}
+    assert database.current_revision(url) is None
+
+
+def test_a_newer_schema_is_refused_by_everyone(url: str) -> None:
+    database.upgrade(url)
+    engine = database.open_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE {database.VERSION_TABLE} SET version_num = '9999'"))  # noqa: S608  # a constant
+    engine.dispose()
+    for use in (database.upgrade, database.current_revision, Reader, Recorder):
+        with pytest.raises(StoreError, match=r"has schema '9999', but this ragtrial knows none after '0001': upgrade ragtrial") as found:
+            use(url)
+        assert "\n" not in str(found.value)
+
+
+def test_the_tables_of_another_program_are_left_alone(url: str) -> None:
+    _run(url, "CREATE TABLE customers (id INTEGER)")
+    for use in (database.upgrade, database.current_revision, Reader, Recorder):
+        with pytest.raises(StoreError, match=r"holds tables of another program \(customers\): give ragtrial a database of its own"):
+            use(url)
+    assert _tables(url) == {"customers"}
+
+
+def test_an_old_schema_is_refused_by_the_reader_with_the_way_out(url: str) -> None:
+    database.upgrade(url)
+    database.downgrade(url, "base")
+    with pytest.raises(StoreError, match="holds no evaluations yet"):
+        Reader(url)
+
+
+def test_downgrading_to_an_unknown_revision_names_those_there_are(url: str) -> None:
+    database.upgrade(url)
+    with pytest.raises(InputError, match=r"there is no schema '7': give one of base, 0001"):
+        database.downgrade(url, "7")
+    assert database.current_revision(url) == database.HEAD
