@@ -123,7 +123,7 @@ def measured_recall(
     """Share of the exact `top_k` that the index returns, averaged over queries: its own loss, apart from the embedding's quality.
 
     A hit counts where it is as near as the last of the exact `top_k`, within rounding, so ties at the cut don't count against the
-    index (Aumüller, Bernhardsson and Faithfull 2020, "ANN-Benchmarks", Information Systems 87, section 2.1).
+    index (Aumüller, Bernhardsson and Faithfull 2020, "ANN-Benchmarks", Information Systems 87, section 2).
 
     Args:
         index: The store.
@@ -138,7 +138,9 @@ def measured_recall(
         StoreError: The store failed, or there is no such collection.
     """
     if not len(queries) or not len(passages):
-        raise NotEnoughDataError(f"the recall of collection {collection!r} can't be measured with {len(queries)} queries on {len(passages)} passages")
+        raise NotEnoughDataError(
+            f"the recall of collection {collection!r} can't be measured with {len(queries)} queries on {len(passages)} passages"
+        )
     metric = _described(index, collection).parameters.metric
     exact = exact_search(passages, [str(row) for row in range(len(passages))], queries, top_k, metric=metric)
     found = index.search(collection, queries, top_k=top_k, model=model)

@@ -133,7 +133,7 @@ def test_the_bootstrap_agrees_with_scipy(n):
     d = np.where(np.random.default_rng(n).random(n) < 0.4, 0.0, np.random.default_rng(n + 1).gamma(2.0, 0.1, n))
     scipys = stats.bootstrap((d,), np.mean, n_resamples=20_000, batch=1_000, method="percentile", rng=np.random.default_rng(14))
     ours = bootstrap_mean(d, alpha=0.05, resamples=20_000, rng=np.random.default_rng(15))
-    # A 2.5 % quantile of 20,000 normal draws has the error sqrt(0.025 * 0.975 / 20,000) / 0.0584 = 0.019 deviations; four of the difference.
+    # A 2.5 % quantile of 20,000 draws has the error sqrt(0.025 * 0.975 / 20,000) / 0.0584 = 0.019 deviations; four of a difference.
     tolerance = 4 * np.sqrt(2) * 0.019 * d.std() / np.sqrt(n)
     assert ours == pytest.approx(tuple(scipys.confidence_interval), abs=tolerance)
 

@@ -3,41 +3,50 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+if TYPE_CHECKING:  # rich and numpy come with these, and a command's start should not wait for them
+    from rich.console import Console
+    from rich.progress import Progress
 
-from ragtrial.contracts import Progress as ProgressPort
-from ragtrial.contracts import no_progress
+    from ragtrial.contracts import Progress as ProgressPort
 
 _LOG_EVERY_S = 10.0
 
 
-def console() -> Console:
+def console() -> "Console":
     """Standard output; rich reads NO_COLOR and TERM itself."""
+    from rich.console import Console
+
     return Console(highlight=False)
 
 
-def error_console() -> Console:
+def error_console() -> "Console":
     """Standard error."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False)
 
 
 @contextlib.contextmanager
-def progress_bars(*, quiet: bool) -> Iterator[ProgressPort]:
+def progress_bars(*, quiet: bool) -> "Iterator[ProgressPort]":
     """Bars with an ETA on a terminal, a line every ten seconds in a log, nothing when quiet."""
     out = error_console()
     if quiet:
+        from ragtrial.contracts import no_progress
+
         yield no_progress
     elif not out.is_terminal:
         yield _lines(out)
     else:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn()]
         with Progress(*columns, console=out, expand=False) as bars:
             yield _bars(bars)
 
 
-def _bars(bars: Progress) -> ProgressPort:
+def _bars(bars: "Progress") -> "ProgressPort":
     def begin(description: str, total: int) -> Callable[[int], None]:
         task = bars.add_task(description, total=total)
         return lambda done: bars.advance(task, done)
@@ -45,7 +54,7 @@ def _bars(bars: Progress) -> ProgressPort:
     return begin
 
 
-def _lines(out: Console) -> ProgressPort:
+def _lines(out: "Console") -> "ProgressPort":
     def begin(description: str, total: int) -> Callable[[int], None]:
         start = last = time.monotonic()
         count = 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,8 @@ from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, table
 from sqlalchemy import column as sql_column
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, OperationalError, SQLAlchemyError, StatementError
+from sqlalchemy.pool import NullPool, QueuePool
 
 from ragtrial.errors import InputError, MissingExtraError, StoreError
 
@@ -91,7 +93,7 @@ def open_engine(url: str, *, read_only: bool = False) -> Engine:
 
 def _open_sqlite(url: URL, *, read_only: bool) -> Engine:
     path = Path(url.database or "").absolute()
-    if read_only and not path.is_file():
+    if read_only and not _exists(path):
         raise StoreError(f"there is no database {shown(url)!r}: run an evaluation first, or correct the path (stores.sql)")
     if not read_only:
         try:
@@ -99,11 +101,15 @@ def _open_sqlite(url: URL, *, read_only: bool) -> Engine:
         except OSError as error:
             what = f"can't make the folder {str(path.parent)!r} for the database: {error.strerror}"
             raise StoreError(f"{what}; give another path (stores.sql)") from error
-    location = {"mode": "ro" if read_only else "rwc", "uri": "true"}
-    if read_only and not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists():
-        location["immutable"] = "1"  # SQLite reads a WAL database only where it may write its lock file, or where nobody writes
-    address = URL.create("sqlite", database=f"file:{quote(str(path))}", query=location)
-    engine = create_engine(address, json_serializer=_to_json, connect_args={"timeout": _WAIT_SECONDS})
+
+    def connect() -> sqlite3.Connection:
+        # SQLite reads a WAL database only where it may write its lock file, or where it is told that nobody writes.
+        still = read_only and not os.access(path.parent, os.W_OK) and not _holds_anything(Path(f"{path}-wal"))
+        location = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc'}{'&immutable=1' if still else ''}"
+        return sqlite3.connect(location, uri=True, timeout=_WAIT_SECONDS, check_same_thread=False)
+
+    pool = NullPool if read_only else QueuePool
+    engine = create_engine("sqlite://", creator=connect, poolclass=pool, json_serializer=_to_json)
 
     def connected(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late to hold the lock while reading
@@ -118,6 +124,17 @@ def _open_sqlite(url: URL, *, read_only: bool) -> Engine:
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
     return engine
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise StoreError(f"can't look at database {str(path)!r}: {error.strerror}; give another path (stores.sql)") from error
+
+
+def _holds_anything(path: Path) -> bool:
+    return _exists(path) and path.stat().st_size > 0
 
 
 def _open_postgresql(url: URL, *, read_only: bool) -> Engine:
@@ -143,7 +160,8 @@ def translated(name: str) -> Iterator[None]:
         found = error.orig if isinstance(error, StatementError) and error.orig is not None else error
         detail = " ".join(str(found).split())
         lost = isinstance(error, OperationalError) and "connect" in detail.lower()
-        advice = next((f"; {advice}" for word, advice in _WHAT_TO_DO if word in detail.lower()), "")
+        known = () if isinstance(error, (IntegrityError, DataError)) else _WHAT_TO_DO  # those quote the user's text
+        advice = next((f"; {advice}" for word, advice in known if word in detail.lower()), "")
         raise StoreError(f"database {name!r} {'is out of reach' if lost else 'refused'}: {detail}{advice}") from error
 
 
@@ -168,7 +186,7 @@ def current_revision(url: str) -> str | None:
         StoreError: It can't be read, holds tables of another program, or was made by a newer ragtrial.
     """
     parsed = parse_url(url)
-    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+    if parsed.get_backend_name() == "sqlite" and not _exists(Path(parsed.database or "")):
         return None
     engine = open_engine(url, read_only=True)
     try:

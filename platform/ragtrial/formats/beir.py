@@ -78,7 +78,7 @@ def _warn_unjudged(folder: Path, split: str, queries: Queries, judged: set[str],
                 elsewhere.update(line.split("\t", 1)[0].strip() for _, line in read_lines(path, Findings()) or [])
     without = [query_id for query_id in queries.known if query_id not in judged and query_id not in elsewhere]
     if without:
-        message = f"{len(without)} queries have no judgment in any split, e.g. {without[0]!r}: they are not used"
+        message = f"no split judges {len(without)} of {len(queries.known)} queries, e.g. {without[0]!r}: not used"
         findings.warn(message, path=str(queries.path), line=queries.known[without[0]])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from ragtrial.domain.experiment import EmbeddingSpec, Experiment
+from ragtrial.domain.experiment import Experiment
 from ragtrial.errors import Problem, ValidationError
 from ragtrial.formats.explain import explain
 from ragtrial.formats.files import read_text, write_lines
@@ -37,49 +37,22 @@ class ExperimentFile:
         """What relative paths start from."""
         return self.path.parent
 
-    def resolve(self, text: str) -> Path:
-        """The absolute path of one that stands in the file."""
-        return resolve_path(self.folder, text)
 
-    @property
-    def milvus_uri(self) -> str:
-        """`stores.milvus`: a server's address as it stands, or the absolute path of the file."""
-        uri = self.experiment.stores.milvus
-        return uri if "://" in uri else str(self.resolve(uri))
+def milvus_uri(file: ExperimentFile) -> str:
+    """`stores.milvus`: a server's address as it stands, or the absolute path of the file."""
+    uri = file.experiment.stores.milvus
+    return uri if "://" in uri else str(resolve_path(file.folder, uri))
 
-    @property
-    def sql_url(self) -> str:
-        """`stores.sql`, with the path of an SQLite file made absolute."""
-        return resolve_sql_url(self.folder, self.experiment.stores.sql)
 
-    @property
-    def vectors_folder(self) -> Path:
-        """`stores.vectors`, absolute."""
-        return self.resolve(self.experiment.stores.vectors)
-
-    @property
-    def registry_folder(self) -> Path:
-        """`stores.registry`, absolute."""
-        return self.resolve(self.experiment.stores.registry)
-
-    def model_of(self, embedding: EmbeddingSpec) -> str:
-        """The model of an embedding: absolute where it is a folder, else as it was written."""
-        if embedding.provider in {"openai-compatible", "hashing"}:
-            return embedding.model
-        return resolve_model(self.folder, embedding.model)
+def sql_url(file: ExperimentFile) -> str:
+    """`stores.sql`, with the path of an SQLite file made absolute."""
+    return resolve_sql_url(file.folder, file.experiment.stores.sql)
 
 
 def resolve_path(folder: Path, text: str) -> Path:
     """`text` as an absolute path; relative ones start from `folder`, `~/` is the home folder."""
     path = Path(text)
     return (folder / (path.expanduser() if text.startswith("~/") else path)).resolve()
-
-
-def resolve_model(folder: Path, model: str) -> str:
-    """The absolute path where `model` is one (it starts with `./`, `../`, `~/` or `/`) or a folder of that name is there; else `model`."""
-    is_path = model in {".", ".."} or model.startswith(("./", "../", "~/", "/"))
-    path = resolve_path(folder, model)
-    return str(path) if is_path or path.is_dir() else model
 
 
 def resolve_sql_url(folder: Path, url: str) -> str:

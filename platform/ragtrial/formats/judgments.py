@@ -117,7 +117,7 @@ def check_rows(rows: Iterable[Row], queries: Queries, documents: Documents, find
         _check_ids(row, queries, documents, findings)
         _check_span(row, documents.sound.get(judgment.target_id), findings)
     if twice:
-        message = f"{len(twice)} judgments stand twice with the same grade, this one first; each counts once"
+        message = f"{len(twice)} of {len(twice) + len(seen)} judgments repeat an earlier one with the same grade, this one first; each counts once"
         findings.warn(message, path=str(twice[0].path), line=twice[0].line)
     return tuple(row.judgment for row in seen.values())
 
@@ -150,7 +150,7 @@ def gold_set(name: str, queries: Iterable[Query], judgments: tuple[Judgment, ...
     judged = {judgment.query_id for judgment in judgments}
     nothing = [query.query_id for query in queries if query.query_id in judged and not relevant[query.query_id]]
     if nothing:
-        message = f"{len(nothing)} queries have nothing relevant, e.g. {nothing[0]!r}: they are left out of the retrieval metrics"
+        message = f"nothing is relevant for {len(nothing)} of {len(queries)} queries, e.g. {nothing[0]!r}: left out of the retrieval metrics"
         findings.warn(message, path=str(path))
     findings.counts["gold queries"] = len(queries)
     findings.counts["judgments"] = len(judgments)

@@ -17,7 +17,7 @@ from ragtrial.domain.gold import Judgment, Query
 from ragtrial.formats.files import read_objects, read_text
 from ragtrial.formats.judgments import Row, check_rows, gold_set
 from ragtrial.formats.records import Documents, Place, Queries, read_documents, tags_of, text_of, texts_of
-from ragtrial.formats.validation import DataSet, Findings, Report, found, shortened
+from ragtrial.formats.validation import DataSet, Findings, Report, shortened
 
 _EXAMPLE = 'e.g. {"user_input": "...", "reference": "...", "reference_context_ids": ["d1"]}'
 _ID_COLUMNS = ("id", "_id", "query_id")
@@ -269,6 +269,6 @@ def _parquet(path: Path, findings: Findings) -> Iterator[tuple[int | None, dict[
         tags = record.get("tags")
         if isinstance(tags, dict):
             record["tags"] = {key: value for key, value in tags.items() if value is not None}
-        elif isinstance(tags, list):
-            record["tags"] = dict(tags) if all(isinstance(pair, tuple) for pair in tags) else found(tags)
+        elif isinstance(tags, list) and all(isinstance(pair, tuple) for pair in tags):  # Parquet's map type
+            record["tags"] = dict(tags)
         yield number, record

@@ -6,18 +6,18 @@ trec_eval ignores the rank column: it sorts by score, read as a 32-bit float, an
 
 import math
 import urllib.parse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ragtrial.domain.gold import Judgment
-from ragtrial.domain.trial import Hit, Ranking
 from ragtrial.errors import InputError
 from ragtrial.formats.files import read_lines, write_lines
 from ragtrial.formats.judgments import Row, check_rows, gold_set, judgment_row
 from ragtrial.formats.records import read_documents, read_queries
 from ragtrial.formats.validation import DataSet, Findings, Report, shortened
+
+RankedPassages = Sequence[tuple[str, float]]
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
@@ -33,7 +33,7 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
         grades = table.setdefault(judgment.query_id, {})
         if grades.setdefault(judgment.target_id, judgment.grade) != judgment.grade:
             message = f"{judgment.grade} contradicts {grades[judgment.target_id]} of an earlier line: keep one of them"
-            findings.problem(message, path=str(path), line=row.line, field="grade")
+            findings.problem(message, path=str(path), line=row.line, field="score")
     return findings.require(table)
 
 
@@ -64,53 +64,57 @@ def write_qrels(path: Path, qrels: Mapping[str, Mapping[str, int]]) -> None:
     write_lines(path, (f"{_word(query_id)} 0 {_word(target)} {grade}" for query_id, target, grade in judged))
 
 
-def write_run(path: Path, rankings: Mapping[str, Sequence[Hit]], tag: str) -> None:
+def write_run(path: Path, rankings: Mapping[str, RankedPassages], tag: str) -> None:
     """Write rankings, best first, so that trec_eval, pytrec_eval and ir_measures see exactly this order.
 
     The score is the similarity (as float32, 9 significant digits, which name a float32 exactly) where similarities strictly decrease
-    as float32. Otherwise all scores of that query are the number of hits minus rank plus one. The rank column counts from 1.
+    as float32. Otherwise all scores of that query count down to 1 by rank. The rank column counts from 1.
     A query without hits has no line, which trec_eval leaves out of its means: count it as 0 (`trec_eval -c`).
     White space in ids is percent-encoded, here and in `write_qrels` alike.
 
     Args:
         path: The file.
-        rankings: Hits of each query, best first.
+        rankings: Passage ids with their similarities for each query, best first.
         tag: Name of the run, e.g. the arm's.
 
     Raises:
         InputError: A query's ranking holds a passage twice, or the folder can't be written to.
     """
     lines: list[str] = []
-    for query_id, hits in rankings.items():
-        if len({hit.passage_id for hit in hits}) != len(hits):
+    for query_id, ranked in rankings.items():
+        passage_ids = [_word(passage_id) for passage_id, _ in ranked]
+        if len(set(passage_ids)) != len(passage_ids):
             raise InputError(f"the ranking of query {query_id!r} holds a passage twice: a TREC run can't")
-        scores = run_scores(hits)
-        ranked = zip(hits, range(1, len(hits) + 1), scores, strict=True)
-        lines += [f"{_word(query_id)} Q0 {_word(hit.passage_id)} {rank} {score} {_word(tag)}" for hit, rank, score in ranked]
+        scores = run_scores([similarity for _, similarity in ranked])
+        rows = zip(passage_ids, range(1, len(ranked) + 1), scores, strict=True)
+        lines += [f"{_word(query_id)} Q0 {passage_id} {rank} {score} {_word(tag)}" for passage_id, rank, score in rows]
     write_lines(path, lines)
 
 
-def run_scores(hits: Sequence[Hit]) -> list[str]:
-    """The scores that `write_run` writes for these hits, best first."""
+def run_scores(similarities: Sequence[float]) -> list[str]:
+    """The scores that `write_run` writes for these similarities, best first."""
     with np.errstate(over="ignore"):
-        similarities = np.array([hit.similarity for hit in hits], dtype=np.float64).astype(np.float32)
-    if np.isfinite(similarities).all() and (similarities[1:] < similarities[:-1]).all():
-        return [f"{similarity:.9g}" for similarity in similarities]
-    return [str(len(hits) - place) for place in range(len(hits))]
+        scores = np.array(similarities, dtype=np.float64).astype(np.float32)
+    if np.isfinite(scores).all() and (scores[1:] < scores[:-1]).all():
+        return [f"{score:.9g}" for score in scores]
+    return [str(len(scores) - place) for place in range(len(scores))]
 
 
-def read_run(path: Path) -> dict[str, Ranking]:
+def read_run(path: Path) -> dict[str, RankedPassages]:
     """The rankings of a run file (`query_id Q0 document_id rank score tag`), in the order in which trec_eval sees them.
 
     Returns:
-        For each query, in order of appearance, hits by float32 score, ties by descending document id; the rank column is not used.
+        For each query, in order of appearance, (id, score) by float32 score, ties by descending id; the rank column is not used.
 
     Raises:
         ValidationError: With every line that has another form, a score that is no finite number, or a document twice.
     """
     findings = Findings()
     hits: dict[str, dict[str, float]] = {}
-    for number, line in read_lines(path, findings) or []:
+    lines = read_lines(path, findings)
+    if lines == []:
+        findings.problem("holds no ranking: give one hit a line, query_id Q0 document_id rank score tag", path=str(path))
+    for number, line in lines or []:
         cells = line.split()
         if len(cells) != 6:
             message = f"has {len(cells)} columns: expected 6, query_id Q0 document_id rank score tag"
@@ -124,7 +128,7 @@ def read_run(path: Path) -> dict[str, Ranking]:
             findings.problem(message, path=str(path), line=number, field="document_id")
         else:
             hits[cells[0]][cells[2]] = score
-    return findings.require({query_id: _ranking(query_id, scores) for query_id, scores in hits.items()})
+    return findings.require({query_id: _ranked(scores) for query_id, scores in hits.items()})
 
 
 def _score(text: str) -> float | None:
@@ -136,10 +140,9 @@ def _score(text: str) -> float | None:
     return score if math.isfinite(score) else None
 
 
-def _ranking(query_id: str, scores: Mapping[str, float]) -> Ranking:
+def _ranked(scores: Mapping[str, float]) -> RankedPassages:
     descending_ids = sorted(scores.items(), key=lambda item: item[0].encode(), reverse=True)
-    ordered = sorted(descending_ids, key=lambda item: -item[1])
-    return Ranking(query_id=query_id, hits=tuple(Hit(passage_id=passage_id, similarity=score) for passage_id, score in ordered))
+    return tuple(sorted(descending_ids, key=lambda item: -item[1]))
 
 
 def _word(text: str) -> str:
@@ -152,15 +155,11 @@ def read_trec(qrels: Path, corpus: Path, queries: Path, findings: Findings) -> D
     documents = read_documents(corpus, findings)
     asked = read_queries(queries, findings)
     judgments = check_rows(read_qrel_rows(qrels, findings), asked, documents, findings)
-    judged = _judged(judgments)
+    judged = {judgment.query_id for judgment in judgments}
     gold = gold_set(qrels.stem, (q for query_id, q in asked.sound.items() if query_id in judged), judgments, qrels, findings)
     if gold is None:
         return None
     return DataSet(name=qrels.stem, documents=tuple(documents.sound.values()), gold=gold, warnings=tuple(findings.warnings))
-
-
-def _judged(judgments: Iterable[Judgment]) -> set[str]:
-    return {judgment.query_id for judgment in judgments}
 
 
 def load_trec(qrels: Path, corpus: Path, queries: Path) -> DataSet:

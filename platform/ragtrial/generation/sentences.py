@@ -66,7 +66,7 @@ def _blocks(text: str) -> Iterator[str]:
 
 
 def _interrupts(mark: str) -> bool:
-    """As in CommonMark 0.31, section 5.3: inside a paragraph only a bullet or the number 1 begins a list ("in table\n3. The" doesn't)."""
+    r"""As in CommonMark 0.31, section 5.3: inside a paragraph only a bullet or the number 1 begins a list ("in table\n3. The" doesn't)."""
     return not mark[0].isdigit() or mark[:-1] == "1"
 
 

@@ -6,8 +6,10 @@ from ragtrial.domain.gold import GoldSet
 from ragtrial.domain.metric import Metric
 from ragtrial.domain.score import Score
 from ragtrial.domain.trial import Trial
+from ragtrial.scoring.reasons import why_no_answer
 
 NOT_TIMED = "not timed alone"
+NOT_REPORTED = "not reported by the generator"
 
 
 class OperationScorer:
@@ -37,14 +39,14 @@ class OperationScorer:
 
 
 def _measured(name: str, trial: Trial) -> float | None:
+    if name == "generate_ms" and trial.answer is None:
+        return None  # the clock ran around nothing
     if name.endswith("_ms"):
         return None if trial.timings is None else float(getattr(trial.timings, name))
     return None if trial.answer is None else getattr(trial.answer.usage, name)
 
 
 def _why_not(metric: Metric, trial: Trial) -> str:
-    if trial.failure is not None:
-        return f"failed: {trial.failure.stage}"
-    if metric.unit == "ms":
-        return NOT_TIMED
-    return "not reported by the generator" if trial.answer is not None else "no answer"
+    needs_answer = metric.unit != "ms" or metric.name == "generate_ms"
+    reason = why_no_answer(trial) if needs_answer or trial.failure is not None else None
+    return reason or (NOT_TIMED if metric.unit == "ms" else NOT_REPORTED)

@@ -72,20 +72,24 @@ def _dcg(grades: Floats, k: int) -> Floats:
 
 
 def _ndcg(ranks: Ranks, k: int) -> Floats:
-    return _dcg(ranks.grade, k) / _dcg(ranks.ideal, k)
+    values: Floats = _dcg(ranks.grade, k) / _dcg(ranks.ideal, k)
+    return values
 
 
 def _recall(ranks: Ranks, k: int) -> Floats:
-    return (ranks.grade[:, :k] > 0).sum(axis=1) / ranks.n_relevant
+    values: Floats = (ranks.grade[:, :k] > 0).sum(axis=1) / ranks.n_relevant
+    return values
 
 
 def _precision(ranks: Ranks, k: int) -> Floats:
-    return (ranks.grade[:, :k] > 0).sum(axis=1) / np.float64(k)
+    values: Floats = (ranks.grade[:, :k] > 0).sum(axis=1) / k
+    return values
 
 
 def _reciprocal_rank(ranks: Ranks, k: int) -> Floats:
     relevant = ranks.grade[:, :k] > 0
-    return np.where(relevant.any(axis=1), 1.0 / (relevant.argmax(axis=1) + 1), 0.0)
+    values: Floats = relevant.any(axis=1) / (relevant.argmax(axis=1) + 1)
+    return values
 
 
 def _average_precision(ranks: Ranks, k: int) -> Floats:
@@ -100,7 +104,8 @@ def _success(ranks: Ranks, k: int) -> Floats:
 
 
 def _judged(ranks: Ranks, k: int) -> Floats:
-    return ranks.judged[:, :k].sum(axis=1) / np.minimum(ranks.length, k)
+    values: Floats = ranks.judged[:, :k].sum(axis=1) / np.minimum(ranks.length, k)
+    return values
 
 
 _MEASURES: dict[str, Callable[[Ranks, int], Floats]] = {
@@ -125,7 +130,8 @@ def retrieval_values(metric: Metric, ranks: Ranks) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         values = _MEASURES[metric.measure](ranks, metric.cutoff)
     undefined = ranks.length == 0 if metric.measure == "Judged" else ranks.n_relevant == 0
-    return np.where(undefined, np.nan, values)
+    defined: Floats = np.where(undefined, np.nan, values)
+    return defined
 
 
 class RetrievalScorer:

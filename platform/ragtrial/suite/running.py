@@ -93,7 +93,7 @@ def run(prepared: Prepared, *, resume: bool = False, allow_training: bool = True
         metrics = metrics_of(prepared.experiment, prepared.gold)
         similarity = _similarity(prepared, arms)
         lines = _lines(prepared, arms, metrics, similarity)
-        evaluation = _evaluation(prepared, arms, lines, reader)
+        evaluation = evaluation_of(prepared, arms, lines, reader)
         evaluation_id, done = _open(evaluation, prepared, lines, recorder=recorder, reader=reader, resume=resume)
         if done is not None:
             _ask(prepared, evaluation_id, lines, recorder=recorder, done=done, progress=progress)
@@ -114,7 +114,7 @@ def _ask(prepared: Prepared, evaluation_id: str, lines: Sequence[Line], *, recor
         done=done,
         progress=progress,
     )
-    recorder.finish(evaluation_id, {"turnover": prepared.turnover.summary()})
+    recorder.finish(evaluation_id)
 
 
 def metrics_of(experiment: Experiment, gold: GoldSet) -> tuple[Metric, ...]:
@@ -169,22 +169,24 @@ def _lines(prepared: Prepared, arms: Sequence[ReadyArm], metrics: Sequence[Metri
 
 
 def _arm_line(prepared: Prepared, arm: ReadyArm, scorers: tuple[Scorer, ...]) -> Line:
+    return Line(pipeline=arm_pipeline(prepared, arm, timed=False), scorers=scorers, timed=arm_pipeline(prepared, arm, timed=True))
+
+
+def arm_pipeline(prepared: Prepared, arm: ReadyArm, *, timed: bool) -> Pipeline:
+    """What the arm does with a query: past the vector cache where it is timed."""
     experiment = prepared.experiment
-
-    def pipeline(*, timed: bool) -> Pipeline:
-        return Pipeline(
-            arm=arm.arm.name,
-            retriever=arm.timed_retriever if timed else arm.retriever,
-            generator=arm.generator,
-            passages=prepared.corpus.by_id,
-            top_k=experiment.retrieval_of(arm.arm).top_k,
-            context_passages=experiment.generation_of(arm.arm).context_passages,
-        )
-
-    return Line(pipeline=pipeline(timed=False), scorers=scorers, timed=pipeline(timed=True))
+    return Pipeline(
+        arm=arm.arm.name,
+        retriever=arm.timed_retriever if timed else arm.retriever,
+        generator=arm.generator,
+        passages=prepared.corpus.by_id,
+        top_k=experiment.retrieval_of(arm.arm).top_k,
+        context_passages=experiment.generation_of(arm.arm).context_passages,
+    )
 
 
-def _evaluation(prepared: Prepared, arms: Sequence[ReadyArm], lines: Sequence[Line], reader: Reader) -> Evaluation:
+def evaluation_of(prepared: Prepared, arms: Sequence[ReadyArm], lines: Sequence[Line], reader: Reader) -> Evaluation:
+    """The record of an evaluation that is about to start."""
     experiment = prepared.experiment
     control, treatment = (arm.facts.conditions for arm in arms)
     if control is None or treatment is None:
@@ -207,8 +209,13 @@ def _evaluation(prepared: Prepared, arms: Sequence[ReadyArm], lines: Sequence[Li
         parity=certify(control, treatment, subject=experiment.subject),
         started_at=datetime.now(UTC).isoformat(),
         environment=environment(),
-        checks={"leakage": leakage(prepared)},
+        checks={"leakage": leakage(prepared), "judgments": _judgments(prepared)},
     )
+
+
+def _judgments(prepared: Prepared) -> tuple[str, str]:
+    """Whether every judgment found its passages when the documents were cut."""
+    return "warn" if prepared.turnover.unresolved else "pass", prepared.turnover.summary()
 
 
 def environment() -> dict[str, str]:

@@ -60,18 +60,24 @@ GOLD = GoldSet(
 )
 
 PASSAGES = tuple(
-    Passage(passage_id=f"p{n}", document_id="d1", title="Gates", text=f"Passage number {n}: naïve, “quoted”.", start=100 * n, end=100 * n + 34)
+    Passage(
+        passage_id=f"p{n}", document_id="d1", title="Gates", text=f"Passage number {n}: naïve, “quoted”.", start=100 * n, end=100 * n + 34
+    )
     for n in range(1, 5)
 )
 
 
 def _facts(name: str, role: str) -> ArmFacts:
-    conditions = Conditions(embedding={"model": name}, chunking={"strategy": "text"}, retrieval={"top_k": "10"}, generation={}, data={"split": "test"})
+    conditions = Conditions(
+        embedding={"model": name}, chunking={"strategy": "text"}, retrieval={"top_k": "10"}, generation={}, data={"split": "test"}
+    )
     return ArmFacts(
         arm=name,
         role=role,
         model=ModelIdentity(name=name, revision="a1b2c3d4e5", settings=("max_seq_length=256",), dimension=384),
-        index=IndexFacts(collection=f"c_{name}", alias=name, index_type="FLAT", metric="COSINE", n_passages=4, bytes=6144, ann_recall=1.0, tokens=40),
+        index=IndexFacts(
+            collection=f"c_{name}", alias=name, index_type="FLAT", metric="COSINE", n_passages=4, bytes=6144, ann_recall=1.0, tokens=40
+        ),
         conditions=conditions,
         lineage={"base": "minilm", "metrics": {"nDCG@10": 0.5}, "pairs": 12},
     )
@@ -121,11 +127,18 @@ EVERY_KIND = (
         timings=Timings(embed_ms=1.25, search_ms=0.0, generate_ms=3.5),
         answer_shared=True,
     ),
-    Trial(arm="custom", query_id="q2", ranking=ranking("q2", "p1"), answer=Answer(text="", finish_reason="abstained", generator="extractive/1")),
+    Trial(
+        arm="custom",
+        query_id="q2",
+        ranking=ranking("q2", "p1"),
+        answer=Answer(text="", finish_reason="abstained", generator="extractive/1"),
+    ),
     Trial(arm="baseline", query_id="q1", ranking=ranking("q1")),  # the search found nothing, generation is off
     Trial(arm="custom", query_id="q1", failure=Failure(stage="embed", kind="ModelError", message="the endpoint said 'no'")),
     Trial(arm="bm25", query_id="q1", ranking=ranking("q1"), failure=Failure(stage="generate", kind="ModelError", message="")),
-    Trial(arm="baseline", query_id="q10", ranking=ranking("q10", "p2"), answer=Answer(text="here", finish_reason="length", generator="x/2")),
+    Trial(
+        arm="baseline", query_id="q10", ranking=ranking("q10", "p2"), answer=Answer(text="here", finish_reason="length", generator="x/2")
+    ),
     Trial(arm="baseline", query_id="q10", repetition=1, ranking=ranking("q10", "p4", "p2")),
 )
 """In the order in which a reader gives them: the query's place, the arm's place, repetition."""
@@ -134,4 +147,7 @@ EVERY_KIND = (
 def scores_of(one: Trial, value: float = 0.5) -> tuple[Score, ...]:
     if one.failure is not None:
         return tuple(Score(metric=m, unscored=f"{one.failure.stage} failed", scorer="retrieval/1") for m in ("nDCG@10", "latency_ms"))
-    return (Score(metric="nDCG@10", value=value, scorer="retrieval/1"), Score(metric="latency_ms", unscored="not timed alone", scorer="operation/1"))
+    return (
+        Score(metric="nDCG@10", value=value, scorer="retrieval/1"),
+        Score(metric="latency_ms", unscored="not timed alone", scorer="operation/1"),
+    )

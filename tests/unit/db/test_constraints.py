@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import insert
-from unit.db import samples
 
 from ragtrial.db import engine as database
 from ragtrial.db.models import HitRow, ScoreRow, TrialRow
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
 from ragtrial.errors import StoreError
+from unit.db import samples
 
 
 @pytest.fixture
@@ -52,7 +52,14 @@ def test_the_database_keeps_every_digit_of_a_number(recorded: str, value: float)
 
 
 def test_a_trial_is_a_ranking_or_a_failure(recorded: str) -> None:
-    columns = {"evaluation_id": "e1", "arm": "custom", "query_id": "q1", "repetition": 0, "answer_shared": False, "created_at": samples.NOON}
+    columns = {
+        "evaluation_id": "e1",
+        "arm": "custom",
+        "query_id": "q1",
+        "repetition": 0,
+        "answer_shared": False,
+        "created_at": samples.NOON,
+    }
     with pytest.raises(StoreError, match="ranking_or_failure"):
         _insert(recorded, TrialRow, id=9, **columns)
     with pytest.raises(StoreError, match="answer_or_failure"):

@@ -2,20 +2,22 @@
 
 import dataclasses
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, text
-from unit.db import samples
 
 from ragtrial.db import engine as database
 from ragtrial.db.models import PassageRow
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
 from ragtrial.errors import InputError, MissingExtraError, RagtrialError, StoreError
+from unit.db import samples
 
 
 def _one_paragraph(error: RagtrialError) -> bool:
@@ -37,7 +39,10 @@ def test_sqlite_is_opened_with_wal_foreign_keys_and_a_time_out(sqlite_url: str) 
     database.upgrade(sqlite_url)
     engine = database.open_engine(sqlite_url)
     with engine.connect() as connection:
-        found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")}
+        found = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
     engine.dispose()
     assert found == {"journal_mode": "wal", "synchronous": 1, "foreign_keys": 1, "busy_timeout": 30_000}
 
@@ -90,7 +95,9 @@ def test_a_folder_instead_of_a_file_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, a folder that nobody can write to")
 def test_a_folder_that_can_not_be_written_is_named() -> None:
-    with pytest.raises(StoreError, match=r"can't make the folder '/proc/ragtrial' for the database: .*; give another path \(stores.sql\)") as found:
+    with pytest.raises(
+        StoreError, match=r"can't make the folder '/proc/ragtrial' for the database: .*; give another path \(stores.sql\)"
+    ) as found:
         Recorder("sqlite:////proc/ragtrial/log.db")
     assert _one_paragraph(found.value)
     with pytest.raises(StoreError, match=r"database '/proc/log.db' refused: unable to open database file; check that the folder") as found:
@@ -98,28 +105,38 @@ def test_a_folder_that_can_not_be_written_is_named() -> None:
     assert _one_paragraph(found.value)
 
 
-def test_a_database_in_a_read_only_folder_can_be_read(tmp_path: Path, sqlite_url: str) -> None:
+READ_AS_NOBODY = """
+import os, sys
+from ragtrial.db.reader import Reader
+def read(url):
+    with Reader(url) as reader:
+        return reader.evaluations()[0].evaluation_id
+read(sys.argv[2])  # imports whatever nobody may not read
+if os.geteuid() == 0:
+    os.setuid(65534)
+print(read(sys.argv[1]))
+"""
+
+
+def test_a_database_in_a_read_only_folder_can_be_read(sqlite_url: str) -> None:
     with Recorder(sqlite_url) as recorder:
         recorder.open_evaluation(samples.evaluation(), experiment=samples.EXPERIMENT, gold=samples.GOLD, n_trials_planned=1)
-    tmp_path.chmod(0o555)
-    try:
-        if os.geteuid() == 0:  # root may write anywhere: read it as nobody, where nobody can get at it
-            code = (
-                "import os, sys; from ragtrial.db.reader import Reader; os.chdir(sys.argv[2]); os.setuid(65534); "
-                "print(Reader(sys.argv[1]).evaluations()[0].evaluation_id)"
-            )
-            command = [sys.executable, "-c", code, "sqlite:///log.db", str(tmp_path)]
-            environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3] / "platform")}
-            done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-            assert done.stdout == "e1\n", done.stderr
-        else:
-            with Reader(sqlite_url) as reader:
-                assert reader.evaluations()[0].evaluation_id == "e1"
-    finally:
-        tmp_path.chmod(0o755)
+    with tempfile.TemporaryDirectory() as folder:  # and not pytest's, which is its user's alone
+        copy = Path(folder) / "log.db"
+        shutil.copy(sqlite_url.removeprefix("sqlite:///"), copy)
+        Path(folder).chmod(0o555)
+        command = [sys.executable, "-c", READ_AS_NOBODY, f"sqlite:///{copy}", sqlite_url]
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3] / "platform")}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        Path(folder).chmod(0o755)
+        assert done.stdout == "e1\n", done.stderr
+        assert [path.name for path in Path(folder).iterdir()] == ["log.db"]
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://u:hush@h/d", "sqlite:///file:x?uri=true", "postgresql+asyncpg://u:hush@h/d", "log.db"])
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite://", "sqlite:///:memory:", "mysql://u:hush@h/d", "sqlite:///file:x?uri=true", "postgresql+asyncpg://u:hush@h/d", "log.db"],
+)
 def test_urls_that_are_no_file_and_no_postgresql_are_refused(url: str) -> None:
     for use in (Reader, Recorder):
         with pytest.raises(InputError, match="give ") as found:
@@ -130,7 +147,9 @@ def test_urls_that_are_no_file_and_no_postgresql_are_refused(url: str) -> None:
 def test_a_postgresql_that_is_not_there_is_named_without_its_password() -> None:
     pytest.importorskip("psycopg", reason="PostgreSQL's driver is not installed: pip install 'ragtrial[postgres]'")
     for use in (Reader, Recorder):
-        with pytest.raises(StoreError, match=r"database 'postgresql\+psycopg://ann:\*\*\*@127.0.0.1:1/log' is out of reach: .*check that the server runs") as found:
+        with pytest.raises(
+            StoreError, match=r"database 'postgresql\+psycopg://ann:\*\*\*@127.0.0.1:1/log' is out of reach: .*check that the server runs"
+        ) as found:
             use("postgresql://ann:hush@127.0.0.1:1/log")
         assert _one_paragraph(found.value)
         assert "hush" not in str(found.value)
@@ -156,7 +175,7 @@ def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
 def test_text_that_the_database_can_not_hold_is_an_error_and_not_half_written(url: str) -> None:
     with Recorder(url) as recorder:
         recorder.open_evaluation(samples.evaluation(), experiment=samples.EXPERIMENT, gold=samples.GOLD, n_trials_planned=1)
-        torn = dataclasses.replace(samples.PASSAGES[0], passage_id="torn", text="half a pair \ud800 " + "x" * 21)
+        torn = dataclasses.replace(samples.PASSAGES[0], passage_id="torn", text="half a pair \ud800", end=113)
         with pytest.raises(StoreError, match="surrogates not allowed"):
             recorder.append("e1", [(samples.EVERY_KIND[0], ())], [torn])
     with Reader(url) as reader:

@@ -9,11 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from unit.db import samples
-
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
 from ragtrial.domain.gold import GoldSet, Query
+from unit.db import samples
 
 BATCH, HITS, SCORES, BATCHES = 40, 4, 2, 400
 

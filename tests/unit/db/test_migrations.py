@@ -63,7 +63,9 @@ def test_migrated_tables_have_the_same_checks_and_storage_as_the_models(sqlite_u
 
     def statements(path: Path) -> dict[str, list[str]]:
         with sqlite3.connect(path) as connection:
-            rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> ?", (database.VERSION_TABLE,)).fetchall()
+            rows = connection.execute(
+                "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> ?", (database.VERSION_TABLE,)
+            ).fetchall()
         # the order of constraints is of no consequence
         return {name: sorted(re.split(r",\s*\n", re.sub(r"\s*\n\s*\)", ",\n)", sql))) for name, sql in rows}
 

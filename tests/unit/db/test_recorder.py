@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 from sqlalchemy import Engine, event
-from unit.db import samples
 
 from ragtrial.db import engine as database
 from ragtrial.db.reader import Event, Reader
@@ -15,6 +14,7 @@ from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.gold import GoldSet, Judgment, Query
 from ragtrial.domain.score import Score
 from ragtrial.errors import InputError, StoreError
+from unit.db import samples
 
 
 def _open(recorder: Recorder, evaluation_id: str = "e1", *, config_digest: str = "c1", n: int = 7) -> None:
@@ -185,7 +185,9 @@ def test_a_second_process_on_the_same_evaluation_can_not_double_a_trial(url: str
     with Recorder(url) as second:
         second.resume("e1")
         recorder.append("e1", [(samples.EVERY_KIND[0], samples.scores_of(samples.EVERY_KIND[0]))])
-        with pytest.raises(StoreError, match=r"query 'q2' in arm 'baseline', repetition 0, of evaluation 'e1' is already recorded.*only one go on"):
+        with pytest.raises(
+            StoreError, match=r"query 'q2' in arm 'baseline', repetition 0, of evaluation 'e1' is already recorded.*only one go on"
+        ):
             second.append("e1", [(one, samples.scores_of(one)) for one in samples.EVERY_KIND])
         second.append("e1", [(one, samples.scores_of(one)) for one in samples.EVERY_KIND[1:]])
     with Reader(url) as reader:
@@ -209,7 +211,11 @@ def test_a_batch_with_one_bad_score_leaves_nothing_and_may_be_given_again(url: s
     with pytest.raises(StoreError, match=r"(?i)refused.*scores"):
         recorder.append("e1", [(one, samples.scores_of(one)), (two, twice)], samples.PASSAGES)
     with Reader(url) as reader:
-        assert {table: n for table, n in reader.counts().items() if table in ("trials", "hits", "scores")} == {"trials": 0, "hits": 0, "scores": 0}
+        assert {table: n for table, n in reader.counts().items() if table in ("trials", "hits", "scores")} == {
+            "trials": 0,
+            "hits": 0,
+            "scores": 0,
+        }
     recorder.append("e1", [(one, samples.scores_of(one)), (two, twice[:1])], samples.PASSAGES)
     with Reader(url) as reader:
         assert len(reader.passages("e1", ["p1", "p2", "p3", "p4"])) == 4

@@ -1,0 +1,1 @@
+"""Real servers that tests start themselves, and the fixtures that hand them out."""
