@@ -7,10 +7,48 @@ from pathlib import Path
 import yaml
 
 TOPICS = ("berth", "crane", "yard", "gate", "reefer", "tariff", "backup", "segment")
-WORDS = (
-    "anchor ballast bollard capstan cargo chain deck draft fender hatch hawser helm hold hull keel lashing lock manifest mast mooring "
-    "pallet pilot port quay ramp rope rudder shackle sling stack stern tally tide tow tug twistlock valve vessel winch yoke"
-).split()
+WORDS = [
+    "anchor",
+    "ballast",
+    "bollard",
+    "capstan",
+    "cargo",
+    "chain",
+    "deck",
+    "draft",
+    "fender",
+    "hatch",
+    "hawser",
+    "helm",
+    "hold",
+    "hull",
+    "keel",
+    "lashing",
+    "lock",
+    "manifest",
+    "mast",
+    "mooring",
+    "pallet",
+    "pilot",
+    "port",
+    "quay",
+    "ramp",
+    "rope",
+    "rudder",
+    "shackle",
+    "sling",
+    "stack",
+    "stern",
+    "tally",
+    "tide",
+    "tow",
+    "tug",
+    "twistlock",
+    "valve",
+    "vessel",
+    "winch",
+    "yoke",
+]
 
 
 def write_beir_folder(folder: Path, *, n_passages: int = 200, n_queries: int = 120, seed: int = 0, answers: bool = True) -> Path:

@@ -78,7 +78,9 @@ def main() -> None:
                 scorers = running.build_scorers(metrics, corpus=prepared.corpus, similarity=None)
                 line = Line(pipeline=pipeline, scorers=scorers, timed=pipeline)
                 run = running.evaluation_of(prepared, [arm, arm], [line], reader)
-                recorder.open_evaluation(run, experiment=prepared.experiment, gold=prepared.gold, n_trials_planned=len(prepared.gold.queries))
+                recorder.open_evaluation(
+                    run, experiment=prepared.experiment, gold=prepared.gold, n_trials_planned=len(prepared.gold.queries)
+                )
                 evaluate(
                     evaluation_id=run.evaluation_id,
                     queries=order_of(prepared.gold, seed=1),
@@ -97,7 +99,9 @@ def main() -> None:
             peer(model, corpus_embeddings=passages)
 
         ours(), theirs()
-        print(f"{arguments.data}: {len(prepared.gold.queries)} queries over {len(prepared.corpus.passages)} passages, top 100, {len(metrics)} metrics")
+        print(
+            f"{arguments.data}: {len(prepared.gold.queries)} queries over {len(prepared.corpus.passages)} passages, top 100, {len(metrics)} metrics"
+        )
         say("evaluation / InformationRetrievalEvaluator", ratios(ours, theirs, repeats=arguments.repeats), at_most=1.2)
     index.close()
 

@@ -36,7 +36,9 @@ def bare(corpus: Corpus, model: SentenceTransformer, folder: Path) -> None:
     client.create_collection("bare", schema=schema)
     for start in range(0, len(corpus.passages), 256):
         part = corpus.passages[start : start + 256]
-        client.insert("bare", [{"passage_id": p.passage_id, "text": p.text, "vector": v} for p, v in zip(part, vectors[start:], strict=False)])
+        client.insert(
+            "bare", [{"passage_id": p.passage_id, "text": p.text, "vector": v} for p, v in zip(part, vectors[start:], strict=False)]
+        )
     client.flush("bare")
     parameters = client.prepare_index_params()
     parameters.add_index("vector", index_type="FLAT", metric_type="COSINE")
@@ -50,7 +52,11 @@ def ours(corpus: Corpus, embedder: SentenceTransformersEmbedder, folder: Path) -
     index = MilvusIndex(str(folder / "ours.db"))
     with VectorCache(folder / "vectors") as cache:
         index_arm(
-            corpus=corpus, embedder=CachedEmbedder(embedder, cache), index=index, parameters=IndexParameters(build={}, search={}), alias="rt_bench_arm"
+            corpus=corpus,
+            embedder=CachedEmbedder(embedder, cache),
+            index=index,
+            parameters=IndexParameters(build={}, search={}),
+            alias="rt_bench_arm",
         )
     index.close()
 
@@ -75,7 +81,9 @@ def main() -> None:
                 bare(corpus, model, Path(folder))
 
     print(f"{len(corpus.passages)} passages of covidqa, all-MiniLM-L6-v2, fp32, Milvus Lite")
-    say("embed and index / bare encode and insert", ratios(lambda: run("ours"), lambda: run("bare"), repeats=arguments.repeats), at_most=1.1)
+    say(
+        "embed and index / bare encode and insert", ratios(lambda: run("ours"), lambda: run("bare"), repeats=arguments.repeats), at_most=1.1
+    )
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from measuring import REPOSITORY, data_set
+from ragtrial.report.json_report import as_json
 
 from ragtrial.cli.experiments import evaluate_prepared
 from ragtrial.cli.terminal import console
-from ragtrial.report.json_report import as_json
 from ragtrial.settings import read_settings
 from ragtrial.suite.preparing import prepare
 from ragtrial.suite.running import output_folder
@@ -30,9 +30,13 @@ def main() -> None:
     for name in arguments.sets:
         data_set(name)
         prepared = prepare(REPOSITORY / "experiments" / f"{name}.yaml", settings=read_settings())
-        outcome = evaluate_prepared(prepared, output_folder(arguments.output / prepared.experiment.name), resume=True, training=True, quiet=False)
+        outcome = evaluate_prepared(
+            prepared, output_folder(arguments.output / prepared.experiment.name), resume=True, training=True, quiet=False
+        )
         print(f"{name}: {json.loads(as_json(outcome.content))['verdict']['sentence']}", file=sys.stderr)
-        for comparison in sorted((c for c in outcome.analysis.comparisons if c.metric.name in SHOWN), key=lambda c: SHOWN.index(c.metric.name)):
+        for comparison in sorted(
+            (c for c in outcome.analysis.comparisons if c.metric.name in SHOWN), key=lambda c: SHOWN.index(c.metric.name)
+        ):
             effect, bm25 = comparison.effect, comparison.references.get("bm25")
             if effect is None or comparison.baseline.mean is None or comparison.custom.mean is None:
                 rows.append(f"| {name} | {comparison.metric.name} | no effect: {comparison.no_effect} | | | | | {comparison.n_scored} |")

@@ -5,6 +5,7 @@ scoring and durable logging cost on top of it.
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -12,18 +13,16 @@ from pathlib import Path
 from measuring import REPOSITORY
 
 from ragtrial.build import build_index
-from ragtrial.db.recorder import Recorder
 from ragtrial.db.reader import Reader
+from ragtrial.db.recorder import Recorder
 from ragtrial.embedding.cache import VectorCache
 from ragtrial.evaluation import BATCH_SIZE, Line, evaluate, order_of
 from ragtrial.settings import read_settings
 from ragtrial.suite import preparing, running
 from ragtrial.suite.arms import ready_arms
 
-import sys  # noqa: I001 - the tests' material is imported from its folder
-
 sys.path.insert(0, str(REPOSITORY / "tests"))
-from material import write_beir_folder, write_experiment  # noqa: E402
+from material import write_beir_folder, write_experiment
 
 
 def main() -> None:

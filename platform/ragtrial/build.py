@@ -58,7 +58,9 @@ def build_embedder(spec: EmbeddingSpec, around: Surroundings) -> Embedder:
         case provider if ":" in provider:
             embedder: Embedder = _imported(provider, "embedding.provider")(spec)
             return embedder
-    raise InputError(f"embedding.provider {spec.provider!r} is unknown: give sentence-transformers, openai-compatible, hashing or 'package.module:Class'")
+    raise InputError(
+        f"embedding.provider {spec.provider!r} is unknown: give sentence-transformers, openai-compatible, hashing or 'package.module:Class'"
+    )
 
 
 def model_location(model: str, around: Surroundings) -> tuple[Path | str, str | None]:

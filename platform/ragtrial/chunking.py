@@ -135,7 +135,8 @@ def resolve(gold: GoldSet, documents: Sequence[Document], corpus: Corpus) -> Res
     """Put judgments of documents and spans onto the passages of `corpus`.
 
     A judgment of a document holds for each of its passages. A judgment of a span holds for every passage that has at least half of the
-    span, or of which the span has at least half; where there is none, for the passage that has most of it (the first of equals).
+    span, or of which the span has at least half (in characters, white space aside); where these hold less than half of the span
+    together, also for those that have most of it, one after the other, until they do.
     A judgment of a passage of `corpus` is kept; one of a passage of another chunking (`<document id>#<start>-<end>`) counts as its span.
     Where several judgments of a query meet in one passage the highest grade holds, so a grade of 0 never takes relevance away.
 
@@ -198,7 +199,9 @@ def _found(judgment: Judgment, texts: Mapping[str, str], passages: Mapping[str, 
         return f"the span {start}..{end} reaches beyond document {document_id!r}, which has {len(text)} characters"
     if not text[start:end].strip():
         return f"the span {start}..{end} of document {document_id!r} is white space only"
-    touched = _touched(start, end, there)
+    touched = _touched(text, start, end, there)
+    if not touched:
+        return f"the span {start}..{end} of document {document_id!r} lies in none of its passages"
     return _Found(touched, _covered(text, start, end, touched))
 
 
@@ -208,11 +211,24 @@ def _span_in(passage_id: str) -> tuple[str, int | None, int | None]:
     return (match["document"], int(match["start"]), int(match["end"])) if match else (passage_id, None, None)
 
 
-def _touched(start: int, end: int, passages: Sequence[Passage]) -> Sequence[Passage]:
-    """The passages that a span judges: half of the span, or half of the passage; else the one that has most of it."""
-    shared = {p.passage_id: min(end, p.end) - max(start, p.start) for p in passages}
-    touched = [p for p in passages if 2 * shared[p.passage_id] >= min(end - start, p.end - p.start)]
-    return touched or [max(passages, key=lambda p: shared[p.passage_id])]
+def _touched(text: str, start: int, end: int, passages: Sequence[Passage]) -> Sequence[Passage]:
+    """The passages that a span judges, as `resolve` says; none where no passage has any of it."""
+    of_span = _size(text, start, end)
+    near = [p for p in passages if p.start < end and start < p.end]
+    shared = {p.passage_id: _size(text, max(start, p.start), min(end, p.end)) for p in near}
+    by_share = sorted((p for p in near if shared[p.passage_id]), key=lambda p: -shared[p.passage_id])
+    touched = [p for p in by_share if 2 * shared[p.passage_id] >= min(of_span, _size(text, p.start, p.end))]
+    for passage in by_share:
+        if touched and 2 * _covered(text, start, end, touched) >= 1:
+            break
+        if passage not in touched:
+            touched.append(passage)
+    return touched
+
+
+def _size(text: str, start: int, end: int) -> int:
+    """Characters between two offsets, white space aside, so that a gap between passages takes no part."""
+    return sum(map(len, text[start:end].split()))
 
 
 def _covered(text: str, start: int, end: int, passages: Sequence[Passage]) -> float:

@@ -194,5 +194,3 @@ def _scored(trials: Sequence[Trial], lines: Sequence[Line], gold: GoldSet) -> li
 def _passages_seen(logged: Sequence[Logged], passages: Mapping[str, Passage]) -> list[Passage]:
     seen = {passage_id for trial, _ in logged if trial.ranking is not None for passage_id in trial.ranking.passage_ids}
     return [passages[passage_id] for passage_id in sorted(seen)]
-
-

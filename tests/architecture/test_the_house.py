@@ -4,11 +4,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-HEAVY = ("torch", "sentence_transformers", "pymilvus", "sqlalchemy", "statsmodels", "scipy", "pandas", "altair", "pyarrow", "openai", "numpy")
+HEAVY = (
+    "torch",
+    "sentence_transformers",
+    "pymilvus",
+    "sqlalchemy",
+    "statsmodels",
+    "scipy",
+    "pandas",
+    "altair",
+    "pyarrow",
+    "openai",
+    "numpy",
+)
 
 
 def test_imports_point_down(repository: Path) -> None:
-    done = subprocess.run([Path(sys.executable).parent / "lint-imports", "--no-cache"], cwd=repository, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-cache"], cwd=repository, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout[-4000:]
 
 
@@ -23,7 +37,11 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_files_stay_readable(repository: Path) -> None:
-    long = {str(path.relative_to(repository)): n for path in repository.glob("platform/**/*.py") if (n := len(path.read_text().splitlines())) > 450}
+    long = {
+        str(path.relative_to(repository)): n
+        for path in repository.glob("platform/**/*.py")
+        if (n := len(path.read_text().splitlines())) > 450
+    }
     assert not long
 
 

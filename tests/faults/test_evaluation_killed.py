@@ -48,7 +48,9 @@ class Driver:
 
     def __init__(self) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen([sys.executable, "-c", DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         assert self.line() == "ready"
 
     def line(self) -> str:
@@ -93,7 +95,9 @@ def result_of(output: Path) -> dict:
 def logged(folder: Path) -> list[tuple]:
     """Every trial with its ranking and scores, times left out."""
     with sqlite3.connect(folder / ".ragtrial" / "ragtrial.db") as database:
-        trials = database.execute("select arm, query_id, repetition, answer_text, finish_reason, cited, answer_shared, id from trials").fetchall()
+        trials = database.execute(
+            "select arm, query_id, repetition, answer_text, finish_reason, cited, answer_shared, id from trials"
+        ).fetchall()
         hits: dict[int, list] = {}
         for trial, *hit in database.execute("select trial_id, rank, passage_id, similarity from hits order by trial_id, rank"):
             hits.setdefault(trial, []).append(hit)

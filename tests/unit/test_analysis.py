@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from ragtrial.analysis import analyse, headline_answer_metric, round_up
+from ragtrial.analysis.analysing import analyse, headline_answer_metric
+from ragtrial.analysis.deciding import round_up
 from ragtrial.domain.evaluation import ArmFacts, Evaluation, IndexFacts
 from ragtrial.domain.experiment import AnalysisPlan, Arm, DataSpec, EmbeddingSpec, Experiment, Guardrail, MetricsPlan, PrimaryMetric
 from ragtrial.domain.gold import GoldSet, Query
@@ -50,7 +51,9 @@ def evaluation(plan: Experiment, n: int, *, parity: bool = True, leakage: str = 
     )
 
 
-def table(name: str, arms: Mapping[str, ArrayLike], reasons: Mapping[tuple[str, int], str] | None = None, clusters: list[str] | None = None) -> ScoreTable:
+def table(
+    name: str, arms: Mapping[str, ArrayLike], reasons: Mapping[tuple[str, int], str] | None = None, clusters: list[str] | None = None
+) -> ScoreTable:
     values = {arm: np.asarray(v, dtype=float) for arm, v in arms.items()}
     n = len(next(iter(values.values())))
     unscored = [(reasons or {}).get((arm, i)) for arm in values for i in range(n)]
@@ -206,7 +209,10 @@ def test_shared_source_documents_widen_the_interval() -> None:
 
 
 def test_holm_covers_primary_and_secondary_and_nothing_else() -> None:
-    analysis = conclude(*scores(300, 0.03), others={"P@5": table("P@5", dict(zip(("baseline", "custom", "bm25"), (*scores(300, 0.03), np.zeros(300)), strict=True)))})
+    analysis = conclude(
+        *scores(300, 0.03),
+        others={"P@5": table("P@5", dict(zip(("baseline", "custom", "bm25"), (*scores(300, 0.03), np.zeros(300)), strict=True)))},
+    )
     by_name = {c.metric.name: c for c in analysis.comparisons}
     assert by_name["P@5"].role == "exploratory"
     assert by_name["P@5"].p_adjusted is None

@@ -13,7 +13,9 @@ from ragtrial.errors import SetupError
 
 def demo(
     *,
-    folder: Annotated[Path, typer.Option("--folder", help="Where the demo's files go; yours to change and run again.")] = Path("ragtrial-demo"),
+    folder: Annotated[Path, typer.Option("--folder", help="Where the demo's files go; yours to change and run again.")] = Path(
+        "ragtrial-demo"
+    ),
     quiet: Quiet = False,
 ) -> None:
     """Run the main job on the bundled seeds: train, index, ask, score, log, decide, report. No key, no server, no model hub.

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from ragtrial.suite.concluding import Outcome
     from ragtrial.suite.preparing import Prepared
 
-ExperimentPath = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="The experiment file; its relative paths start at its folder.")]
+ExperimentPath = Annotated[
+    Path, typer.Argument(metavar="EXPERIMENT.yaml", help="The experiment file; its relative paths start at its folder.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")]
 
@@ -53,7 +55,9 @@ def train(experiment: ExperimentPath, *, quiet: Quiet = False, as_json: Json = F
         prepared = prepare(experiment, settings=read_settings())
         model = train_model(prepared, name=model_name(prepared), progress=progress)
     if as_json:
-        typer.echo(json.dumps({"name": model.name, "version": model.version, "folder": str(model.folder), "lineage": model.lineage}, default=str))
+        typer.echo(
+            json.dumps({"name": model.name, "version": model.version, "folder": str(model.folder), "lineage": model.lineage}, default=str)
+        )
     else:
         for line in describe(model):
             console().print(line, markup=False, soft_wrap=True)
@@ -72,7 +76,9 @@ def index(experiment: ExperimentPath, *, quiet: Quiet = False, as_json: Json = F
     with progress_bars(quiet=quiet) as progress:
         facts = index_all(prepare(experiment, settings=read_settings()), progress=progress)
     if as_json:
-        typer.echo(json.dumps({name: fact.__class__.__name__ and {k: getattr(fact, k) for k in fact.__slots__} for name, fact in facts.items()}))
+        typer.echo(
+            json.dumps({name: fact.__class__.__name__ and {k: getattr(fact, k) for k in fact.__slots__} for name, fact in facts.items()})
+        )
         return
     for name, fact in facts.items():
         recall = "not measured" if fact.ann_recall is None else f"{fact.ann_recall:.2%}"
@@ -86,7 +92,9 @@ def index(experiment: ExperimentPath, *, quiet: Quiet = False, as_json: Json = F
 def evaluate(
     experiment: ExperimentPath,
     *,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the reports. [default: reports/NAME]", show_default=False)] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the reports. [default: reports/NAME]", show_default=False)
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted evaluation, or reuse a finished one.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Ask only a random sample of so many queries.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and stop.")] = False,

@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 
-def _show_version(value: bool) -> None:  # noqa: FBT001 - the form that typer calls
+def _show_version(value: bool) -> None:
     if value:
         typer.echo(f"ragtrial {__version__}")
         raise typer.Exit

@@ -32,7 +32,9 @@ def list_models(*, where: Where = None, as_json: Annotated[bool, typer.Option("-
     if as_json:
         typer.echo(json.dumps([{"name": model.name, "version": model.version, "folder": str(model.folder)} for model in models]))
     elif not models:
-        console().print(f"no models in {folder}: ragtrial train EXPERIMENT.yaml makes one, or give --registry", markup=False, soft_wrap=True)
+        console().print(
+            f"no models in {folder}: ragtrial train EXPERIMENT.yaml makes one, or give --registry", markup=False, soft_wrap=True
+        )
     for model in [] if as_json else models:
         console().print(f"registry:{model.name}@{model.version}  {model.folder}", markup=False, soft_wrap=True)
 

@@ -8,7 +8,9 @@ import typer
 
 from ragtrial.cli.experiments import ExperimentPath, Json, Quiet, show
 
-EvaluationId = Annotated[str | None, typer.Option("--evaluation", help="Which evaluation. [default: the latest finished one]", show_default=False)]
+EvaluationId = Annotated[
+    str | None, typer.Option("--evaluation", help="Which evaluation. [default: the latest finished one]", show_default=False)
+]
 
 
 def analyse(experiment: ExperimentPath, *, evaluation: EvaluationId = None, quiet: Quiet = False, as_json: Json = False) -> None:
@@ -28,7 +30,9 @@ def analyse(experiment: ExperimentPath, *, evaluation: EvaluationId = None, quie
 def report(
     experiment: ExperimentPath,
     *,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the reports. [default: reports/NAME]", show_default=False)] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the reports. [default: reports/NAME]", show_default=False)
+    ] = None,
     evaluation: EvaluationId = None,
 ) -> None:
     """Write the reports of a logged evaluation again, from SQL alone."""

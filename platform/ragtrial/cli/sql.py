@@ -39,7 +39,9 @@ def info(experiment: ExperimentPath, *, as_json: Annotated[bool, typer.Option("-
         typer.echo(json.dumps({"schema": current_revision(url), "rows": counts, "evaluations": rows}))
         return
     out = console()
-    out.print(f"schema {current_revision(url)}; rows: {', '.join(f'{table} {n:,}' for table, n in counts.items())}", markup=False, soft_wrap=True)
+    out.print(
+        f"schema {current_revision(url)}; rows: {', '.join(f'{table} {n:,}' for table, n in counts.items())}", markup=False, soft_wrap=True
+    )
     for evaluation in evaluations:
         state = f"finished {evaluation.finished_at}" if evaluation.finished_at else "not finished: ragtrial evaluate ... --resume"
         out.print(f"{evaluation.evaluation_id}: started {evaluation.started_at}, {state}", markup=False, soft_wrap=True)

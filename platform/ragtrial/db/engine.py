@@ -222,7 +222,9 @@ def require_head(engine: Engine, name: str) -> None:
     if revision is None:
         raise StoreError(f"database {name!r} holds no evaluations yet: run an evaluation first, or correct the path (stores.sql)")
     if revision != HEAD:
-        raise StoreError(f"database {name!r} has schema {revision!r}, but this ragtrial reads {HEAD!r}: run `ragtrial db upgrade`")
+        raise StoreError(
+            f"database {name!r} has schema {revision!r}, but this ragtrial reads {HEAD!r}: run `ragtrial db upgrade EXPERIMENT.yaml`"
+        )
 
 
 def upgrade(url: str) -> None:

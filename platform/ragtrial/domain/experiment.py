@@ -195,9 +195,7 @@ class MetricsPlan:
     secondary: tuple[str, ...] = _described("Decision metrics besides the primary one; adjusted together with it.", default=())
     guardrails: tuple[Guardrail, ...] = _described("What must not get worse.", default=())
     exploratory: tuple[str, ...] = _described("Shown without a claim.", default=())
-    similarity: EmbeddingSpec | None = _described(
-        "The model behind answer_similarity; must be neither arm's model.", default=None
-    )
+    similarity: EmbeddingSpec | None = _described("The model behind answer_similarity; must be neither arm's model.", default=None)
 
     def __post_init__(self) -> None:
         names = [self.primary.name, *self.secondary, *self.exploratory]
@@ -290,7 +288,9 @@ class Experiment:
     data: DataSpec = _described("Corpus and gold set.")
     chunking: ChunkingSpec = _described("How documents become passages.", default_factory=ChunkingSpec)
     arms: tuple[Arm, ...] = _described("One control and one treatment.")
-    subject: tuple[Aspect, ...] = _described("What the arms may differ in; anything else that differs refuses the verdict.", default=("embedding",))
+    subject: tuple[Aspect, ...] = _described(
+        "What the arms may differ in; anything else that differs refuses the verdict.", default=("embedding",)
+    )
     references: tuple[ReferenceName, ...] = _described(
         "Lines shown beside the arms: bm25 (a free method), shuffled-context (the floor of the answer metrics).",
         default=("bm25", "shuffled-context"),
@@ -321,7 +321,9 @@ class Experiment:
         for arm in self.arms:
             top_k = self.retrieval_of(arm).top_k
             if cutoff is not None and cutoff > top_k:
-                raise ValueError(f"metric {name!r} looks at {cutoff} passages, but arm {arm.name!r} retrieves {top_k}: raise retrieval.top_k")
+                raise ValueError(
+                    f"metric {name!r} looks at {cutoff} passages, but arm {arm.name!r} retrieves {top_k}: raise retrieval.top_k"
+                )
 
     @property
     def control(self) -> Arm:

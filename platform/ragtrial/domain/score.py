@@ -35,7 +35,9 @@ class Score:
 
     def __post_init__(self) -> None:
         if (self.value is None) != bool(self.unscored):
-            raise ValueError(f"score {self.metric!r}: give a value or the reason why there is none, got {self.value!r} and {self.unscored!r}")
+            raise ValueError(
+                f"score {self.metric!r}: give a value or the reason why there is none, got {self.value!r} and {self.unscored!r}"
+            )
         if self.value is not None and not math.isfinite(self.value):
             raise ValueError(f"score {self.metric!r} is {self.value}: give the reason instead of a value")
 
@@ -99,7 +101,9 @@ class ScoreTable:
         missing = np.isnan(self.value)
         reasons = np.array([reason is not None for reason in self.unscored], dtype=bool)
         if not np.array_equal(missing, reasons):
-            raise ValueError(f"scores of {self.metric.name!r}: {int((missing != reasons).sum())} rows have both or neither of value and reason")
+            raise ValueError(
+                f"scores of {self.metric.name!r}: {int((missing != reasons).sum())} rows have both or neither of value and reason"
+            )
 
     def per_query(self, arm: str) -> NDArray[np.float64]:
         """The arm's mean over the scored repetitions of each query, shape (n_queries,); NaN where none was scored."""
@@ -107,7 +111,8 @@ class ScoreTable:
         n = len(self.query_ids)
         counts = np.bincount(self.query[rows], minlength=n)
         sums = np.bincount(self.query[rows], weights=self.value[rows], minlength=n)
-        return np.divide(sums, counts, out=np.full(n, np.nan), where=counts > 0)
+        means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(n, np.nan), where=counts > 0)
+        return means
 
     def reasons(self, arm: str) -> dict[str, int]:
         """Unscored rows of the arm, counted by reason."""

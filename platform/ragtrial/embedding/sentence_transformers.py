@@ -146,7 +146,9 @@ def _load(model: str, revision: str | None) -> "SentenceTransformer":
         raise MissingExtraError(package="sentence_transformers", extra="local", purpose=f"model {model!r}") from error
     folder = Path(model)
     if (folder.is_absolute() or model.startswith(".")) and not folder.is_dir():
-        raise ModelError(f"model folder {model!r} does not exist: give a folder with a sentence-transformers model, 'package:NAME', 'registry:NAME' or a hub id")
+        raise ModelError(
+            f"model folder {model!r} does not exist: give a folder with a sentence-transformers model, 'package:NAME', 'registry:NAME' or a hub id"
+        )
     if folder.is_dir() and not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
         raise ModelError(f"model folder {model!r} holds no model: neither modules.json nor config.json is in it")
     try:

@@ -14,7 +14,7 @@ def unit_rows(raw: ArrayLike, *, n: int, dimension: int | None, model: str) -> V
         ModelError: Another shape, a value that is not finite, or a row of zeros, which has no direction.
     """
     rows = np.asarray(raw, dtype=np.float32)
-    width = dimension if dimension is not None else (rows.shape[1] if rows.ndim == 2 else -1)  # noqa: PLR2004 - a matrix
+    width = dimension if dimension is not None else (rows.shape[1] if rows.ndim == 2 else -1)
     if rows.shape != (n, width):
         raise ModelError(f"model {model!r} returned vectors of shape {rows.shape} for {n} texts, expected ({n}, {width})")
     norms = np.linalg.norm(rows, axis=1, keepdims=True)

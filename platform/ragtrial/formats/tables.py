@@ -216,7 +216,9 @@ def _csv(path: Path, findings: Findings) -> Iterator[tuple[int | None, dict[str,
         elif len(cells) != len(header):
             findings.problem(f"has {len(cells)} columns, but the header has {len(header)}", path=str(path), line=line)
         else:
-            yield line, _typed(dict(zip(header, cells, strict=True)), Place(path=path, line=line, findings=findings))
+            record = _typed(dict(zip(header, cells, strict=True)), Place(path=path, line=line, findings=findings))
+            if record is not None:
+                yield line, record
 
 
 def _header_fits(header: list[str], path: Path, line: int | None, findings: Findings) -> bool:
@@ -229,25 +231,27 @@ def _header_fits(header: list[str], path: Path, line: int | None, findings: Find
     return "user_input" in header and not twice
 
 
-def _typed(cells: dict[str, str], place: Place) -> dict[str, object]:
-    """The cells of a CSV row, with lists and tags parsed, and empty cells left out (but for the query itself)."""
+def _typed(cells: dict[str, str], place: Place) -> dict[str, object] | None:
+    """The cells of a CSV row, lists and tags parsed, empty cells left out (but for the query itself); None, noted, for a broken list."""
     record: dict[str, object] = {name: cell for name, cell in cells.items() if cell or name == "user_input"}
     for name in (*_LISTS, "tags"):
         cell = cells.get(name, "").strip()
         if cell.startswith(("[", "{")):
-            record[name] = _parsed(cell, name, place)
+            record[name] = _parsed(cell)
+            if record[name] is None:
+                place.problem(f'{shortened(cell)} can\'t be read: write a JSON list, e.g. ["d1", "d2"] (tags: an object)', field=name)
+                return None
     return record
 
 
-def _parsed(cell: str, name: str, place: Place) -> object:
-    """A list or mapping written as JSON, or as Python (which is what pandas writes); None, noted, where it is neither."""
+def _parsed(cell: str) -> object:
+    """A list or mapping written as JSON, or as Python (which is what pandas writes); None where it is neither."""
     for parse in (json.loads, ast.literal_eval):
         try:
             value: object = parse(cell)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
         return value
-    place.problem(f"{shortened(cell)} is no list: write it as JSON, e.g. [\"d1\", \"d2\"]", field=name)
     return None
 
 

@@ -18,7 +18,7 @@ LANGUAGE = "en"
 """Whose abbreviations sentencex knows."""
 
 _FENCE = re.compile(r"\s*(```[^`]*|~~~.*)$")
-_QUOTE = re.compile(r"\s{0,3}(>\s?)+")
+_QUOTE = re.compile(r"^\s{0,3}(>\s?)+")
 _ROW = re.compile(r"\s*\|.*\|\s*$")
 _BREAK = re.compile(r"\s{0,3}#{1,6}(\s|$)|[\s|:*_=-]*$")
 """A heading, a rule, the line under a table's head, or a blank line."""

@@ -100,7 +100,8 @@ def _average_precision(ranks: Ranks, k: int) -> Floats:
 
 
 def _success(ranks: Ranks, k: int) -> Floats:
-    return (ranks.grade[:, :k] > 0).any(axis=1).astype(np.float64)
+    values: Floats = np.asarray((ranks.grade[:, :k] > 0).any(axis=1), dtype=np.float64)
+    return values
 
 
 def _judged(ranks: Ranks, k: int) -> Floats:
@@ -130,8 +131,7 @@ def retrieval_values(metric: Metric, ranks: Ranks) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         values = _MEASURES[metric.measure](ranks, metric.cutoff)
     undefined = ranks.length == 0 if metric.measure == "Judged" else ranks.n_relevant == 0
-    defined: Floats = np.where(undefined, np.nan, values)
-    return defined
+    return np.where(undefined, np.nan, values)
 
 
 class RetrievalScorer:

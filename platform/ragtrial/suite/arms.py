@@ -100,7 +100,12 @@ def _conditions(prepared: Prepared, arm: Arm, embedder: Embedder, facts: IndexFa
     retrieval, generation = experiment.retrieval_of(arm), experiment.generation_of(arm)
     settings = {} if generator is None else {"version": generator.version, **generator.settings}
     return Conditions(
-        embedding={"model": str(identity), "revision": identity.revision, "dimension": str(identity.dimension), **_pairs(identity.settings)},
+        embedding={
+            "model": str(identity),
+            "revision": identity.revision,
+            "dimension": str(identity.dimension),
+            **_pairs(identity.settings),
+        },
         chunking={"chunking": experiment.chunking.label},
         retrieval={
             "top_k": str(retrieval.top_k),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ragtrial.analysis import analyse
+from ragtrial.analysis.analysing import analyse
 from ragtrial.domain.evaluation import ArmFacts, Evaluation
 from ragtrial.domain.experiment import AnalysisPlan, Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan, PrimaryMetric, RetrievalSpec
 from ragtrial.domain.fingerprint import digest
@@ -56,7 +56,11 @@ def lines_of(analysis: Analysis) -> list[str]:
     lines = []
     for c in analysis.comparisons:
         means = f"{_number(c.baseline.mean)} -> {_number(c.custom.mean)}"
-        effect = c.no_effect if c.effect is None else f"{c.effect.estimate:+.4f} [{c.effect.low:+.4f}, {c.effect.high:+.4f}], p {c.effect.p_value:.4f}"
+        effect = (
+            c.no_effect
+            if c.effect is None
+            else f"{c.effect.estimate:+.4f} [{c.effect.low:+.4f}, {c.effect.high:+.4f}], p {c.effect.p_value:.4f}"
+        )
         lines.append(f"{c.metric.name:<12} {means}  {effect}  win/tie/loss {c.wins}/{c.ties}/{c.losses}  n {c.n_scored} of {c.n}")
     lines += [f"{check.name}: {check.state}: {check.detail}" for check in analysis.checks]
     return [*lines, analysis.verdict.sentence]
@@ -82,7 +86,9 @@ def _experiment(qrels: Path, metrics: Sequence[str], min_effect: float) -> Exper
 
 def _trial(arm: str, query_id: str, run: Run) -> Trial:
     if query_id not in run:
-        return Trial(arm=arm, query_id=query_id, failure=Failure(stage="search", kind="not in the run", message="the run has no line for it"))
+        return Trial(
+            arm=arm, query_id=query_id, failure=Failure(stage="search", kind="not in the run", message="the run has no line for it")
+        )
     hits = tuple(Hit(passage_id=passage_id, similarity=-float(rank)) for rank, (passage_id, _) in enumerate(run[query_id]))
     return Trial(arm=arm, query_id=query_id, ranking=Ranking(query_id=query_id, hits=hits))
 

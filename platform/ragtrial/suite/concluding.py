@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from ragtrial.analysis import analyse
+from ragtrial.analysis.analysing import analyse
 from ragtrial.db.reader import Reader
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.experiment import Experiment
@@ -58,7 +58,9 @@ def conclude_file(path: Path, evaluation_id: str | None, *, output: Path | None)
     with Reader(sql_url(file)) as reader:
         evaluation = find_evaluation(reader, file.experiment.name, evaluation_id)
         if evaluation.experiment != file.experiment.name:
-            raise InputError(f"evaluation {evaluation.evaluation_id!r} is of experiment {evaluation.experiment!r}, not {file.experiment.name!r}")
+            raise InputError(
+                f"evaluation {evaluation.evaluation_id!r} is of experiment {evaluation.experiment!r}, not {file.experiment.name!r}"
+            )
         return conclude(reader, evaluation, file.experiment, output=output)
 
 

@@ -21,7 +21,11 @@ def index_all(prepared: Prepared, *, progress: Progress = no_progress) -> dict[s
         index = stack.enter_context(closing(build_index(milvus_uri(prepared.file), token=token)))
         return {
             arm.name: index_facts(
-                prepared, arm, embedder=CachedEmbedder(build_embedder(arm.embedding, prepared.around), cache), index=index, progress=progress
+                prepared,
+                arm,
+                embedder=CachedEmbedder(build_embedder(arm.embedding, prepared.around), cache),
+                index=index,
+                progress=progress,
             )
             for arm in prepared.experiment.arms
         }

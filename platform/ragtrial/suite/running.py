@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ragtrial import __version__
-from ragtrial.analysis import planned_mde
+from ragtrial.analysis.analysing import planned_mde
 from ragtrial.build import build_embedder, build_index, build_scorers
 from ragtrial.contracts import Embedder, Progress, Scorer, no_progress
 from ragtrial.db.reader import Reader
@@ -100,7 +100,15 @@ def run(prepared: Prepared, *, resume: bool = False, allow_training: bool = True
     return evaluation_id
 
 
-def _ask(prepared: Prepared, evaluation_id: str, lines: Sequence[Line], *, recorder: Recorder, done: set[tuple[str, str, int]], progress: Progress) -> None:
+def _ask(
+    prepared: Prepared,
+    evaluation_id: str,
+    lines: Sequence[Line],
+    *,
+    recorder: Recorder,
+    done: set[tuple[str, str, int]],
+    progress: Progress,
+) -> None:
     experiment = prepared.experiment
     evaluate(
         evaluation_id=evaluation_id,
@@ -142,7 +150,9 @@ def _similarity(prepared: Prepared, arms: Sequence[ReadyArm]) -> Embedder | None
     embedder = build_embedder(spec, prepared.around)
     for arm in arms:
         if arm.facts.model is not None and arm.facts.model.revision == embedder.identity.revision:
-            raise InputError(f"metrics.similarity is arm {arm.arm.name!r}'s own model, which would judge in its own favour: give a third model")
+            raise InputError(
+                f"metrics.similarity is arm {arm.arm.name!r}'s own model, which would judge in its own favour: give a third model"
+            )
     return embedder
 
 

@@ -1,17 +1,10 @@
 """Training as an experiment file asks for it: never on what the model will be tested on."""
 
-import dataclasses
-from pathlib import Path
-
-from ragtrial.build import model_location
 from ragtrial.contracts import Progress, no_progress
-from ragtrial.domain.experiment import DataSpec, TrainingSpec
-from ragtrial.embedding.sentence_transformers import SentenceTransformersEmbedder
+from ragtrial.domain.experiment import TrainingSpec
 from ragtrial.errors import InputError
-from ragtrial.finetuning.pairs import training_pairs
 from ragtrial.finetuning.registry import RegisteredModel
-from ragtrial.finetuning.training import train
-from ragtrial.suite.preparing import Prepared, load
+from ragtrial.suite.preparing import Prepared
 
 
 def model_name(prepared: Prepared) -> str:

@@ -73,8 +73,8 @@ def test_spans_are_judged_beside_or_instead_of_documents(tmp_path):
 def test_a_broken_line_is_named_with_its_line_and_column(tmp_path):
     folder = folder_of(tmp_path, corpus=CORPUS + '{"_id": "d3", "text": "Third" "x"}\n')
     assert faults(folder) == [
-        "corpus.jsonl:3: broken JSON, Expecting ',' delimiter at column 31 of '{\"_id\": \"d3\", \"text\": \"Third\" \"x\"}': "
-        'expected one object on one line, e.g. {"_id": "d1", "title": "", "text": "..."}'
+        ("corpus.jsonl:3: broken JSON, Expecting ',' delimiter at column 31 of '{\"_id\": \"d3\", \"text\": \"Third\" \"x\"}': "
+        'expected one object on one line, e.g. {"_id": "d1", "title": "", "text": "..."}')
     ]
     with pytest.raises(ValidationError, match=r"corpus\.jsonl:3: broken JSON"):
         load_beir(folder)
@@ -226,7 +226,7 @@ def test_a_written_folder_is_read_back_and_keeps_its_other_splits(tmp_path):
 
 def test_a_folder_that_cannot_be_written_to_is_an_input_error(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match="can't write .*corpus.jsonl"):
+    with pytest.raises(InputError, match=r"can't write .*corpus\.jsonl"):
         write_beir(tmp_path / "file", [Document(document_id="d", text="x")], GoldSet(name="g", queries=(), judgments=()))
 
 

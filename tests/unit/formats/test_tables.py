@@ -102,7 +102,7 @@ def test_every_faulty_row_of_a_csv_is_named_with_its_line(tmp_path, corpus):
         "gold.csv:5: user_input: is blank: ' '",
         "gold.csv:6: has 2 columns, but the header has 3",
         "gold.csv:7: reference_context_ids: names nothing relevant: give document ids in 'reference_context_ids', or texts in 'reference_contexts'",
-        "gold.csv:8: reference_context_ids: '[d1' is no list: write it as JSON, e.g. [\"d1\", \"d2\"]",
+        "gold.csv:8: reference_context_ids: '[d1' can't be read: write a JSON list, e.g. [\"d1\", \"d2\"] (tags: an object)",
         "gold.csv:9: broken CSV, ',' expected after '\"': put cells with commas, quotes or line breaks in double quotes",
         "gold.csv:2: corpus-id: 'd9' is not in corpus.jsonl, which holds 3 ids: mend the id, or take the line out",
     ]
@@ -111,8 +111,8 @@ def test_every_faulty_row_of_a_csv_is_named_with_its_line(tmp_path, corpus):
 def test_a_context_that_stands_nowhere_is_a_problem(tmp_path, corpus):
     path = written(tmp_path, [{"user_input": "x", "reference_contexts": ["Cranes lift boxes.", "Ships sink."]}], "parquet")
     assert faults(path, corpus) == [
-        "gold.parquet:1: reference_contexts[1]: 'Ships sink.' stands in none of the 3 documents of corpus.jsonl, white space aside: "
-        "give the text as it is in the corpus, or the ids"
+        ("gold.parquet:1: reference_contexts[1]: 'Ships sink.' stands in none of the 3 documents of corpus.jsonl, white space aside: "
+        "give the text as it is in the corpus, or the ids")
     ]
     with pytest.raises(ValidationError, match="Ships sink"):
         load_table(path, corpus)

@@ -1,0 +1,75 @@
+"""One evaluation, analysed: compare, check, decide."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ragtrial.analysis.comparing import adjusted, compare, slices_of
+from ragtrial.analysis.deciding import decide, labelled
+from ragtrial.analysis.health import health_checks
+from ragtrial.analysis.setting import Setting
+from ragtrial.domain.evaluation import Evaluation
+from ragtrial.domain.experiment import Experiment
+from ragtrial.domain.gold import GoldSet
+from ragtrial.domain.score import ScoreTable
+from ragtrial.domain.verdict import Analysis, MetricRole
+from ragtrial.stats.power import mde_planned
+
+
+def analyse(
+    *,
+    evaluation: Evaluation,
+    experiment: Experiment,
+    gold: GoldSet,
+    tables: Mapping[str, ScoreTable],
+    failures: Mapping[str, Mapping[str, int]],
+) -> Analysis:
+    """Compare the arms on every planned metric, check the experiment's health, and decide.
+
+    Args:
+        evaluation: With its parity certificate and the checks made before the run.
+        experiment: The plan.
+        gold: For tags and reference answers.
+        tables: Scores by metric, with a row for each trial; every planned metric has one.
+        failures: Failed trials of each arm, counted by kind.
+    """
+    setting = Setting(evaluation=evaluation, experiment=experiment, plan=experiment.analysis, tables=tables, failures=failures)
+    comparisons = adjusted([compare(setting, name, role) for name, role in planned_roles(experiment, tables)], setting.plan)
+    checks = health_checks(setting, comparisons)
+    return Analysis(
+        comparisons=comparisons,
+        slices=slices_of(setting, gold),
+        checks=checks,
+        verdict=labelled(decide(setting, comparisons, checks), checks),
+        mde_planned=planned_mde(experiment, evaluation.n_queries),
+        headline_answer_metric=headline_answer_metric(gold),
+    )
+
+
+def planned_mde(experiment: Experiment, n_queries: int) -> float:
+    """The smallest effect on the primary metric that `n_queries` are expected to show, from the assumed spread.
+
+    Raises:
+        NotEnoughDataError: Fewer than two queries.
+    """
+    plan = experiment.analysis
+    return mde_planned(plan.assumed_sd, n_queries, alpha=plan.alpha, power=plan.power)
+
+
+def headline_answer_metric(gold: GoldSet) -> str | None:
+    """Containment where reference answers are a few words, F1 where they are sentences; None without references."""
+    lengths = [len(answer.split()) for query in gold.queries for answer in query.answers]
+    if not lengths:
+        return None
+    return "answer_containment" if float(np.median(lengths)) <= 4 else "answer_f1"
+
+
+def planned_roles(experiment: Experiment, tables: Mapping[str, ScoreTable]) -> list[tuple[str, MetricRole]]:
+    roles: dict[str, MetricRole] = {experiment.metrics.primary.name: "primary"}
+    for name in experiment.metrics.secondary:
+        roles[name] = "secondary"
+    for guardrail in experiment.metrics.guardrails:
+        roles.setdefault(guardrail.name, "guardrail")
+    for name in tables:
+        roles.setdefault(name, "exploratory")
+    return list(roles.items())

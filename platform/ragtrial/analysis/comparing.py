@@ -1,0 +1,190 @@
+"""Control against treatment: one metric, one guardrail, one slice at a time."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragtrial.analysis.setting import Setting
+from ragtrial.domain.experiment import AnalysisPlan, Guardrail
+from ragtrial.domain.gold import GoldSet
+from ragtrial.domain.score import PairedScores, ScoreTable
+from ragtrial.domain.verdict import ArmSummary, Comparison, Effect, GuardrailResult, MetricRole, Slice
+from ragtrial.errors import NotEnoughDataError
+from ragtrial.stats.binary import mcnemar_midp
+from ragtrial.stats.bootstrap import bootstrap_mean
+from ragtrial.stats.equivalence import tost
+from ragtrial.stats.multiplicity import adjust
+from ragtrial.stats.noninferiority import NonInferiority, non_inferiority, non_inferiority_ratio
+from ragtrial.stats.paired import paired_t, standardised_effect
+from ragtrial.stats.permutation import sign_flip
+from ragtrial.stats.power import mde
+
+MIN_SLICE = 10
+"""Slices with fewer scored queries are listed without a test."""
+
+_TIE = 1e-9
+"""Differences closer to 0 than this are ties: what is left of float rounding."""
+
+
+def compare(setting: Setting, name: str, role: MetricRole) -> Comparison:
+    table, scores = setting.tables[name], setting.paired(name)
+    control, treatment = setting.experiment.control.name, setting.experiment.treatment.name
+    effect, no_effect = _effect_or_reason(setting, name, scores)
+    better = scores.differences if table.metric.higher_is_better else -scores.differences
+    return Comparison(
+        metric=table.metric,
+        role=role,
+        baseline=_summary(table, control, scores.control),
+        custom=_summary(table, treatment, scores.treatment),
+        references={line: _mean(table.per_query(line)) for line in setting.references},
+        n=scores.n_queries,
+        n_scored=scores.n_scored,
+        effect=effect,
+        no_effect=no_effect,
+        wins=int((better > _TIE).sum()),
+        ties=int((abs(better) <= _TIE).sum()),
+        losses=int((better < -_TIE).sum()),
+        guardrail=_guardrail(setting, name, scores),
+    )
+
+
+def _summary(table: ScoreTable, arm: str, paired_values: NDArray[np.float64]) -> ArmSummary:
+    n_scored = int((~np.isnan(table.per_query(arm))).sum())
+    return ArmSummary(mean=_mean(paired_values), n_scored=n_scored, unscored=table.reasons(arm))
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else None
+
+
+def _clusters(setting: Setting, scores: PairedScores) -> NDArray[np.str_] | None:
+    """The clusters where the plan wants them and queries really share one."""
+    if setting.plan.cluster == "none" or scores.clusters is None:
+        return None
+    return scores.clusters if len(np.unique(scores.clusters)) < scores.n_scored else None
+
+
+def _effect_or_reason(setting: Setting, name: str, scores: PairedScores) -> tuple[Effect | None, str | None]:
+    try:
+        return _effect(setting, name, scores), None
+    except NotEnoughDataError as error:
+        return None, str(error)
+
+
+def _effect(setting: Setting, name: str, scores: PairedScores) -> Effect:
+    plan, clusters, d = setting.plan, _clusters(setting, scores), scores.differences
+    t = paired_t(d, alpha=plan.alpha, clusters=clusters)
+    flips = sign_flip(d, resamples=plan.resamples, rng=setting.rng("flip", name), clusters=clusters)
+    boot = bootstrap_mean(d, alpha=plan.alpha, resamples=plan.resamples, rng=setting.rng("boot", name), clusters=clusters)
+    primary = setting.experiment.metrics.primary
+    equivalent = tost(d, margin=primary.min_effect, clusters=clusters).p_value if name == primary.name else None
+    baseline = float(scores.control.mean())
+    return Effect(
+        estimate=t.estimate,
+        low=t.low,
+        high=t.high,
+        p_value=flips.p_value,
+        standard_error=t.standard_error,
+        bootstrap_low=boot.low,
+        bootstrap_high=boot.high,
+        standardised=standardised_effect(d),
+        relative=t.estimate / baseline if baseline != 0 else None,
+        mde=mde(t.standard_error, t.df, alpha=plan.alpha, power=plan.power),
+        p_equivalent=equivalent,
+        p_mcnemar=_mcnemar(scores),
+        method="paired t" if t.n_clusters is None else f"paired t, cluster-robust ({t.n_clusters} clusters)",
+    )
+
+
+def _mcnemar(scores: PairedScores) -> float | None:
+    """For metrics that are a hit or a miss on every query; queries in clusters are not independent, which it needs."""
+    binary = np.isin(np.concatenate([scores.control, scores.treatment]), (0.0, 1.0)).all()
+    if not binary:
+        return None
+    try:
+        return mcnemar_midp(scores.control, scores.treatment).p_value
+    except NotEnoughDataError:
+        return None
+
+
+def _guardrail(setting: Setting, name: str, scores: PairedScores) -> GuardrailResult | None:
+    guardrail = next((g for g in setting.experiment.metrics.guardrails if g.name == name), None)
+    if guardrail is None:
+        return None
+    margin, relative = _margin(guardrail)
+    try:
+        result = _non_inferiority(setting, guardrail, scores)
+    except NotEnoughDataError:
+        return None
+    state = "holds" if result.holds else "broken" if result.broken else "not shown"
+    return GuardrailResult(margin=margin, relative=relative, estimate=result.estimate, bound=result.bound, state=state)  # type: ignore[arg-type]  # one of the three literals
+
+
+def _margin(guardrail: Guardrail) -> tuple[float, bool]:
+    if guardrail.max_relative_increase is not None or guardrail.max_relative_decrease is not None:
+        return guardrail.max_relative_increase or guardrail.max_relative_decrease or math.nan, True
+    return guardrail.max_increase or guardrail.max_decrease or math.nan, False
+
+
+def _non_inferiority(setting: Setting, guardrail: Guardrail, scores: PairedScores) -> NonInferiority:
+    clusters, alpha = _clusters(setting, scores), setting.plan.alpha
+    control, treatment = scores.control, scores.treatment
+    if guardrail.max_relative_increase is not None and control.size and min(control.min(), treatment.min()) > 0:
+        return non_inferiority_ratio(control, treatment, margin=guardrail.max_relative_increase, alpha=alpha, clusters=clusters)
+    if guardrail.max_relative_decrease is not None and control.size and min(control.min(), treatment.min()) > 0:
+        margin = 1 / (1 - guardrail.max_relative_decrease) - 1
+        return non_inferiority_ratio(treatment, control, margin=margin, alpha=alpha, clusters=clusters)
+    worse_by = treatment - control
+    if guardrail.max_decrease is not None or guardrail.max_relative_decrease is not None:
+        worse_by = -worse_by
+    margin, relative = _margin(guardrail)
+    if relative:
+        margin *= float(control.mean()) if control.size else math.nan
+    return non_inferiority(worse_by, margin=margin, alpha=alpha, clusters=clusters)
+
+
+def adjusted(comparisons: list[Comparison], plan: AnalysisPlan) -> tuple[Comparison, ...]:
+    """Correct over primary and secondary metrics (Holm); a metric without a p is not in the family."""
+    family = [c for c in comparisons if c.role in ("primary", "secondary")]
+    adjusted = adjust([c.effect.p_value if c.effect else None for c in family], plan.correction)
+    by_name = {c.metric.name: p for c, p in zip(family, adjusted, strict=True)}
+    return tuple(dataclasses.replace(c, p_adjusted=by_name.get(c.metric.name)) for c in comparisons)
+
+
+def slices_of(setting: Setting, gold: GoldSet) -> tuple[Slice, ...]:
+    name = setting.experiment.metrics.primary.name
+    scores = setting.paired(name)
+    tags = {query.query_id: query.tags for query in gold.queries}
+    values = sorted({(tag, value) for query_id in scores.query_ids for tag, value in tags[query_id].items()})
+    slices = [_slice(setting, scores, tags, tag, value) for tag, value in values]
+    adjusted = adjust([s.effect.p_value if s.effect else None for s in slices], "bh")
+    return tuple(dataclasses.replace(s, p_adjusted=p) for s, p in zip(slices, adjusted, strict=True))
+
+
+def _slice(setting: Setting, scores: PairedScores, tags: Mapping[str, Mapping[str, str]], tag: str, value: str) -> Slice:
+    keep = np.array([tags[query_id].get(tag) == value for query_id in scores.query_ids], dtype=bool)
+    part = PairedScores(
+        query_ids=tuple(query_id for query_id, kept in zip(scores.query_ids, keep, strict=True) if kept),
+        control=scores.control[keep],
+        treatment=scores.treatment[keep],
+        clusters=None if scores.clusters is None else scores.clusters[keep],
+        n_queries=int(keep.sum()),
+        excluded={},
+    )
+    effect, no_effect = None, f"fewer than {MIN_SLICE} queries"
+    if part.n_scored >= MIN_SLICE:
+        effect, reason = _effect_or_reason(setting, setting.experiment.metrics.primary.name, part)
+        no_effect = reason or ""
+    return Slice(
+        tag=tag,
+        value=value,
+        n_scored=part.n_scored,
+        baseline_mean=float(part.control.mean()),
+        custom_mean=float(part.treatment.mean()),
+        effect=effect,
+        no_effect=no_effect or None,
+    )

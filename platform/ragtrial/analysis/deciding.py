@@ -1,0 +1,123 @@
+"""The decision rule of docs/statistics.md, in one sentence with its evidence."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from ragtrial.analysis.setting import Setting
+from ragtrial.domain.experiment import AnalysisPlan
+from ragtrial.domain.verdict import Check, Comparison, Effect, Verdict
+from ragtrial.stats.power import queries_for, queries_to_decide
+
+
+def decide(setting: Setting, comparisons: Sequence[Comparison], checks: Sequence[Check]) -> Verdict:
+    failed = [check for check in checks if check.state == "fail"]
+    if failed:
+        reasons = tuple(f"{check.name}: {check.detail}" for check in failed)
+        return Verdict(decision="refused", sentence=f"No verdict: {reasons[0]}.", reasons=reasons)
+    primary, plan = comparisons[0], setting.plan
+    if primary.n_scored < plan.min_queries:
+        return _too_few(setting, primary)
+    if primary.effect is None:
+        sentence = f"Undecided: {primary.metric.name} can't be compared: {primary.no_effect}."
+        return Verdict(decision="undecided", sentence=sentence, reasons=(primary.no_effect or "",))
+    return _weigh(setting, primary, primary.effect, comparisons)
+
+
+def labelled(verdict: Verdict, checks: Sequence[Check]) -> Verdict:
+    """A plan that was changed after the data were seen proves nothing: say so, and pass no gate."""
+    if all(check.state == "pass" for check in checks if check.name == "plan"):
+        return verdict
+    return dataclasses.replace(
+        verdict, sentence=f"Exploratory (the plan was changed after the data were seen): {verdict.sentence}", gate_passed=False
+    )
+
+
+def _too_few(setting: Setting, primary: Comparison) -> Verdict:
+    plan, m = setting.plan, setting.experiment.metrics.primary.min_effect
+    sd = plan.assumed_sd
+    if primary.effect is not None:
+        sd = primary.effect.standard_error * math.sqrt(primary.n_scored)
+    needed = max(plan.min_queries, queries_for(m, sd, alpha=plan.alpha, power=plan.power))
+    n_more = needed - primary.n_scored
+    sentence = (
+        f"Too few queries: {primary.n_scored} were scored on {primary.metric.name}, a verdict needs at least {plan.min_queries}, "
+        f"and about {round_up(needed):,} to see an effect of {m:g} with {plan.power:.0%} power."
+    )
+    return Verdict(decision="too few", sentence=sentence, n_more=n_more)
+
+
+def round_up(n: float) -> int:
+    """`n` rounded up to two significant digits: a planned size is no more exact than that."""
+    if n < 100:
+        return math.ceil(n)
+    unit = 10 ** (math.floor(math.log10(n)) - 1)
+    return int(math.ceil(n / unit) * unit)
+
+
+def _weigh(setting: Setting, primary: Comparison, effect: Effect, comparisons: Sequence[Comparison]) -> Verdict:
+    """The decision rule of docs/statistics.md; e is the estimate, m the smallest gain that is worth it."""
+    m = setting.experiment.metrics.primary.min_effect
+    sign = 1 if primary.metric.higher_is_better else -1
+    gain = sign * effect.estimate
+    low, high = sorted((sign * effect.low, sign * effect.high))
+    guards = [c for c in comparisons if any(g.name == c.metric.name for g in setting.experiment.metrics.guardrails)]
+    broken = [c for c in guards if c.guardrail is not None and c.guardrail.state == "broken"]
+    unshown = [c for c in guards if c.guardrail is None or c.guardrail.state == "not shown"]
+    no_regression = low > -m and not broken
+    evidence = _evidence(primary, effect, setting.plan)
+    gate = no_regression if setting.plan.gate == "no-regression" else False
+    if broken:
+        worst = "; ".join(guardrail_words(c) for c in broken)
+        return Verdict(decision="keep baseline", sentence=f"Keep the baseline: {worst}. {evidence}", reasons=(evidence, worst))
+    if high < m:
+        why = "custom is worse" if high < 0 else f"custom's gain, if any, is below the {m:g} that would be worth it"
+        return Verdict(decision="keep baseline", sentence=f"Keep the baseline: {why}. {evidence}", reasons=(evidence,), gate_passed=gate)
+    if low > 0 and gain >= m and not unshown:
+        held = "every guardrail holds" if guards else "no guardrails were planned"
+        return Verdict(
+            decision="adopt custom", sentence=f"Adopt custom: {evidence} {held.capitalize()}.", reasons=(evidence, held), gate_passed=True
+        )
+    if low > 0 and gain >= m:
+        words = "; ".join(guardrail_words(c) for c in unshown)
+        sentence = f"Undecided: the gain is shown, but not that the guardrails hold: {words}. {evidence}"
+        return Verdict(decision="undecided", sentence=sentence, reasons=(evidence, words), gate_passed=gate)
+    n_more = _n_more(setting, primary, gain=gain, half_width=(high - low) / 2)
+    sentence = f"Undecided: about {n_more:,} more queries would decide. {evidence}"
+    return Verdict(decision="undecided", sentence=sentence, reasons=(evidence,), n_more=n_more, gate_passed=gate)
+
+
+def _n_more(setting: Setting, primary: Comparison, *, gain: float, half_width: float) -> int:
+    m, plan = setting.experiment.metrics.primary.min_effect, setting.plan
+    needed = gain if gain >= m else m - gain
+    total = queries_to_decide(primary.n_scored, half_width, needed, alpha=plan.alpha, power=plan.power)
+    return round_up(max(total - primary.n_scored, 1))
+
+
+def _evidence(primary: Comparison, effect: Effect, plan: AnalysisPlan) -> str:
+    """The numbers behind the verdict, in one sentence; relative lift only beside the absolute."""
+    relative = "" if effect.relative is None else f", {effect.relative:+.1%} relative"
+    means = f"{primary.baseline.mean:.4f} to {primary.custom.mean:.4f}"
+    p = "p < 0.001" if effect.p_value < 0.001 else f"p = {effect.p_value:.3f}"
+    core = (
+        f"{primary.metric.name} went from {means} ({effect.estimate:+.4f} [{effect.low:+.4f}, {effect.high:+.4f}], "
+        f"{1 - plan.alpha:.0%} interval{relative}, {p}, n = {primary.n_scored})."
+    )
+    if effect.low <= 0 <= effect.high:
+        core += f" No difference found; an effect of {effect.mde:.4f} or more would probably have been seen."
+        if effect.p_equivalent is not None and effect.p_equivalent < plan.alpha:
+            core += " The arms are equivalent within the margin (TOST)."
+    return core
+
+
+def guardrail_words(comparison: Comparison) -> str:
+    result = comparison.guardrail
+    name = comparison.metric.name
+    if result is None:
+        return f"{name} could not be tested ({comparison.n_scored} queries scored in both arms)"
+    unit = "" if result.relative or comparison.metric.unit == "share" else f" {comparison.metric.unit}"
+    form = "+.1%" if result.relative else "+.4g"
+    tolerated = f"{result.margin:{form}}{unit}"
+    estimate, bound = f"{result.estimate:{form}}{unit}", f"{result.bound:{form}}{unit}"
+    verb = {"holds": "holds", "broken": "is worse than its margin", "not shown": "is not shown to stay within its margin"}[result.state]
+    return f"{name} {verb} ({estimate}, up to {bound} with one-sided confidence; tolerated {tolerated})"

@@ -1,0 +1,89 @@
+"""Health checks: what refuses a verdict, and what one should know before trusting it."""
+
+from collections.abc import Sequence
+
+from ragtrial.analysis.setting import Setting
+from ragtrial.domain.evaluation import Evaluation
+from ragtrial.domain.verdict import Check, Comparison
+
+MIN_COVERAGE = 0.95
+"""Below this share of scorable queries scored in both arms, what is missing could turn the verdict."""
+
+MIN_ANN_RECALL = 0.99
+"""A loss of more than 1 % of the exact hits shows in nDCG."""
+
+
+def health_checks(setting: Setting, comparisons: Sequence[Comparison]) -> tuple[Check, ...]:
+    given = [Check(name=name, state=state, detail=detail) for name, (state, detail) in setting.evaluation.checks.items()]  # type: ignore[arg-type]  # written by us as CheckState
+    own = [_parity(setting.evaluation), _coverage(setting), *_index_checks(setting.evaluation), *_reference_check(comparisons)]
+    return (*own[:2], *given, *own[2:], *_cluster_check(comparisons), _plan_check(setting))
+
+
+def _plan_check(setting: Setting) -> Check:
+    stored, now = setting.evaluation.plan_digest, setting.experiment.plan_digest()
+    if stored == now:
+        return Check(name="plan", state="pass", detail=f"plan {stored} was stored before the first query")
+    return Check(name="plan", state="warn", detail=f"plan {now} is not the one stored before the first query ({stored}): exploratory")
+
+
+def _parity(evaluation: Evaluation) -> Check:
+    parity = evaluation.parity
+    if not parity.ok:
+        return Check(name="parity", state="fail", detail=f"the arms differ in what is not under test: {'; '.join(parity.undeclared)}")
+    shown = "; ".join(parity.declared) or "nothing: the arms are the same (A/A)"
+    return Check(name="parity", state="pass", detail=f"certificate {parity.digest}; the arms differ in {shown}")
+
+
+def _coverage(setting: Setting) -> Check:
+    """Queries with nothing relevant can't be scored by either arm: they are left out of both, and counted."""
+    name = setting.experiment.metrics.primary.name
+    table, scores = setting.tables[name], setting.paired(name)
+    control = table.arm == setting.experiment.control.name
+    nothing = {int(q) for q, r in zip(table.query[control], table.unscored[control], strict=True) if r == "nothing relevant"}
+    scorable = scores.n_queries - len(nothing)
+    detail = f"{scores.n_scored} of {scores.n_queries} queries scored in both arms on {name}"
+    if nothing:
+        detail += f"; {len(nothing)} have nothing relevant in the gold set and are left out of both arms"
+    lost = {reason: n for reason, n in scores.excluded.items() if not reason.endswith(": nothing relevant")}
+    if lost:
+        detail += "; missing: " + ", ".join(f"{reason} ({n})" for reason, n in lost.items())
+    failed = {arm: counts for arm, counts in setting.failures.items() if counts}
+    for arm, counts in failed.items():
+        detail += f"; {arm} failed on {sum(counts.values())} trials ({', '.join(f'{kind}: {n}' for kind, n in counts.items())})"
+    allowed = (1 - MIN_COVERAGE) * scores.n_queries * setting.experiment.repetitions
+    worst = max((sum(failed.get(arm.name, {}).values()) for arm in setting.experiment.arms), default=0)
+    if scorable == 0 or scores.n_scored < MIN_COVERAGE * scorable or worst > allowed:
+        return Check(name="coverage", state="fail", detail=f"{detail}; at least {MIN_COVERAGE:.0%} must work in both arms")
+    return Check(name="coverage", state="warn" if lost or failed else "pass", detail=detail)
+
+
+def _index_checks(evaluation: Evaluation) -> list[Check]:
+    checks = []
+    for arm in evaluation.arms:
+        if arm.index is None:
+            continue
+        name, recall = f"ann_recall[{arm.arm}]", arm.index.ann_recall
+        if recall is None:
+            checks.append(Check(name=name, state="unknown", detail="not measured"))
+            continue
+        detail = f"the {arm.index.index_type} index returns {recall:.2%} of what exact search returns"
+        checks.append(Check(name=name, state="pass" if recall >= MIN_ANN_RECALL else "warn", detail=detail))
+    return checks
+
+
+def _reference_check(comparisons: Sequence[Comparison]) -> list[Check]:
+    primary = comparisons[0]
+    bm25, custom = primary.references.get("bm25"), primary.custom.mean
+    if bm25 is None or custom is None:
+        return []
+    detail = f"plain BM25, which needs no model, has {primary.metric.name} {bm25:.4f}; custom has {custom:.4f}"
+    if bm25 >= custom:
+        return [Check(name="free_method", state="warn", detail=f"{detail}: try BM25 or hybrid search before paying for a model")]
+    return [Check(name="free_method", state="pass", detail=detail)]
+
+
+def _cluster_check(comparisons: Sequence[Comparison]) -> list[Check]:
+    effect = comparisons[0].effect
+    if effect is None or "cluster" not in effect.method:
+        return []
+    return [Check(name="independence", state="pass", detail=f"queries share source documents: {effect.method}")]
