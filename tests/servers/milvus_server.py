@@ -20,6 +20,9 @@ from pathlib import Path
 
 START_SECONDS = 120.0
 
+_DIE_WITH_PARENT = "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGKILL); os.execv(sys.argv[1], sys.argv[1:])"
+"""A test run that is killed takes its server along: prctl's PR_SET_PDEATHSIG, which outlives exec."""
+
 
 def why_not() -> str | None:
     """Why the server can't be started here, or None where it can."""
@@ -50,14 +53,13 @@ def running(folder: Path, *, authorization: bool = False) -> Iterator[str]:
     config = MilvusServerConfig(data_dir=str(folder), authorization_enabled=authorization)
     names = [key for key in config.configurable_items if key.endswith("_port")]
     metrics, client, peer, *ports = _free_ports(len(names) + 3)
-    config.update(**dict(zip(names, ports, strict=True)))
     chosen = dict(zip(names, ports, strict=True)) | {"etcd_port": client}
     config.update(**chosen)
     config.set("authorization_enabled", authorization)
     config.resolve()
     etcd = folder / "configs" / "etcd.yaml"
     etcd.write_text(_etcd_config(folder, client, peer), encoding="utf-8")
-    _point_to(folder / "configs" / "milvus.yaml", etcd)
+    _edit(folder / "configs" / "milvus.yaml", etcd)
     environment = os.environ | {
         "DEPLOY_MODE": "STANDALONE",
         "METRICS_PORT": str(metrics),
@@ -68,7 +70,11 @@ def running(folder: Path, *, authorization: bool = False) -> Iterator[str]:
     log = folder / "logs" / "milvus.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [str(binaries / "milvus"), "run", "standalone"], cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+            [sys.executable, "-c", _DIE_WITH_PARENT, str(binaries / "milvus"), "run", "standalone"],
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
         try:
             _wait(process, f"http://127.0.0.1:{metrics}/healthz", log)
@@ -114,10 +120,18 @@ def _etcd_config(folder: Path, client: int, peer: int) -> str:
     )
 
 
-def _point_to(config: Path, etcd: Path) -> None:
+def _edit(config: Path, etcd: Path) -> None:
+    """Point to etcd's configuration, and look for work ten times as often, for tests wait on that and not on the work."""
     text = config.read_text(encoding="utf-8")
-    assert "  use:\n    embed: true" in text
-    config.write_text(text.replace("  use:\n    embed: true", f"  config:\n    path: {etcd}\n  use:\n    embed: true"), encoding="utf-8")
+    for old, new in (
+        ("  use:\n    embed: true", f"  config:\n    path: {etcd}\n  use:\n    embed: true"),
+        ("  checkInterval: 1000", "  checkInterval: 100\n  checkSegmentInterval: 100\n  checkChannelInterval: 100"),
+        ("  distPullInterval: 500", "  distPullInterval: 50"),
+        ("  timeTickInterval: 200", "  timeTickInterval: 50"),
+    ):
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in the configuration of this version of Milvus"
+        text = text.replace(old, new)
+    config.write_text(text, encoding="utf-8")
 
 
 def _wait(process: "subprocess.Popen[bytes]", health: str, log: Path) -> None:

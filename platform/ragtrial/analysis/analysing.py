@@ -65,6 +65,7 @@ def headline_answer_metric(gold: GoldSet) -> str | None:
 
 
 def planned_roles(experiment: Experiment, tables: Mapping[str, ScoreTable]) -> list[tuple[str, MetricRole]]:
+    """Every measured metric with its role, the primary first; what was not planned is exploratory."""
     roles: dict[str, MetricRole] = {experiment.metrics.primary.name: "primary"}
     for name in experiment.metrics.secondary:
         roles[name] = "secondary"

@@ -30,6 +30,7 @@ _TIE = 1e-9
 
 
 def compare(setting: Setting, name: str, role: MetricRole) -> Comparison:
+    """Both arms on one metric, with the effect or the reason why there is none."""
     table, scores = setting.tables[name], setting.paired(name)
     control, treatment = setting.experiment.control.name, setting.experiment.treatment.name
     effect, no_effect = _effect_or_reason(setting, name, scores)
@@ -156,6 +157,7 @@ def adjusted(comparisons: list[Comparison], plan: AnalysisPlan) -> tuple[Compari
 
 
 def slices_of(setting: Setting, gold: GoldSet) -> tuple[Slice, ...]:
+    """The primary metric on each tag value, adjusted over all of them (Benjamini-Hochberg)."""
     name = setting.experiment.metrics.primary.name
     scores = setting.paired(name)
     tags = {query.query_id: query.tags for query in gold.queries}

@@ -11,6 +11,7 @@ from ragtrial.stats.power import queries_for, queries_to_decide
 
 
 def decide(setting: Setting, comparisons: Sequence[Comparison], checks: Sequence[Check]) -> Verdict:
+    """The verdict: refused where a check fails, else by the primary metric and the guardrails."""
     failed = [check for check in checks if check.state == "fail"]
     if failed:
         reasons = tuple(f"{check.name}: {check.detail}" for check in failed)
@@ -111,6 +112,7 @@ def _evidence(primary: Comparison, effect: Effect, plan: AnalysisPlan) -> str:
 
 
 def guardrail_words(comparison: Comparison) -> str:
+    """What became of a guardrail, with its numbers."""
     result = comparison.guardrail
     name = comparison.metric.name
     if result is None:

@@ -14,6 +14,7 @@ MIN_ANN_RECALL = 0.99
 
 
 def health_checks(setting: Setting, comparisons: Sequence[Comparison]) -> tuple[Check, ...]:
+    """Every check, those that can refuse a verdict first."""
     given = [Check(name=name, state=state, detail=detail) for name, (state, detail) in setting.evaluation.checks.items()]  # type: ignore[arg-type]  # written by us as CheckState
     own = [_parity(setting.evaluation), _coverage(setting), *_index_checks(setting.evaluation), *_reference_check(comparisons)]
     return (*own[:2], *given, *own[2:], *_cluster_check(comparisons), _plan_check(setting))

@@ -23,9 +23,11 @@ class Setting:
 
     @property
     def references(self) -> list[str]:
+        """Names of the reference lines."""
         return [arm.arm for arm in self.evaluation.arms if arm.role == "reference"]
 
     def paired(self, metric: str) -> PairedScores:
+        """Both arms' scores of one metric."""
         return self.tables[metric].paired(self.experiment.control.name, self.experiment.treatment.name)
 
     def rng(self, *key: str) -> np.random.Generator:

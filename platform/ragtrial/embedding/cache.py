@@ -24,16 +24,17 @@ class VectorCache:
 
     Args:
         folder: Made where it doesn't exist.
+        first_map_bytes: Size that the store may have at first; it doubles when it is full.
 
     Raises:
         StoreError: The folder can't be made or written, or holds something else.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, first_map_bytes: int = _FIRST_MAP_BYTES) -> None:
         self._folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._environment = lmdb.open(str(folder), map_size=_FIRST_MAP_BYTES, subdir=True)
+            self._environment = lmdb.open(str(folder), map_size=first_map_bytes, subdir=True)
         except (OSError, lmdb.Error) as error:
             raise StoreError(f"vector cache {str(folder)!r} can't be opened: {error}; give a writable folder in stores.vectors") from error
 
@@ -52,6 +53,9 @@ class VectorCache:
         try:
             with self._environment.begin() as transaction:
                 found = [transaction.get(key) for key in keys]
+        except lmdb.MapResizedError:
+            self._environment.set_mapsize(0)  # another process made it larger; 0 takes over its size
+            return self.get(keys)
         except lmdb.Error as error:
             raise StoreError(f"vector cache {str(self._folder)!r} can't be read: {error}; remove the folder, it is only a cache") from error
         return [None if value is None else np.frombuffer(value, dtype=np.float32) for value in found]
@@ -64,6 +68,9 @@ class VectorCache:
                     transaction.put(key, vector.tobytes())
         except lmdb.MapFullError:
             self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
+            self.put(items)
+        except lmdb.MapResizedError:
+            self._environment.set_mapsize(0)
             self.put(items)
         except lmdb.Error as error:
             raise StoreError(f"vector cache {str(self._folder)!r} can't be written: {error}") from error
@@ -91,7 +98,8 @@ class CachedEmbedder:
     def embed(self, texts: Sequence[str], *, kind: Kind, progress: Callable[[int], None] | None = None) -> Vectors:
         """See `contracts.Embedder`."""
         rows = np.empty((len(texts), self.identity.dimension), dtype=np.float32)
-        keys = [self._key(text, kind) for text in texts]
+        model = self.identity.key
+        keys = [hashlib.sha256(f"{model}\0{kind}\0{text}".encode()).digest() for text in texts]
         missing: dict[bytes, list[int]] = {}
         for position, vector in enumerate(self._cache.get(keys)):
             if vector is not None and vector.size == rows.shape[1]:
@@ -105,6 +113,8 @@ class CachedEmbedder:
             part = todo[start : start + _WRITE_EVERY]
             vectors = self._inner.embed([texts[places[0]] for _, places in part], kind=kind, progress=progress)
             self.embedded += len(part)
+            if progress is not None:
+                progress(sum(len(places) - 1 for _, places in part))  # texts that stand more than once
             self._cache.put([(key, vector) for (key, _), vector in zip(part, vectors, strict=True)])
             for (_, places), vector in zip(part, vectors, strict=True):
                 rows[places] = vector
@@ -113,6 +123,3 @@ class CachedEmbedder:
     def count_tokens(self, texts: Sequence[str]) -> int | None:
         """The inner embedder's count."""
         return self._inner.count_tokens(texts)
-
-    def _key(self, text: str, kind: Kind) -> bytes:
-        return hashlib.sha256(f"{self.identity.key}\0{kind}\0{text}".encode()).digest()

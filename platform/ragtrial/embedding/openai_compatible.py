@@ -49,7 +49,11 @@ class OpenAICompatibleEmbedder:
         self._where = base_url or "https://api.openai.com/v1"
         self._client = openai.OpenAI(base_url=self._where, api_key=api_key or "none", max_retries=5, timeout=timeout_s)
         self._dimension: int | None = dimensions
-        self._dimension = self._request(["dimension"]).shape[1]
+        try:
+            self._dimension = self._request(["dimension"]).shape[1]
+        except ModelError:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -87,9 +91,17 @@ class OpenAICompatibleEmbedder:
         try:
             answer = self._client.embeddings.create(model=self._model, input=texts, encoding_format="float", dimensions=self._dimensions)
             data = sorted(answer.data, key=lambda item: item.index)
-            raw = [item.embedding for item in data]
+            raw = [np.asarray(item.embedding, dtype=np.float32) for item in data]
+            rows = np.stack(raw) if raw else np.empty((0, 0), dtype=np.float32)
         except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
-            raise ModelError(f"embedding endpoint {self._where!r}, model {self._model!r}: {error}") from error
-        if [item.index for item in data] != list(range(len(texts))):
-            raise ModelError(f"embedding endpoint {self._where!r} returned {len(data)} vectors for {len(texts)} texts")
-        return unit_rows(raw, n=len(texts), dimension=self._dimension, model=self._model)
+            raise ModelError(f"embedding endpoint {self._where!r}, model {self._model!r}: {_first_line(error)}") from error
+        found = [item.index for item in data]
+        if found != list(range(len(texts))):
+            what = f"{len(data)} vectors" if len(data) != len(texts) else f"vectors with the indexes {found}"
+            raise ModelError(f"embedding endpoint {self._where!r}, model {self._model!r} returned {what} for {len(texts)} texts")
+        return unit_rows(rows, n=len(texts), dimension=self._dimension, model=self._model)
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, without the page that a proxy may have sent."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

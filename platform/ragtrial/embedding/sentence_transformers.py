@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import importlib.util
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -83,25 +84,21 @@ class SentenceTransformersEmbedder:
         threads: int | None = None,
     ) -> None:
         self._batch_size, self._precision = batch_size, precision
-        self._model = _load(str(model), revision)
+        self._model = load_model(model, revision)
         if max_seq_length is not None:
             self._model.max_seq_length = max_seq_length
         if threads is not None:
             _set_threads(threads)
-        prompts = self._model.prompts
+        own = prompts_of(self._model)
         self._prompts: dict[Kind, str] = {
-            "query": prompts.get("query", "") if query_prompt is None else query_prompt,
-            "passage": (prompts.get("document") or prompts.get("passage", "")) if passage_prompt is None else passage_prompt,
+            "query": own["query"] if query_prompt is None else query_prompt,
+            "passage": own["passage"] if passage_prompt is None else passage_prompt,
         }
-        folder = Path(model)
-        exact = content_hash(folder) if folder.is_dir() else _commit(self._model) or revision
-        if exact is None:
-            raise ModelError(f"hub model {str(model)!r} names no commit: pin one with 'revision', so that a result can be reproduced")
         settings = {**{f"{kind}_prompt": prompt for kind, prompt in self._prompts.items() if prompt}, "precision": precision}
         settings["max_seq_length"] = str(self._model.max_seq_length)
         self._identity = ModelIdentity(
-            name=name or (folder.name if folder.is_dir() else str(model)),
-            revision=exact[:16],
+            name=name or (Path(model).name if Path(model).is_dir() else str(model)),
+            revision=exact_revision(self._model, model, revision),
             settings=tuple(f"{key}={value}" for key, value in sorted(settings.items())),
             dimension=int(self._model.get_embedding_dimension()),
         )
@@ -139,24 +136,78 @@ class SentenceTransformersEmbedder:
         return sum(len(ids) for ids in tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]) if texts else 0
 
 
-def _load(model: str, revision: str | None) -> "SentenceTransformer":
+def load_model(model: str | Path, revision: str | None = None) -> "SentenceTransformer":
+    """Load a model without the bars and notes that its libraries print.
+
+    Args:
+        model: A folder, or a hub id.
+        revision: The hub's commit or tag.
+
+    Raises:
+        MissingExtraError: sentence-transformers is not installed.
+        ModelError: There is no such model, or it can't be loaded.
+    """
     try:
+        from safetensors import SafetensorError
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
-        raise MissingExtraError(package="sentence_transformers", extra="local", purpose=f"model {model!r}") from error
-    folder = Path(model)
-    if (folder.is_absolute() or model.startswith(".")) and not folder.is_dir():
+        raise MissingExtraError(package="sentence_transformers", extra="local", purpose=f"model {str(model)!r}") from error
+    folder, shown = Path(model), str(model)
+    if (folder.is_absolute() or shown.startswith(".")) and not folder.is_dir():
         raise ModelError(
-            f"model folder {model!r} does not exist: give a folder with a sentence-transformers model, 'package:NAME', 'registry:NAME' or a hub id"
+            f"model folder {shown!r} does not exist: give a folder with a sentence-transformers model, 'package:NAME', 'registry:NAME' "
+            "or a hub id"
         )
     if folder.is_dir() and not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
-        raise ModelError(f"model folder {model!r} holds no model: neither modules.json nor config.json is in it")
+        raise ModelError(f"model folder {shown!r} holds no model: neither modules.json nor config.json is in it")
     try:
-        return SentenceTransformer(model, revision=revision, trust_remote_code=False, local_files_only=folder.is_dir())
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        with quiet_libraries():
+            loaded = SentenceTransformer(shown, revision=revision, trust_remote_code=False, local_files_only=folder.is_dir())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         where = "folder" if folder.is_dir() else "hub id"
-        raise ModelError(f"model {model!r} ({where}) can't be loaded: {first}") from error
+        raise ModelError(f"model {shown!r} ({where}) can't be loaded: {first}") from error
+    tokenizer: Any = loaded.tokenizer
+    if hasattr(tokenizer, "all_special_ids") and len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise ModelError(f"model {shown!r} has no vocabulary, so every word would be unknown to it: tokenizer.json or vocab.txt is missing")
+    return loaded
+
+
+def prompts_of(model: "SentenceTransformer") -> dict[Kind, str]:
+    """What the model itself puts before queries and passages; empty where it has no such prompt."""
+    prompts = model.prompts
+    return {"query": prompts.get("query") or "", "passage": prompts.get("document") or prompts.get("passage") or ""}
+
+
+def exact_revision(loaded: "SentenceTransformer", model: str | Path, revision: str | None) -> str:
+    """What makes a model's name exact: 16 digits of its folder's content hash, or of its hub commit.
+
+    Raises:
+        ModelError: A hub model whose commit isn't known.
+    """
+    exact = content_hash(Path(model)) if Path(model).is_dir() else _commit(loaded) or revision
+    if exact is None:
+        raise ModelError(f"hub model {str(model)!r} names no commit: pin one with 'revision', so that a result can be reproduced")
+    return exact[:16]
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep transformers and sentence-transformers from printing bars and notes; both speak again afterwards."""
+    from transformers.utils import logging as transformers_logging
+
+    ours = logging.getLogger("sentence_transformers")
+    level, verbosity, bars = ours.level, transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    ours.setLevel(logging.ERROR)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        ours.setLevel(level)
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def _commit(model: "SentenceTransformer") -> str | None:

@@ -8,6 +8,7 @@ passage is a piece of a document and may begin inside a table, and plain prose m
 
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 
 import sentencex
 
@@ -20,8 +21,11 @@ LANGUAGE = "en"
 _FENCE = re.compile(r"\s*(```[^`]*|~~~.*)$")
 _QUOTE = re.compile(r"^\s{0,3}(>\s?)+")
 _ROW = re.compile(r"\s*\|.*\|\s*$")
+_UNDER_HEAD = re.compile(r"\s*\|[\s:|]*-[\s:|-]*$")
+"""The line between a table's head and its body."""
+
 _BREAK = re.compile(r"\s{0,3}#{1,6}(\s|$)|[\s|:*_=-]*$")
-"""A heading, a rule, the line under a table's head, or a blank line."""
+"""A heading, a rule, or a line without a word."""
 
 _ITEM = re.compile(r"\s*(?P<mark>[-*+•]|[0-9]{1,3}[.)])\s+(?=\S)")
 _WORD = re.compile(r"\w")
@@ -30,7 +34,7 @@ _WORD = re.compile(r"\w")
 def sentences_of(text: str) -> tuple[str, ...]:
     """The sentences of a passage in order, white space collapsed; empty where none has `MIN_WORDS` words.
 
-    Headings are left out: they name what follows and state nothing. Bullets, numbers of list items, quote marks and the outer bars
+    Headings and heads of tables are left out: they name what follows and state nothing. Bullets, numbers of list items, quote marks and the outer bars
     of table rows are dropped; each list item, table row and line of code is cut on its own. Marks inside a line (`*emphasis*`,
     `` `code` ``, links) stay.
     """
@@ -46,7 +50,8 @@ def _blocks(text: str) -> Iterator[str]:
     """Runs of text in which no line break ends a statement, each as one line."""
     lines: list[str] = []
     fenced = listed = False
-    for raw in text.splitlines():
+    raws = text.splitlines()
+    for raw, following in zip_longest(raws, raws[1:], fillvalue=""):
         if _FENCE.match(raw):
             fenced = not fenced
             yield from _joined(lines)
@@ -54,7 +59,7 @@ def _blocks(text: str) -> Iterator[str]:
         line = raw if fenced else _QUOTE.sub("", raw, count=1)
         if fenced or _ROW.match(line) or _BREAK.match(line):
             yield from _joined(lines)
-            yield from _joined([] if _BREAK.match(line) else [line.strip().strip("|")])
+            yield from _joined([] if _BREAK.match(line) or _UNDER_HEAD.match(following) else [line.strip().strip("|")])
             listed = False
             continue
         item = _ITEM.match(line)

@@ -81,6 +81,8 @@ class MilvusIndex:
 
     def create(self, name: str, *, model: ModelIdentity, corpus: str, parameters: IndexParameters) -> None:
         """See `contracts.VectorIndex`."""
+        if not _NAME.fullmatch(name):
+            raise StoreError(f"{name!r} can't name a collection: use letters, digits and '_', not a digit first, at most 255")
         check_parameters(parameters)
         if self._lite:
             _check_lite_parameters(parameters)
@@ -91,8 +93,6 @@ class MilvusIndex:
                 raise StoreError(f"{name!r} is an alias of collection {record.name!r}: choose another name")
             check_origin(name, found=record.origin, asked=asked)
             return
-        if not _NAME.fullmatch(name):
-            raise StoreError(f"{name!r} can't name a collection: use letters, digits and '_', not a digit first, at most 255")
         properties = {_ORIGIN: json.dumps(plain(asked), sort_keys=True), _COMPLETE: "false"}
         with self._connection.calls(f"creating collection {name!r}") as client:
             client.create_collection(
@@ -125,23 +125,21 @@ class MilvusIndex:
         ids: set[str] = set()
         last = ""
         while True:
-            # pymilvus' own iterator does not escape the id that it goes on from
-            after = f'passage_id > "{escaped(last)}"'
+            # Not pymilvus' iterator: it doesn't escape the id that it goes on from, drops the consistency level, and lets a server
+            # end a page where its first segment ends.
             with self._connection.calls(f"reading the passage ids of collection {name!r}") as client:
                 page = client.query(
                     record.name,
-                    filter=after,
+                    filter=f'passage_id > "{escaped(last)}"',
                     output_fields=["passage_id"],
                     limit=limit,
-                    iterator="True",
-                    reduce_stop_for_best="True",
                     consistency_level="Strong",
                     timeout=self._timeout_s,
                 )
             ids.update(row["passage_id"] for row in page)
-            if len(page) < limit:
+            if self._lite or not page:
                 return ids
-            last = page[-1]["passage_id"]
+            last = max(row["passage_id"] for row in page)
 
     def finish(self, name: str) -> None:
         """See `contracts.VectorIndex`.

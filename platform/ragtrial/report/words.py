@@ -25,7 +25,7 @@ CHECK_NAMES = {
     "coverage": "Every query was scored",
     "leakage": "Gold set kept out of training",
     "free_method": "Better than a free method",
-    "independence": "Queries are independent",
+    "independence": "Shared sources are accounted for",
     "plan": "Planned before the data",
 }
 
@@ -93,7 +93,7 @@ def milliseconds(value: float | None) -> str:
     """Three significant digits, the unit behind."""
     if value is None:
         return NOTHING
-    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"  # noqa: PLR2004 - three digits
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:#.3g} ms"  # noqa: PLR2004 - three digits
 
 
 def size(n_bytes: int) -> str:
@@ -153,7 +153,7 @@ def guardrail(comparison: Comparison) -> str:
     unit = "" if result.relative or comparison.metric.unit == "share" else f" {UNITS.get(comparison.metric.unit, comparison.metric.unit)}"
     form = "+.1%" if result.relative else "+.4g"
     worse, bound, margin = (f"{value:{form}}{unit}" for value in (result.estimate, result.bound, result.margin))
-    return f"worse by {worse}, by no more than {bound} with one-sided confidence; tolerated is {margin}"
+    return f"change for the worse {worse}, up to {bound} with one-sided confidence; tolerated is {margin}"
 
 
 def plain(text: str) -> str:

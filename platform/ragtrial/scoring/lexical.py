@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rouge_score.rouge_scorer import RougeScorer
-
 from ragtrial.domain.gold import GoldSet
 from ragtrial.domain.metric import Metric
 from ragtrial.domain.score import Score
@@ -59,6 +57,15 @@ def _shared(answer: Sequence[str], reference: Sequence[str]) -> int:
     return (Counter(answer) & Counter(reference)).total()
 
 
+_MEASURES: dict[str, Callable[[_Text, _Text], float]] = {
+    "answer_f1": lambda answer, reference: f1(answer.words, reference.words),
+    "answer_exact_match": lambda answer, reference: float(answer.words == reference.words),
+    "answer_containment": lambda answer, reference: containment(answer.words, reference.words),
+    "answer_token_recall": lambda answer, reference: token_recall(answer.words, reference.words),
+}
+_ROUGE_L = "answer_rouge_l"
+
+
 class LexicalScorer:
     """Scores answers by the words that they share with the reference answers.
 
@@ -76,18 +83,12 @@ class LexicalScorer:
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self.metrics = tuple(metrics)
-        self._rouge = RougeScorer(["rougeL"], use_stemmer=False)
-        self._measures: dict[str, Callable[[_Text, _Text], float]] = {
-            "answer_f1": lambda answer, reference: f1(answer.words, reference.words),
-            "answer_exact_match": lambda answer, reference: float(answer.words == reference.words),
-            "answer_containment": lambda answer, reference: containment(answer.words, reference.words),
-            "answer_token_recall": lambda answer, reference: token_recall(answer.words, reference.words),
-            "answer_rouge_l": lambda answer, reference: float(self._rouge.score(reference.raw, answer.raw)["rougeL"].fmeasure),
-        }
-        known = [*self._measures, "abstained"]
+        known = [*_MEASURES, _ROUGE_L, "abstained"]
         unknown = [metric.name for metric in self.metrics if metric.name not in known]
         if unknown:
             raise ValueError(f"the lexical scorer has no {', '.join(map(repr, unknown))}: it computes {', '.join(known)}")
+        rouge = {_ROUGE_L: _rouge_l()} if any(metric.name == _ROUGE_L for metric in self.metrics) else {}
+        self._measures = {**_MEASURES, **rouge}
         self._gold: GoldSet | None = None
         self._references: dict[str, tuple[_Text, ...]] = {}
 
@@ -111,8 +112,16 @@ class LexicalScorer:
         )
 
     def _best(self, name: str, answer: _Text, references: Sequence[_Text]) -> float | None:
-        usable = [r for r in references if (_ROUGE_WORD.search(r.raw.lower()) if name == "answer_rouge_l" else r.words)]
+        usable = [r for r in references if (_ROUGE_WORD.search(r.raw.lower()) if name == _ROUGE_L else r.words)]
         return max((self._measures[name](answer, reference) for reference in usable), default=None)
+
+
+def _rouge_l() -> Callable[[_Text, _Text], float]:
+    """ROUGE-L's F-measure, imported when it is asked for: `rouge-score` brings nltk, which takes seconds."""
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+    return lambda answer, reference: float(scorer.score(reference.raw, answer.raw)["rougeL"].fmeasure)
 
 
 def _text(raw: str) -> _Text:

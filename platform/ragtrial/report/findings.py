@@ -1,0 +1,135 @@
+"""What each part of the report found, in one sentence: its title."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ragtrial.domain.verdict import Comparison, Slice
+from ragtrial.report import words
+from ragtrial.report.content import ReportContent
+from ragtrial.report.examples import TIE
+
+
+def gain(comparison: Comparison, *, alpha: float) -> str:
+    """What happened to one metric."""
+    name, effect = comparison.metric.name, comparison.effect
+    if effect is None:
+        return f"{name} can't be compared: {comparison.no_effect}"
+    said = words.difference(effect, comparison.metric)
+    shown = words.beyond_chance(comparison, alpha=alpha)
+    if shown:
+        return f"{name} gets {'better' if shown > 0 else 'worse'} by {said}"
+    return f"{name}: no difference found ({said})"
+
+
+def checks(content: ReportContent) -> str:
+    """How many health checks and guardrails hold."""
+    states = Counter(check.state for check in content.analysis.checks)
+    held = [comparison.guardrail is not None and comparison.guardrail.state == "holds" for _, comparison in content.guardrails]
+    total = words.count(len(content.analysis.checks), "health check")
+    said = f"All {total} pass" if states["pass"] == len(content.analysis.checks) else f"{states['pass']} of {total} pass"
+    for state, one, many in (("fail", "fails", "fail"), ("warn", "warns", "warn"), ("unknown", "is not known", "are not known")):
+        if states[state]:
+            said += f", {states[state]} {one if states[state] == 1 else many}"
+    if held:
+        said += f"; {sum(held)} of {words.count(len(held), 'guardrail')} {'holds' if sum(held) == 1 else 'hold'}"
+    return said
+
+
+def quality(comparisons: Sequence[Comparison], *, alpha: float) -> str:
+    """How many of the planned metrics moved, after their correction."""
+    family = [c for c in comparisons if c.role in ("primary", "secondary")]
+    better = sum(words.beyond_chance(c, alpha=alpha) > 0 for c in family)
+    worse = sum(words.beyond_chance(c, alpha=alpha) < 0 for c in family)
+    total = words.count(len(family), "planned metric")
+    if not better and not worse:
+        return f"None of {total} moves beyond chance" if len(family) > 1 else "The planned metric does not move beyond chance"
+    gained = f"{better} of {total} {'gets' if better == 1 else 'get'} better beyond chance" if better else f"None of {total} gets better beyond chance"
+    return f"{gained}, {worse or 'none'} {'get' if worse > 1 else 'gets'} worse"
+
+
+def win_loss(content: ReportContent) -> str:
+    """On how many queries each arm is better."""
+    primary = content.primary
+    return (
+        f"{content.treatment} is better on {words.count(primary.wins, 'query', 'queries')}, "
+        f"worse on {primary.losses:,}, and the same on {primary.ties:,}"
+    )
+
+
+def slices(parts: Sequence[Slice], *, alpha: float, higher_is_better: bool) -> str:
+    """Where the primary metric moved, after the correction over slices."""
+    tested = [part for part in parts if part.effect is not None]
+    if not tested:
+        return "No slice is large enough to be tested"
+    shown = [part for part in tested if part.p_adjusted is not None and part.p_adjusted < alpha]
+    better = [part for part in shown if part.effect is not None and (part.effect.estimate > 0) == higher_is_better]
+    worse = [part for part in shown if part not in better]
+    better = sum(part.effect is not None and (part.effect.estimate > 0) == higher_is_better for part in shown)
+    worse = len(shown) - better
+    return f"{better or 'None'} of {words.count(len(tested), 'tested slice')} {'shows' if better <= 1 else 'show'} a gain, {worse or 'none'} a loss"
+
+
+def latency(content: ReportContent) -> str:
+    """What both arms take at the median."""
+    left, right = (content.latency_of(arm, "total").quantiles for arm in (content.control, content.treatment))
+    if left is None or right is None:
+        return "Latency was not measured"
+    change = f"{right.p50 - left.p50:+.2g} ms"
+    return f"{content.treatment} takes {words.milliseconds(right.p50)} at the median, {content.control} {words.milliseconds(left.p50)} ({change})"
+
+
+def answers(content: ReportContent) -> str:
+    """What became of the answers, on the headline metric."""
+    headline = content.headline
+    kind = "extractive answers" if content.extractive else "answers"
+    if headline is None:
+        return f"The {kind} have no references to be measured against"
+    return f"With {kind}, {gain(headline, alpha=content.experiment.analysis.alpha)}"
+
+
+def floor(content: ReportContent) -> str | None:
+    """What answers made from another query's passages reach; None where that was not measured."""
+    headline = content.headline
+    bottom = None if headline is None else headline.references.get("shuffled-context")
+    if headline is None or bottom is None:
+        return None
+    means = (words.number(mean, headline.metric) for mean in (headline.baseline.mean, headline.custom.mean))
+    return (
+        f"The floor is {words.number(bottom, headline.metric)}: what answers made from another query's passages reach by chance. "
+        f"{content.control} reaches {next(means)}, {content.treatment} {next(means)}."
+    )
+
+
+def examples(content: ReportContent) -> str:
+    """How large the largest differences are."""
+    top = content.differences[0].gain if content.differences else 0.0
+    bottom = content.differences[-1].gain if content.differences else 0.0
+    if top <= TIE and bottom >= -TIE:
+        return "Both arms do the same on every query"
+    metric = content.primary.metric
+    gained = f"The largest win gains {words.number(top, metric)}" if top > TIE else "No query is won"
+    lost = f"the largest loss costs {words.number(-bottom, metric)}" if bottom < -TIE else "no query is lost"
+    return f"{gained}, {lost} of {metric.name}"
+
+
+def index(content: ReportContent) -> str:
+    """Whether the treatment's index is larger."""
+    left, right = content.facts(content.control), content.facts(content.treatment)
+    if left is None or right is None or left.index is None or right.index is None:
+        return "Nothing is known of the indexes"
+    a, b = left.index.bytes, right.index.bytes
+    if a == b:
+        return f"Both indexes take {words.size(a)}"
+    return f"{content.treatment}'s index takes {words.size(b)}, {content.control}'s {words.size(a)}"
+
+
+def exclusions(content: ReportContent) -> str:
+    """How many queries the decision rests on."""
+    primary = content.primary
+    left_out = primary.n - primary.n_scored
+    failed = sum(sum(counts.values()) for counts in content.failures.values())
+    trials = f"{failed:,} of {words.count(len(content.trials), 'trial')} failed"
+    return (
+        f"{primary.metric.name} is scored in both arms on {primary.n_scored:,} of {words.count(primary.n, 'query', 'queries')}; "
+        f"{left_out:,} {'is' if left_out == 1 else 'are'} left out; {trials}"
+    )

@@ -1,0 +1,172 @@
+"""`report.html`: one page that holds everything it shows, needs no script and asks nothing of any network."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ragtrial.domain.verdict import Check, Comparison, Decision
+from ragtrial.report import charts, findings, words
+from ragtrial.report.charts import DARK, LIGHT, Look, Spec
+from ragtrial.report.content import ReportContent
+from ragtrial.report.json_report import lineage_summary
+from ragtrial.report.svg import svg_of
+
+SNIPPET = 400
+"""Characters of a passage that are shown before it is opened."""
+
+_WIDTHS = {"wide": 820, "slim": 340}
+_COLOURS = ("ink", "muted", "line", "surface", "baseline", "custom", "reference", "zone")
+_TONES: dict[Decision, str] = {
+    "adopt custom": "good",
+    "keep baseline": "calm",
+    "undecided": "open",
+    "too few": "open",
+    "refused": "bad",
+}
+_SIGNS = {"good": "✓", "calm": "=", "open": "?", "bad": "✕"}
+_CHECK_TONES = {"pass": "good", "warn": "open", "fail": "bad", "unknown": "calm"}
+_CHECK_SIGNS = {"pass": "✓", "warn": "!", "fail": "✕", "unknown": "?"}
+_URGENCY = ("fail", "warn", "unknown", "pass")
+_ROLES = {
+    "primary": "Primary: decides",
+    "secondary": "Secondary: adjusted together with the primary",
+    "guardrail": "Guardrails: must not get worse",
+    "exploratory": "Exploratory: shown without a claim",
+}
+
+
+def as_html(content: ReportContent) -> str:
+    """The page."""
+    folder = Path(__file__).with_name("templates")
+    environment = Environment(
+        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.get_template("report.html.j2")
+    return template.render(
+        c=content,
+        words=words,
+        findings=findings,
+        alpha=content.experiment.analysis.alpha,
+        charts=_charts(content),
+        light={name: getattr(LIGHT, name) for name in _COLOURS},
+        dark={name: getattr(DARK, name) for name in _COLOURS},
+        tone=_TONES[content.analysis.verdict.decision],
+        signs=_SIGNS,
+        check_tone=_check_tone,
+        check_sign=_check_sign,
+        groups=_groups(content),
+        shown_references=[name for name in content.references if name != "shuffled-context"],
+        checks=sorted(content.analysis.checks, key=lambda check: _URGENCY.index(check.state)),
+        slices=_slices(content),
+        not_drawn=[c for c in content.analysis.comparisons if c.metric.unit == "share" and c.effect is None],
+        exclusions=_exclusions(content),
+        plan=_plan(content),
+        lineages=_lineages(content),
+        snippet=_snippet,
+    )
+
+
+def _check_tone(check: Check) -> str:
+    return _CHECK_TONES[check.state]
+
+
+def _check_sign(check: Check) -> str:
+    return _CHECK_SIGNS[check.state]
+
+
+def _charts(content: ReportContent) -> dict[str, Markup]:
+    """Every chart that has something to draw; the style sheet shows the width and the colours that suit the screen."""
+    primary, analysis, level = content.primary, content.analysis, content.level
+    arms = {"baseline": content.control, "custom": content.treatment}
+    drawn: dict[str, Callable[[Look], Spec]] = {}
+    if primary.effect is not None:
+        effect, margin = primary.effect, content.experiment.metrics.primary.min_effect
+        drawn["effect"] = lambda look: charts.primary_effect(primary, effect, min_effect=margin, level=level, look=look)
+    if any(c.effect is not None and c.metric.unit == "share" for c in analysis.comparisons):
+        drawn["forest"] = lambda look: charts.forest(analysis.comparisons, level=level, look=look)
+    if content.differences:
+        drawn["win_loss"] = lambda look: charts.win_loss(content.differences, primary.metric, look=look)
+        drawn["means"] = lambda look: charts.means(primary, **arms, look=look)
+    if any(part.effect is not None for part in analysis.slices):
+        drawn["slices"] = lambda look: charts.slice_effects(analysis.slices, primary.metric, level=level, look=look)
+    headline = content.headline
+    if headline is not None and headline.n_scored:
+        drawn["answers"] = lambda look: charts.means(headline, **arms, look=look)
+    if any(row.quantiles is not None for row in content.latency):
+        drawn["latency"] = lambda look: charts.latency(content.latency, **arms, look=look)
+    return {name: _two(name, chart) for name, chart in drawn.items()}
+
+
+def _two(name: str, chart: Callable[[Look], Spec]) -> Markup:
+    """One chart in both widths, its colours left to the page's style sheet."""
+    parts = []
+    for width, pixels in _WIDTHS.items():
+        svg = svg_of(chart(dataclasses.replace(LIGHT, width=pixels)), prefix=f"{name}-{width}")
+        for colour in _COLOURS:
+            svg = svg.replace(f'"{getattr(LIGHT, colour)}"', f'"var(--chart-{colour})"')
+        parts.append(f'<div class="{width}">{svg}</div>')
+    return Markup("\n".join(parts))  # noqa: S704 - vega escapes the texts that it draws, svg_of its own
+
+
+def _groups(content: ReportContent) -> list[tuple[str, list[Comparison]]]:
+    """Comparisons by role, in words."""
+    rows = [(said, [c for c in content.analysis.comparisons if c.role == role]) for role, said in _ROLES.items()]
+    return [(said, found) for said, found in rows if found]
+
+
+def _slices(content: ReportContent) -> dict[str, Any]:
+    parts = content.analysis.slices
+    return {"tested": [part for part in parts if part.effect is not None], "other": [part for part in parts if part.effect is None]}
+
+
+def _exclusions(content: ReportContent) -> list[dict[str, Any]]:
+    """What has no value, a row for each reason; lines and metrics that miss as many trials share a row."""
+    metrics: dict[tuple[str, str, int], list[str]] = {}
+    for found in content.exclusions:
+        metrics.setdefault((found.arm, found.reason, found.n), []).append(found.metric)
+    lines: dict[tuple[str, int, tuple[str, ...]], list[str]] = {}
+    for (arm, reason, n), names in metrics.items():
+        lines.setdefault((reason, n, tuple(names)), []).append(arm)
+    return [{"arms": arms, "reason": reason, "n": n, "metrics": names} for (reason, n, names), arms in lines.items()]
+
+
+def _plan(content: ReportContent) -> str:
+    """The experiment as a file that can be run again, without stores (they are nobody else's) and without what was not given."""
+    plan = dataclasses.asdict(content.experiment)
+    plan.pop("stores")
+    return words.without_credentials(yaml.safe_dump(_given(plan), sort_keys=False, allow_unicode=True, width=100))
+
+
+def _given(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _given(inner) for name, inner in value.items() if inner is not None}
+    return [_given(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _lineages(content: ReportContent) -> dict[str, dict[str, str]]:
+    """Each trained arm's record as `name: value` lines."""
+    records = ((facts.arm, facts.lineage) for facts in content.evaluation.arms)
+    return {arm: dict(_flat(lineage_summary(lineage))) for arm, lineage in records if lineage is not None}
+
+
+def _flat(record: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+    lines = []
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            lines += _flat(value, f"{before}{name} ")
+        else:
+            lines.append((f"{before}{name}", ", ".join(value) if isinstance(value, list) else str(value)))
+    return [(name.replace("_", " "), value) for name, value in lines]
+
+
+def _snippet(text: str) -> tuple[str, bool]:
+    """The beginning of the text, cut at a word, and whether anything was cut."""
+    text = text.strip()
+    if len(text) <= SNIPPET:
+        return text, False
+    return text[:SNIPPET].rsplit(None, 1)[0], True
