@@ -4,10 +4,12 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ragtrial.domain.corpus import Corpus
 from ragtrial.domain.gold import GoldSet
+from ragtrial.domain.verdict import CheckState
 from ragtrial.finetuning.pairs import Pair
 from ragtrial.finetuning.registry import RegisteredModel
 
@@ -17,6 +19,11 @@ NEAR = 0.9
 High on purpose: questions made from one template ("What are the symptoms of X?") share most of their words and are not the same.
 """
 
+GOLD_QUERY = "its query is a gold query"
+NEAR_GOLD_QUERY = "its query is nearly a gold query"
+GOLD_PASSAGE = "its passage is relevant in the gold set"
+GOLD_DOCUMENT = "its document answers a gold query"
+
 _WORD = re.compile(r"\w+")
 
 
@@ -25,10 +32,10 @@ class Leaks:
     """Training pairs that touch the gold set.
 
     Attributes:
-        reasons: The reason for each refused pair, by its position.
+        reasons: The reason for each refused pair, by its position; empty where none is refused.
     """
 
-    reasons: dict[int, str]
+    reasons: Mapping[int, str]
 
     def counts(self) -> dict[str, int]:
         """Refused pairs by reason."""
@@ -36,8 +43,12 @@ class Leaks:
 
 
 def normalise(text: str) -> str:
-    """Words only, case and Unicode form folded: what is left is the same for texts that read the same."""
-    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+    """Words only, case and Unicode form folded: what is left is the same for texts that read the same.
+
+    A text without a word stays as it is, so that two of them are not taken for one.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(_WORD.findall(folded)) or folded.strip()
 
 
 def text_digest(text: str) -> str:
@@ -45,28 +56,34 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(normalise(text).encode()).hexdigest()
 
 
-def find_leaks(pairs: Sequence[Pair], *, gold_queries: Iterable[str], gold_passages: Iterable[tuple[str, str]]) -> Leaks:
-    """The pairs whose query is a gold query or nearly one, or whose passage is judged relevant there.
+def find_leaks(pairs: Sequence[Pair], *, gold: GoldSet, corpus: Corpus) -> Leaks:
+    """The pairs whose query is a gold query or nearly one, or whose passage or document answers a gold query.
+
+    A passage counts by its text, with or without its title. Documents count by their id, or the source of the query, but only where the
+    pair's passage is a passage of the gold set's corpus too: two corpora may number their documents alike.
 
     Args:
         pairs: Training pairs.
-        gold_queries: Texts of the gold queries.
-        gold_passages: Id and content of every passage judged relevant in the gold set. An id counts only together with the text: two
-            corpora may number their passages alike.
+        gold: The queries of the test, judged on passages of `corpus`.
+        corpus: What the test searches.
     """
-    queries = [normalise(query) for query in gold_queries]
-    exact = set(queries)
-    near = _NearIndex(queries)
-    passages = {normalise(content) for _, content in gold_passages}
+    queries = [normalise(query.text) for query in gold.queries]
+    relevant = [corpus.by_id[j.target_id] for j in gold.judgments if j.grade > 0]
+    exact, near = set(queries), _NearIndex(queries)
+    texts = {normalise(text) for passage in relevant for text in (passage.content, passage.text)}
+    documents = {passage.document_id for passage in relevant}
+    sources = {query.cluster for query in gold.queries if query.cluster is not None}
     reasons: dict[int, str] = {}
     for position, pair in enumerate(pairs):
-        query = normalise(pair.query)
+        query, same = normalise(pair.query), corpus.by_id.get(pair.passage_id)
         if query in exact:
-            reasons[position] = "its query is a gold query"
-        elif normalise(pair.passage) in passages:
-            reasons[position] = "its passage is relevant in the gold set"
+            reasons[position] = GOLD_QUERY
+        elif normalise(pair.passage) in texts:
+            reasons[position] = GOLD_PASSAGE
+        elif same is not None and same.content == pair.passage and (pair.document_id in documents or pair.source in sources):
+            reasons[position] = GOLD_DOCUMENT
         elif near.has(query):
-            reasons[position] = "its query is nearly a gold query"
+            reasons[position] = NEAR_GOLD_QUERY
     return Leaks(reasons=reasons)
 
 
@@ -105,8 +122,20 @@ def _similar(a: Counter[str], b: Counter[str]) -> bool:
     return union > 0 and (a & b).total() / union >= NEAR
 
 
-def check_lineage(model: RegisteredModel, gold: GoldSet, relevant_passages: Sequence[str]) -> tuple[str, str]:
-    """Whether a registered model was trained on gold queries or relevant passages: `pass`, `fail` or `unknown`, and a sentence."""
+def check_lineage(model: RegisteredModel, gold: GoldSet, relevant_passages: Sequence[str]) -> tuple[CheckState, str]:
+    """Whether a registered model was trained on gold queries or relevant passages, and a sentence about it.
+
+    The registry keeps digests of the normalised training texts, so this finds texts that read the same, not near-duplicates: those
+    are refused before training, from the gold set of that time.
+
+    Args:
+        model: With its training texts.
+        gold: The queries of the test.
+        relevant_passages: Contents of the passages judged relevant there.
+
+    Returns:
+        `fail`, `pass`, or `unknown` where the model has no record of its training texts.
+    """
     trained = model.training_texts()
     if not trained:
         return "unknown", f"{model.name}@{model.version} has no record of its training texts"

@@ -16,18 +16,33 @@ class Pair:
         query: Its text.
         passage: Its content: title and text.
         passage_id: Where it comes from.
+        document_id: The passage's document.
+        source: What the query was made from (its cluster), or None.
     """
 
     query: str
     passage: str
     passage_id: str
+    document_id: str
+    source: str | None = None
 
 
 def training_pairs(corpus: Corpus, gold: GoldSet) -> tuple[Pair, ...]:
-    """A pair for every relevant judgment, in the order of the queries; judgments are on passages of the corpus."""
+    """A pair for every relevant judgment, in the order of the queries; a query with several relevant passages gives several.
+
+    Args:
+        corpus: The passages.
+        gold: Judged on passages of this corpus (`chunking.resolve`); a query with nothing relevant gives no pair.
+    """
     grades = gold.qrels()
     return tuple(
-        Pair(query=query.text, passage=corpus.by_id[passage_id].content, passage_id=passage_id)
+        Pair(
+            query=query.text,
+            passage=corpus.by_id[passage_id].content,
+            passage_id=passage_id,
+            document_id=corpus.by_id[passage_id].document_id,
+            source=query.cluster,
+        )
         for query in gold.queries
         for passage_id, grade in grades[query.query_id].items()
         if grade > 0

@@ -35,8 +35,9 @@ class Connection:
     """
 
     def __init__(self, uri: str, *, token: str | None, timeout_s: float) -> None:
-        self.uri = uri
+        self._path = uri
         self.lite = not uri.startswith(_SERVER)
+        self.uri = uri if self.lite else re.sub(r"//[^/]*@", "//", uri)  # for messages: without `user:password@`
         self._client: MilvusClient | None = None
         _silence()
         if self.lite:
@@ -76,7 +77,7 @@ class Connection:
         if self.lite:
             from milvus_lite.server_manager import server_manager_instance
 
-            server_manager_instance.release_server(self.uri)
+            server_manager_instance.release_server(self._path)
 
     def _why_not(self, error: BaseException) -> str:
         if not self.lite:

@@ -138,9 +138,10 @@ def slice_effects(slices: Sequence[Slice], metric: Metric, *, level: str, look: 
     tested = [(part, part.effect) for part in slices if part.effect is not None]
     largest = sorted(tested, key=lambda row: -row[0].n_scored)[:MOST_SLICES]
     kept = [row for row in tested if row in largest]
+    short = look.narrow and len({part.value for part, _ in kept}) == len(kept)
     rows = [
         {
-            "name": f"{part.tag}: {part.value} (n = {part.n_scored})",
+            "name": f"{part.value} ({part.n_scored})" if short else f"{part.tag}: {part.value} (n = {part.n_scored})",
             "role": "slice",
             "low": effect.low,
             "high": effect.high,
@@ -234,7 +235,7 @@ def means(comparison: Comparison, *, baseline: str, custom: str, look: Look) -> 
         if mean is not None
     ]
     order = [row["line"] for row in rows]
-    domain = [0, 1.15 * max((row["mean"] for row in rows), default=1.0) or 1.0]  # room for the last value
+    domain = [0, (1.3 if look.narrow else 1.15) * max((row["mean"] for row in rows), default=1.0) or 1.0]  # room for the last value
     y = alt.Y("line:N", sort=order, axis=_name_axis(order, look))
     title = _title(f"mean {metric.name} ({_unit(metric)}; n = {comparison.n_scored})", look)
     x = alt.X("mean:Q", title=title, scale=alt.Scale(domain=domain, nice=False), axis=_value_axis(look))

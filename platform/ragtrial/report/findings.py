@@ -47,6 +47,15 @@ def quality(comparisons: Sequence[Comparison], *, alpha: float) -> str:
     return f"{gained}, {worse or 'none'} {'get' if worse > 1 else 'gets'} worse"
 
 
+def without_effect(comparisons: Sequence[Comparison]) -> list[str]:
+    """Why metrics have no difference, `names: reason` for each reason."""
+    names: dict[str, list[str]] = {}
+    for comparison in comparisons:
+        if comparison.no_effect is not None:
+            names.setdefault(comparison.no_effect, []).append(comparison.metric.name)
+    return [f"{', '.join(group)}: {reason}" for reason, group in names.items()]
+
+
 def win_loss(content: ReportContent) -> str:
     """On how many queries each arm is better."""
     primary = content.primary
@@ -74,8 +83,7 @@ def latency(content: ReportContent) -> str:
     left, right = (content.latency_of(arm, "total").quantiles for arm in (content.control, content.treatment))
     if left is None or right is None:
         return "Latency was not measured"
-    change = f"{right.p50 - left.p50:+.2g} ms"
-    return f"{content.treatment} takes {words.milliseconds(right.p50)} at the median, {content.control} {words.milliseconds(left.p50)} ({change})"
+    return f"{content.treatment} takes {words.milliseconds(right.p50)} at the median, {content.control} {words.milliseconds(left.p50)}"
 
 
 def answers(content: ReportContent) -> str:

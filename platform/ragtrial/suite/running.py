@@ -1,14 +1,11 @@
 """The evaluation itself: one command from an experiment file to a logged, analysed, reported result."""
 
-import platform
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
-from ragtrial import __version__
 from ragtrial.analysis.analysing import planned_mde
 from ragtrial.build import build_embedder, build_index, build_scorers
 from ragtrial.contracts import Embedder, Progress, Scorer, no_progress
@@ -27,10 +24,10 @@ from ragtrial.formats.experiment import milvus_uri, resolve_path, sql_url
 from ragtrial.index.bm25 import Bm25Retriever
 from ragtrial.pipeline import Pipeline
 from ragtrial.suite.arms import ReadyArm, check_models, leakage, missing_models, ready_arms
+from ragtrial.suite.environment import environment
 from ragtrial.suite.preparing import Prepared
 from ragtrial.suite.training import train_model
 
-_LIBRARIES = ("numpy", "scipy", "statsmodels", "torch", "sentence-transformers", "pymilvus", "milvus-lite", "bm25s", "sqlalchemy")
 _ANSWER_METRICS = ("answer_f1", "answer_containment", "answer_token_recall", "answer_exact_match", "answer_rouge_l")
 
 
@@ -226,17 +223,6 @@ def evaluation_of(prepared: Prepared, arms: Sequence[ReadyArm], lines: Sequence[
 def _judgments(prepared: Prepared) -> tuple[str, str]:
     """Whether every judgment found its passages when the documents were cut."""
     return "warn" if prepared.turnover.unresolved else "pass", prepared.turnover.summary()
-
-
-def environment() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    versions = {"ragtrial": __version__, "python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
-    for library in _LIBRARIES:
-        try:
-            versions[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            versions[library] = "not installed"
-    return versions
 
 
 def _open(

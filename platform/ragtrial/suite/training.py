@@ -1,10 +1,21 @@
 """Training as an experiment file asks for it: never on what the model will be tested on."""
 
+import dataclasses
+from typing import Any
+
+from ragtrial.build import build_embedder, model_location
 from ragtrial.contracts import Progress, no_progress
-from ragtrial.domain.experiment import TrainingSpec
+from ragtrial.domain.experiment import EmbeddingSpec, TrainingSpec
 from ragtrial.errors import InputError
-from ragtrial.finetuning.registry import RegisteredModel
-from ragtrial.suite.preparing import Prepared
+from ragtrial.finetuning.leakage import Leaks, find_leaks
+from ragtrial.finetuning.pairs import Pair, training_pairs
+from ragtrial.finetuning.registry import RegisteredModel, Registry
+from ragtrial.finetuning.training import DevSet, dev_set, train
+from ragtrial.formats.data import check_data
+from ragtrial.suite.environment import environment
+from ragtrial.suite.preparing import Prepared, load
+
+_EXAMPLES = 3
 
 
 def model_name(prepared: Prepared) -> str:
@@ -21,6 +32,50 @@ def model_name(prepared: Prepared) -> str:
     return name
 
 
+def train_model(prepared: Prepared, *, name: str, progress: Progress = no_progress) -> RegisteredModel:
+    """Fine-tune as the experiment says and register the result as the next version of `name`.
+
+    Raises:
+        InputError: There is no training section, or too few pairs are left without leaks.
+    """
+    spec = _spec(prepared)
+    corpus, gold, _ = load(spec.data, prepared.file)
+    found = training_pairs(corpus, gold)
+    leaks = _leaks(prepared, found)
+    pairs = [pair for position, pair in enumerate(found) if position not in leaks.reasons]
+    base = build_embedder(EmbeddingSpec(model=spec.base), prepared.around)
+    location, _name = model_location(spec.base, prepared.around)
+    return train(
+        spec=spec,
+        base_folder=location,
+        base=base.identity,
+        pairs=pairs,
+        dev=_dev(prepared, spec),
+        registry=Registry(prepared.around.registry),
+        name=name,
+        work_folder=prepared.around.registry / ".training",
+        facts=_facts(prepared, spec, found, leaks),
+        progress=progress,
+    )
+
+
+def describe(model: RegisteredModel) -> list[str]:
+    """What a training came to, in a few lines."""
+    lineage = model.lineage
+    pairs, dev = lineage["pairs"], lineage["dev"]
+    refused = ", ".join(f"{n} because {reason}" for reason, n in pairs["refused"].items()) or "none"
+    lines = [
+        f"registered registry:{model.name}@{model.version} in {model.folder}",
+        f"{pairs['used']:,} pairs used, refused: {refused}; {lineage['seconds']:.0f} s",
+        *(f"  refused: {example}" for example in pairs["examples"]),
+    ]
+    if dev["before"] is not None and dev["after"] is not None:
+        lines.append(
+            f"dev {dev['metric']} {dev['before']:.4f} -> {dev['after']:.4f} ({dev['n_queries']} queries; the verdict needs the test split)"
+        )
+    return lines
+
+
 def _spec(prepared: Prepared) -> TrainingSpec:
     spec = prepared.experiment.training
     if spec is None:
@@ -28,6 +83,28 @@ def _spec(prepared: Prepared) -> TrainingSpec:
     return spec
 
 
-def train_model(prepared: Prepared, *, name: str, progress: Progress = no_progress) -> RegisteredModel:
-    """Fine-tune as the experiment says and register the result as the next version of `name`."""
-    raise NotImplementedError(name)
+def _leaks(prepared: Prepared, pairs: tuple[Pair, ...]) -> Leaks:
+    """Against the whole gold set, also where only a sample of it is asked."""
+    corpus, gold, _ = load(prepared.experiment.data, prepared.file)
+    relevant = sorted({judgment.target_id for judgment in gold.judgments if judgment.grade > 0})
+    passages = [(passage_id, corpus.by_id[passage_id].content) for passage_id in relevant]
+    return find_leaks(pairs, gold_queries=[query.text for query in gold.queries], gold_passages=passages)
+
+
+def _dev(prepared: Prepared, spec: TrainingSpec) -> DevSet | None:
+    """The dev split, where the data have one."""
+    data = dataclasses.replace(spec.data, split=spec.dev_split)
+    if spec.data.format != "beir" or check_data(data, prepared.file.folder).problems:
+        return None
+    corpus, gold, _ = load(data, prepared.file)
+    return dev_set(gold, corpus.passages, seed=spec.seed)
+
+
+def _facts(prepared: Prepared, spec: TrainingSpec, found: tuple[Pair, ...], leaks: Leaks) -> dict[str, Any]:
+    examples = [f"{found[position].query!r}: {reason}" for position, reason in list(leaks.reasons.items())[:_EXAMPLES]]
+    return {
+        "experiment": prepared.experiment.name,
+        "data": dataclasses.asdict(spec.data),
+        "pairs": {"found": len(found), "refused": leaks.counts(), "examples": examples},
+        "environment": environment(),
+    }
