@@ -18,7 +18,7 @@ from ragtrial.index.exact import exact_search
 from ragtrial.index.milvus import MilvusIndex
 from ragtrial.indexing import collection_name, index_arm
 
-N, KILLS = 600, 14
+N, KILLS = 400, 20
 FLAT = IndexParameters(build={}, search={})
 
 CHILD = """
@@ -85,7 +85,7 @@ def test_a_killed_indexing_resumes_without_embedding_again(tmp_path: Path) -> No
         child = start(store, "new")
         assert child.stdout is not None
         assert child.stdout.readline() == "open\n"
-        time.sleep(rng.uniform(0.0, 0.35))
+        time.sleep(rng.uniform(0.0, 0.15))
         child.send_signal(signal.SIGKILL)
         printed = child.communicate()[0]
         embedded = sum(int(line.split()[1]) for line in printed.splitlines() if line.startswith("embedding"))

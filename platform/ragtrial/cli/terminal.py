@@ -69,9 +69,11 @@ def _lines(out: "Console") -> "ProgressPort":
 
         def advance(done: int) -> None:
             nonlocal count, last
+            if not done:
+                return
             count += done
             now = time.monotonic()
-            if count and (now - last >= _LOG_EVERY_S or count >= total):
+            if now - last >= _LOG_EVERY_S or count >= total:
                 last = now
                 left = (now - start) * (total - count) / count
                 rest = f"ETA {left:.0f} s" if count < total else f"done in {now - start:.1f} s"

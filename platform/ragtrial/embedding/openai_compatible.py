@@ -26,6 +26,7 @@ class OpenAICompatibleEmbedder:
         passage_prompt: Put before each passage.
         batch_size: Texts per request.
         timeout_s: Per attempt.
+        max_retries: Attempts after the first one, with the endpoint's own waiting time where it names one.
 
     Raises:
         ModelError: The endpoint does not answer a first request.
@@ -42,12 +43,13 @@ class OpenAICompatibleEmbedder:
         passage_prompt: str | None = None,
         batch_size: int = 32,
         timeout_s: float = 60.0,
+        max_retries: int = 5,
     ) -> None:
         self._model, self._batch_size = model, batch_size
         self._dimensions: int | openai.Omit = openai.omit if dimensions is None else dimensions
         self._prompts: dict[Kind, str] = {"query": query_prompt or "", "passage": passage_prompt or ""}
         self._where = base_url or "https://api.openai.com/v1"
-        self._client = openai.OpenAI(base_url=self._where, api_key=api_key or "none", max_retries=5, timeout=timeout_s)
+        self._client = openai.OpenAI(base_url=self._where, api_key=api_key or "none", max_retries=max_retries, timeout=timeout_s)
         self._dimension: int | None = dimensions
         try:
             self._dimension = self._request(["dimension"]).shape[1]

@@ -116,7 +116,7 @@ class SentenceTransformersEmbedder:
         encode = self._model.encode_query if kind == "query" else self._model.encode_document
         for start in range(0, len(texts), step):
             places = order[start : start + step]
-            with _autocast(self._precision):
+            with autocast(self._precision):
                 raw = encode(
                     [texts[i] for i in places],
                     prompt=self._prompts[kind],
@@ -222,7 +222,8 @@ def _set_threads(threads: int) -> None:
 
 
 @contextlib.contextmanager
-def _autocast(precision: str) -> Iterator[None]:
+def autocast(precision: str) -> Iterator[None]:
+    """Forward passes in `bf16`, on the GPU where there is one; nothing changes for `fp32`."""
     if precision == "fp32":
         yield
         return

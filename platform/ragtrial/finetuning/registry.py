@@ -62,7 +62,7 @@ class Registry:
         Raises:
             ModelError: A version's record can't be read.
         """
-        return tuple(_read(folder) for folder in self._folders())
+        return tuple(_read(folder) for folder in _versions(self._folder))
 
     def get(self, reference: str, *, verify: bool = False) -> RegisteredModel:
         """The model that `NAME`, `NAME@VERSION` or `registry:NAME@VERSION` means; without a version the latest.
@@ -76,9 +76,9 @@ class Registry:
         """
         reference = reference.removeprefix("registry:")
         name, _, version = reference.partition("@")
-        versions = [folder for folder in self._folders() if folder.parent.name == name and version in ("", folder.name)]
+        versions = [folder for folder in _versions(self._folder) if folder.parent.name == name and version in ("", folder.name)]
         if not versions:
-            have = ", ".join(f"{folder.parent.name}@{folder.name}" for folder in self._folders()) or "nothing"
+            have = ", ".join(f"{folder.parent.name}@{folder.name}" for folder in _versions(self._folder)) or "nothing"
             raise ModelError(
                 f"no model {reference!r} in the registry {str(self._folder)!r}, which holds {have}: "
                 "ragtrial train EXPERIMENT.yaml makes it where the file has a 'training' section"
@@ -147,12 +147,6 @@ class Registry:
             _sync(home)
             return _read(home / version)
 
-    def _folders(self) -> "list[Path]":
-        """Folders of the versions that are whole, by name, then version."""
-        found = [path.parent for path in self._folder.glob(f"*/v*/{LINEAGE}")]
-        numbered = [(path.parent.name, int(match[1]), path) for path in found if (match := _VERSION.fullmatch(path.name))]
-        return [path for _, _, path in sorted(numbered)]
-
 
 def check_name(name: str) -> None:
     """Refuse what can't be a model's name.
@@ -164,6 +158,13 @@ def check_name(name: str) -> None:
         raise InputError(f"model name {name!r}: use letters, digits, '-', '_' and '.', beginning with a letter or digit")
 
 
+def _versions(registry: Path) -> list[Path]:
+    """Folders of the versions that are whole, by name, then version."""
+    found = [path.parent for path in registry.glob(f"*/v*/{LINEAGE}")]
+    numbered = [(path.parent.name, int(match[1]), path) for path in found if (match := _VERSION.fullmatch(path.name))]
+    return [path for _, _, path in sorted(numbered)]
+
+
 def _clean(home: Path) -> None:
     """Remove what a killed registration left behind."""
     for leftover in home.glob(".part-*"):
@@ -172,8 +173,8 @@ def _clean(home: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Have a file, or the names in a folder, written to disk; folders can't be synced on every system."""
-    if path.is_dir() and os.name != "posix":
+    """Have a file, or the names in a folder, written to disk, where the system does that through a read-only descriptor."""
+    if os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -23,6 +23,7 @@ MOST_SLICES = 30
 """More rows than this nobody reads off a chart: the table has them all."""
 
 _WIDE = 560
+_SHAPES = ["circle", "square", "triangle-up", "diamond"]
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 
 
@@ -59,10 +60,24 @@ class Look:
 
 
 LIGHT = Look(
-    ink="#16202c", muted="#5a6675", line="#e4e8ed", surface="#ffffff", baseline="#3d6f99", custom="#d55e00", reference="#7b8694", zone="#f0f2f5"
+    ink="#16202c",
+    muted="#5a6675",
+    line="#e4e8ed",
+    surface="#ffffff",
+    baseline="#3d6f99",
+    custom="#d55e00",
+    reference="#7b8694",
+    zone="#f0f2f5",
 )
 DARK = Look(
-    ink="#e8edf3", muted="#9aa7b6", line="#2c3643", surface="#171e27", baseline="#7db4de", custom="#f0a13a", reference="#98a4b2", zone="#212a35"
+    ink="#e8edf3",
+    muted="#9aa7b6",
+    line="#2c3643",
+    surface="#171e27",
+    baseline="#7db4de",
+    custom="#f0a13a",
+    reference="#98a4b2",
+    zone="#212a35",
 )
 
 
@@ -130,7 +145,13 @@ def forest(comparisons: Sequence[Comparison], *, level: str, look: Look) -> Spec
         for c, effect in shown
     ]
     said = "; ".join(f"{row['name']} {row['value']}" for row in rows)
-    return _intervals(rows, look=look, title="difference, custom minus baseline (shares of 0 to 1)", description=f"Differences with {level} intervals: {said}.", primary="primary")
+    return _intervals(
+        rows,
+        look=look,
+        title="difference, custom minus baseline (shares of 0 to 1)",
+        description=f"Differences with {level} intervals: {said}.",
+        primary="primary",
+    )
 
 
 def slice_effects(slices: Sequence[Slice], metric: Metric, *, level: str, look: Look) -> Spec:
@@ -172,12 +193,16 @@ def _intervals(rows: list[dict[str, Any]], *, look: Look, title: str, descriptio
         base.mark_point(shape="square", size=75, strokeWidth=2, opacity=1).encode(x="estimate:Q", stroke=colour, fill=fill),
     ]
     if primary:
-        layers.append(base.transform_filter(alt.datum.role == primary).mark_rule(size=5, strokeCap="round").encode(x=x, x2="high:Q", color=colour))
+        layers.append(
+            base.transform_filter(alt.datum.role == primary).mark_rule(size=5, strokeCap="round").encode(x=x, x2="high:Q", color=colour)
+        )
     chart = alt.layer(*layers)
     if look.narrow:
         return _spec(chart, look, height=alt.Step(30), description=description)
-    values = alt.Chart(_values(rows)).mark_text(align="left", color=look.ink, font=_FONT).encode(
-        x=alt.value(0), y=alt.Y("name:N", sort=order, axis=None), text="value:N"
+    values = (
+        alt.Chart(_values(rows))
+        .mark_text(align="left", color=look.ink, font=_FONT)
+        .encode(x=alt.value(0), y=alt.Y("name:N", sort=order, axis=None), text="value:N")
     )
     side = values.properties(width=190, height=alt.Step(30))
     left = chart.properties(width=look.width - 190 - 210, height=alt.Step(30))
@@ -190,7 +215,12 @@ def win_loss(differences: Sequence[QueryDifference], metric: Metric, *, look: Lo
     rows = [{"rank": i, "gain": row.gain} for i, row in enumerate(differences)]
     if rows:
         rows.append({"rank": n, "gain": rows[-1]["gain"]})
-    x = alt.X("rank:Q", title=_title(f"queries, from the largest gain to the largest loss (n = {n})", look), scale=alt.Scale(domain=[0, max(n, 1)], nice=False), axis=_value_axis(look, grid=False))
+    x = alt.X(
+        "rank:Q",
+        title=_title(f"queries, from the largest gain to the largest loss (n = {n})", look),
+        scale=alt.Scale(domain=[0, max(n, 1)], nice=False),
+        axis=_value_axis(look, grid=False),
+    )
     base = alt.Chart(_values(rows))
     wins = sum(row.gain > TIE for row in differences)
     losses = sum(row.gain < -TIE for row in differences)
@@ -210,7 +240,9 @@ def win_loss(differences: Sequence[QueryDifference], metric: Metric, *, look: Lo
 
 def _corner(said: str, *, at: int, low: bool, look: Look) -> Any:
     """A name for one half of the sorted differences, in the corner that they leave free."""
-    text = alt.Chart(_values([{"rank": at}])).mark_text(align="left" if low else "right", dx=6 if low else -6, color=look.ink, fontWeight=600)
+    text = alt.Chart(_values([{"rank": at}])).mark_text(
+        align="left" if low else "right", dx=6 if low else -6, color=look.ink, fontWeight=600
+    )
     return text.encode(x="rank:Q", y=alt.value(188 if low else 12), text=alt.value(said))
 
 
@@ -227,21 +259,25 @@ def means(comparison: Comparison, *, baseline: str, custom: str, look: Look) -> 
     found = [
         (baseline, comparison.baseline.mean, look.baseline, "circle"),
         (custom, comparison.custom.mean, look.custom, "square"),
-        *((name, mean, look.reference, "diamond" if name == "shuffled-context" else "triangle-up") for name, mean in comparison.references.items()),
+        *(
+            (name, mean, look.reference, "diamond" if name == "shuffled-context" else "triangle-up")
+            for name, mean in comparison.references.items()
+        ),
     ]
+    scored = [(name, mean, colour, shape) for name, mean, colour, shape in found if mean is not None]
     rows = [
         {"line": name, "mean": mean, "value": words.number(mean, metric), "colour": colour, "shape": shape}
-        for name, mean, colour, shape in found
-        if mean is not None
+        for name, mean, colour, shape in scored
     ]
-    order = [row["line"] for row in rows]
-    domain = [0, (1.3 if look.narrow else 1.15) * max((row["mean"] for row in rows), default=1.0) or 1.0]  # room for the last value
+    order = [name for name, *_ in scored]
+    largest = max((mean for _, mean, *_ in scored), default=0.0) or 1.0
+    domain = [0, largest * (1.3 if look.narrow else 1.15)]  # room for the last value
     y = alt.Y("line:N", sort=order, axis=_name_axis(order, look))
     title = _title(f"mean {metric.name} ({_unit(metric)}; n = {comparison.n_scored})", look)
     x = alt.X("mean:Q", title=title, scale=alt.Scale(domain=domain, nice=False), axis=_value_axis(look))
     base = alt.Chart(_values(rows)).encode(y=y)
     stroke = alt.Color("colour:N", scale=None)
-    shape = alt.Shape("shape:N", scale=alt.Scale(domain=["circle", "square", "triangle-up", "diamond"], range=["circle", "square", "triangle-up", "diamond"]), legend=None)
+    shape = alt.Shape("shape:N", scale=alt.Scale(domain=_SHAPES, range=_SHAPES), legend=None)
     layers = [
         base.mark_rule(size=2, opacity=0.5).encode(x=alt.X("zero:Q", title=title), x2="mean:Q", color=stroke).transform_calculate(zero="0"),
         base.mark_point(filled=True, size=130, opacity=1).encode(x=x, color=stroke, shape=shape),
@@ -273,11 +309,14 @@ def latency(rows: Sequence[StageLatency], *, baseline: str, custom: str, look: L
     layers = [
         base.mark_rule(size=3, opacity=0.45).encode(x=x, x2="p99:Q", color=colour),
         base.mark_tick(thickness=2.5, size=12).encode(x=alt.X("p95:Q", title=title), color=colour),
-        base.mark_point(filled=False, size=40, strokeWidth=1.8, fill=look.surface, opacity=1, shape="circle").encode(x=alt.X("p99:Q", title=title), color=colour),
+        base.mark_point(filled=False, size=40, strokeWidth=1.8, fill=look.surface, opacity=1, shape="circle").encode(
+            x=alt.X("p99:Q", title=title), color=colour
+        ),
         base.mark_point(filled=True, size=100, opacity=1).encode(x=x, color=colour, shape=shape),
     ]
     said = "; ".join(
-        f"{row.arm}, {stages[row.stage]}: p50 {words.milliseconds(q.p50)}, p95 {words.milliseconds(q.p95)}, p99 {words.milliseconds(q.p99)}" for row, q in found
+        f"{row.arm}, {stages[row.stage]}: p50 {words.milliseconds(q.p50)}, p95 {words.milliseconds(q.p95)}, p99 {words.milliseconds(q.p99)}"
+        for row, q in found
     )
     return _spec(alt.layer(*layers), look, height=alt.Step(22), description=f"Latency of {n} queries asked alone. {said}.")
 
@@ -300,7 +339,14 @@ def _title(text: str, look: Look) -> str | list[str]:
 
 
 def _value_axis(look: Look, *, grid: bool = True) -> Any:
-    return alt.Axis(tickCount=4 if look.narrow else 7, grid=grid, titleAnchor="end" if look.narrow else "middle", domain=False, ticks=False, labelPadding=6)
+    return alt.Axis(
+        tickCount=4 if look.narrow else 7,
+        grid=grid,
+        titleAnchor="end" if look.narrow else "middle",
+        domain=False,
+        ticks=False,
+        labelPadding=6,
+    )
 
 
 def _name_axis(names: Sequence[str], look: Look) -> Any:

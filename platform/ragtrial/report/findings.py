@@ -23,16 +23,16 @@ def gain(comparison: Comparison, *, alpha: float) -> str:
 
 def checks(content: ReportContent) -> str:
     """How many health checks and guardrails hold."""
-    states = Counter(check.state for check in content.analysis.checks)
+    states = Counter[str](check.state for check in content.analysis.checks)
     held = [comparison.guardrail is not None and comparison.guardrail.state == "holds" for _, comparison in content.guardrails]
     total = words.count(len(content.analysis.checks), "health check")
     said = f"All {total} pass" if states["pass"] == len(content.analysis.checks) else f"{states['pass']} of {total} pass"
     for state, one, many in (("fail", "fails", "fail"), ("warn", "warns", "warn"), ("unknown", "is not known", "are not known")):
         if states[state]:
             said += f", {states[state]} {one if states[state] == 1 else many}"
-    if held:
-        said += f"; {sum(held)} of {words.count(len(held), 'guardrail')} {'holds' if sum(held) == 1 else 'hold'}"
-    return said
+    if len(held) == 1:
+        return f"{said}; the guardrail {'holds' if held[0] else 'is not shown to hold'}"
+    return f"{said}; {sum(held)} of {len(held)} guardrails hold" if held else said
 
 
 def quality(comparisons: Sequence[Comparison], *, alpha: float) -> str:
@@ -43,7 +43,11 @@ def quality(comparisons: Sequence[Comparison], *, alpha: float) -> str:
     total = words.count(len(family), "planned metric")
     if not better and not worse:
         return f"None of {total} moves beyond chance" if len(family) > 1 else "The planned metric does not move beyond chance"
-    gained = f"{better} of {total} {'gets' if better == 1 else 'get'} better beyond chance" if better else f"None of {total} gets better beyond chance"
+    gained = (
+        f"{better} of {total} {'gets' if better == 1 else 'get'} better beyond chance"
+        if better
+        else f"None of {total} gets better beyond chance"
+    )
     return f"{gained}, {worse or 'none'} {'get' if worse > 1 else 'gets'} worse"
 
 
@@ -69,10 +73,8 @@ def slices(parts: Sequence[Slice], *, alpha: float, higher_is_better: bool) -> s
     """Where the primary metric moved, after the correction over slices."""
     tested = [part for part in parts if part.effect is not None]
     if not tested:
-        return "No slice is large enough to be tested"
+        return "No slice could be tested"
     shown = [part for part in tested if part.p_adjusted is not None and part.p_adjusted < alpha]
-    better = [part for part in shown if part.effect is not None and (part.effect.estimate > 0) == higher_is_better]
-    worse = [part for part in shown if part not in better]
     better = sum(part.effect is not None and (part.effect.estimate > 0) == higher_is_better for part in shown)
     worse = len(shown) - better
     return f"{better or 'None'} of {words.count(len(tested), 'tested slice')} {'shows' if better <= 1 else 'show'} a gain, {worse or 'none'} a loss"
@@ -91,7 +93,7 @@ def answers(content: ReportContent) -> str:
     headline = content.headline
     kind = "extractive answers" if content.extractive else "answers"
     if headline is None:
-        return f"The {kind} have no references to be measured against"
+        return f"The {kind} were not measured against references"
     return f"With {kind}, {gain(headline, alpha=content.experiment.analysis.alpha)}"
 
 

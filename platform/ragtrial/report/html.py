@@ -28,7 +28,7 @@ _TONES: dict[Decision, str] = {
     "too few": "open",
     "refused": "bad",
 }
-_SIGNS = {"good": "✓", "calm": "=", "open": "?", "bad": "✕"}
+_SIGNS = {"good": "✓", "calm": "●", "open": "?", "bad": "✕"}
 _CHECK_TONES = {"pass": "good", "warn": "open", "fail": "bad", "unknown": "calm"}
 _CHECK_SIGNS = {"pass": "✓", "warn": "!", "fail": "✕", "unknown": "?"}
 _URGENCY = ("fail", "warn", "unknown", "pass")
@@ -89,8 +89,9 @@ def _charts(content: ReportContent) -> dict[str, Markup]:
         drawn["effect"] = lambda look: charts.primary_effect(primary, effect, min_effect=margin, level=level, look=look)
     if any(c.effect is not None and c.metric.unit == "share" for c in analysis.comparisons):
         drawn["forest"] = lambda look: charts.forest(analysis.comparisons, level=level, look=look)
-    if content.differences:
+    if content.wins or content.losses:
         drawn["win_loss"] = lambda look: charts.win_loss(content.differences, primary.metric, look=look)
+    if primary.n_scored:
         drawn["means"] = lambda look: charts.means(primary, **arms, look=look)
     if any(part.effect is not None for part in analysis.slices):
         drawn["slices"] = lambda look: charts.slice_effects(analysis.slices, primary.metric, level=level, look=look)

@@ -18,8 +18,7 @@ def as_markdown(content: ReportContent) -> str:
     parts = [
         f"## {words.DECISIONS[verdict.decision]}: {text(content.experiment.name)}",
         f"{text(verdict.sentence)}",
-        f"Gate `{content.experiment.analysis.gate}` {gate}. Differences are {text(content.treatment)} minus {text(content.control)}, "
-        f"with their {content.level} interval.",
+        f"Gate `{content.experiment.analysis.gate}` {gate}. Differences: {text(content.treatment)} minus {text(content.control)}, {content.level} interval.",
         _metrics(content),
         f"**{text(findings.checks(content))}**",
         _checks(content),
@@ -43,11 +42,21 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _metrics(content: ReportContent) -> str:
     bm25 = ["bm25"] if "bm25" in content.references else []
-    head = ["metric", text(content.label(content.control)), text(content.label(content.treatment)), *bm25, "difference", "p", "adjusted p", "win/tie/loss", "scored"]
+    head = [
+        "metric",
+        text(content.label(content.control)),
+        text(content.label(content.treatment)),
+        *bm25,
+        "difference",
+        "p",
+        "adjusted p",
+        "win/tie/loss",
+        "scored",
+    ]
     shown = [c for c in content.analysis.comparisons if c.role != "exploratory"]
     table = _table(head, [_metric(c, bm25) for c in shown])
     reasons = [text(reason) for reason in findings.without_effect(shown)]
-    return table + (f"\n\nNo difference can be given of {'; '.join(reasons)}." if reasons else "")
+    return table + (f"\n\nNot compared: {'; '.join(reasons)}." if reasons else "")
 
 
 def _metric(c: Comparison, references: Sequence[str]) -> list[str]:
@@ -67,7 +76,10 @@ def _metric(c: Comparison, references: Sequence[str]) -> list[str]:
 
 
 def _checks(content: ReportContent) -> str:
-    lines = [f"- {_MARKS[check.state]} {words.STATES[check.state]}: {words.check_name(check.name)}: {text(check.detail)}" for check in content.analysis.checks]
+    lines = [
+        f"- {_MARKS[check.state]} {words.STATES[check.state]}: {words.check_name(check.name)}: {text(check.detail)}"
+        for check in content.analysis.checks
+    ]
     for planned, comparison in content.guardrails:
         state = comparison.guardrail.state if comparison.guardrail else "not shown"
         lines.append(f"- {_GUARDS[state]}: Guardrail {text(planned.name)}: {text(words.guardrail(comparison))}")

@@ -24,11 +24,16 @@ _ROOMY = 116
 def render_terminal(content: ReportContent, console: Console) -> None:
     """Print the result; colours are the console's decision, and nothing is said by colour alone."""
     evaluation = content.evaluation
-    console.print(_text(f"{content.experiment.name}: {words.count(evaluation.n_queries, 'query', 'queries')}, evaluation {evaluation.evaluation_id}", "bold"))
+    console.print(
+        _text(
+            f"{content.experiment.name}: {words.count(evaluation.n_queries, 'query', 'queries')}, evaluation {evaluation.evaluation_id}",
+            "bold",
+        )
+    )
     console.print()
     console.print(_metrics(content, roomy=console.width >= _ROOMY))
     for reason in findings.without_effect(content.analysis.comparisons):
-        console.print(_text(f"no difference of {reason}", "dim"))
+        console.print(_text(f"not compared: {reason}", "dim"))
     console.print()
     if content.analysis.slices:
         console.print(_slices(content))
@@ -53,7 +58,7 @@ def _text(said: str, style: str = "") -> Text:
 
 def _metrics(content: ReportContent, *, roomy: bool) -> Table:
     control, treatment = content.label(content.control), content.label(content.treatment)
-    means = [control, treatment, *(["bm25"] if "bm25" in content.references else [])] if roomy else [f"{control} → {treatment}"]
+    means = [control, treatment, *(["bm25"] if "bm25" in content.references else [])] if roomy else [f"{control} -> {treatment}"]
     table = Table(box=None, pad_edge=False, padding=(0, 2 if roomy else 1, 0, 0), header_style="bold")
     table.add_column("metric", overflow="fold")
     for name in means:
@@ -77,7 +82,7 @@ def _row(c: Comparison, content: ReportContent, *, roomy: bool) -> list[Text]:
     change = _text(words.NOTHING if effect is None else words.difference(effect, c.metric), style)
     adjusted, scored = _text(words.p_value(c.p_adjusted)), _text(f"{c.n_scored}/{c.n}")
     if not roomy:
-        return [_text(c.metric.name), _text(f"{left} → {right}"), change, adjusted, scored]
+        return [_text(c.metric.name), _text(f"{left} -> {right}"), change, adjusted, scored]
     bm25 = [_text(words.number(c.references.get("bm25"), c.metric))] if "bm25" in content.references else []
     p = _text(words.NOTHING if effect is None else words.p_value(effect.p_value))
     return [_text(c.metric.name), _text(left), _text(right), *bm25, change, p, adjusted, _text(f"{c.wins}/{c.ties}/{c.losses}"), scored]

@@ -7,7 +7,7 @@ import unicodedata
 from ragtrial.domain.metric import Metric
 from ragtrial.domain.verdict import CheckState, Comparison, Decision, Effect
 
-NOTHING = "–"
+NOTHING = "–"  # noqa: RUF001 - a dash, and no minus
 """Stands where there is no value; the reason stands beside it."""
 
 UNITS = {"share": "share", "ms": "ms", "usd": "USD", "tokens": "tokens"}
@@ -58,7 +58,7 @@ def signed(value: float | None, metric: Metric, *, unit: bool = True) -> str:
 def _unsigned(value: float, unit: str) -> str:
     if unit == "usd":
         return f"{value:.6f}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"  # noqa: PLR2004 - four digits say enough
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def interval(effect: Effect, metric: Metric) -> str:
@@ -80,7 +80,7 @@ def p_value(value: float | None) -> str:
     """Three decimals, or `< 0.001`."""
     if value is None:
         return NOTHING
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"  # noqa: PLR2004 - how p is written
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def p_equals(value: float) -> str:
@@ -93,14 +93,14 @@ def milliseconds(value: float | None) -> str:
     """Three significant digits, the unit behind."""
     if value is None:
         return NOTHING
-    return f"{value:,.0f} ms" if value >= 100 else f"{value:#.3g} ms"  # noqa: PLR2004 - three digits
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:#.3g} ms"
 
 
 def size(n_bytes: int) -> str:
     """Bytes in the unit that leaves one to four digits (1 kB is 1,000 bytes)."""
     value = float(n_bytes)
     for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000:  # noqa: PLR2004 - SI prefix
+        if value < 1000:
             return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:,.3g} TB"

@@ -86,9 +86,7 @@ def _spec(prepared: Prepared) -> TrainingSpec:
 def _leaks(prepared: Prepared, pairs: tuple[Pair, ...]) -> Leaks:
     """Against the whole gold set, also where only a sample of it is asked."""
     corpus, gold, _ = load(prepared.experiment.data, prepared.file)
-    relevant = sorted({judgment.target_id for judgment in gold.judgments if judgment.grade > 0})
-    passages = [(passage_id, corpus.by_id[passage_id].content) for passage_id in relevant]
-    return find_leaks(pairs, gold_queries=[query.text for query in gold.queries], gold_passages=passages)
+    return find_leaks(pairs, gold=gold, corpus=corpus)
 
 
 def _dev(prepared: Prepared, spec: TrainingSpec) -> DevSet | None:

@@ -37,7 +37,7 @@ RETRIEVAL = ("nDCG@10", "R@1", "R@5", "R@10", "RR@10", "Judged@10")
 ANSWERS = ("answer_f1", "answer_token_recall", "answer_exact_match", "answer_rouge_l", "citation_support", "abstained")
 OPERATION = ("latency_ms", "cost_usd")
 
-_TOPICS = ("gate", "yard", "quay", "platform", "customs <b>&</b> excise")
+_TOPICS = ("gate", "yard", "quay", "platform", 'customs <b>&</b> "excise"')
 _THINGS = ("reefer plug", "weighbridge ticket", "lane token", "berth window", "hold code", "twin lift", "stack count", "turn lease")
 _ASKED = (
     "how long is a {thing} valid",
@@ -55,7 +55,9 @@ _SAID = (
 )
 
 
-def build(*, n: int = 150, same: bool = False, parity: bool = True, repetitions: int = 1, guardrail: float = 0.25, lift: float = 0.45) -> ReportContent:
+def build(
+    *, n: int = 150, same: bool = False, parity: bool = True, repetitions: int = 1, guardrail: float = 0.25, lift: float = 0.45
+) -> ReportContent:
     """The content of one evaluation; `same` makes both arms alike, `lift` is how often custom finds more."""
     made = Sample(n=n, same=same, parity=parity, repetitions=repetitions, guardrail=guardrail, lift=lift)
     return made.content()
@@ -102,7 +104,9 @@ class Sample:
                 rank["baseline"], rank["custom"] = 99, 1
             for arm in ("baseline", "custom", "bm25", "shuffled-context"):
                 shared = rank["baseline"] == rank["custom"] and arm in ("baseline", "custom")
-                trials += [self._trial(arm, i, query, rank[arm], repetition, shared=shared) for repetition in range(self.experiment.repetitions)]
+                trials += [
+                    self._trial(arm, i, query, rank[arm], repetition, shared=shared) for repetition in range(self.experiment.repetitions)
+                ]
         return tuple(trials)
 
     def _trial(self, arm: str, i: int, query: Query, rank: int, repetition: int, *, shared: bool) -> Trial:
@@ -259,7 +263,14 @@ def evaluation(plan: Experiment, asked: GoldSet, *, parity: bool = True) -> Eval
         ),
         started_at="2026-11-01T12:00:00+00:00",
         finished_at="2026-11-01T12:03:41+00:00",
-        environment={"ragtrial": "0.1.0", "python": "3.11.7", "machine": "x86_64", "system": "Linux", "numpy": "2.4.6", "pymilvus": "3.0.2"},
+        environment={
+            "ragtrial": "0.1.0",
+            "python": "3.11.7",
+            "machine": "x86_64",
+            "system": "Linux",
+            "numpy": "2.4.6",
+            "pymilvus": "3.0.2",
+        },
         checks={"leakage": ("pass", "custom: 0 of 150 gold queries and 0 of 146 relevant passages are among the training texts")},
     )
 
