@@ -62,7 +62,7 @@ def _mean(values: NDArray[np.float64]) -> float | None:
     return float(values.mean()) if values.size else None
 
 
-def _clusters(setting: Setting, scores: PairedScores) -> NDArray[np.str_] | None:
+def clusters_of(setting: Setting, scores: PairedScores) -> NDArray[np.str_] | None:
     """The clusters where the plan wants them and queries really share one."""
     if setting.plan.cluster == "none" or scores.clusters is None:
         return None
@@ -77,7 +77,7 @@ def _effect_or_reason(setting: Setting, name: str, scores: PairedScores) -> tupl
 
 
 def _effect(setting: Setting, name: str, scores: PairedScores) -> Effect:
-    plan, clusters, d = setting.plan, _clusters(setting, scores), scores.differences
+    plan, clusters, d = setting.plan, clusters_of(setting, scores), scores.differences
     t = paired_t(d, alpha=plan.alpha, clusters=clusters)
     flips = sign_flip(d, resamples=plan.resamples, rng=setting.rng("flip", name), clusters=clusters)
     boot = bootstrap_mean(d, alpha=plan.alpha, resamples=plan.resamples, rng=setting.rng("boot", name), clusters=clusters)
@@ -132,7 +132,7 @@ def _margin(guardrail: Guardrail) -> tuple[float, bool]:
 
 
 def _non_inferiority(setting: Setting, guardrail: Guardrail, scores: PairedScores) -> NonInferiority:
-    clusters, alpha = _clusters(setting, scores), setting.plan.alpha
+    clusters, alpha = clusters_of(setting, scores), setting.plan.alpha
     control, treatment = scores.control, scores.treatment
     if guardrail.max_relative_increase is not None and control.size and min(control.min(), treatment.min()) > 0:
         return non_inferiority_ratio(control, treatment, margin=guardrail.max_relative_increase, alpha=alpha, clusters=clusters)

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+from ragtrial.analysis.comparing import clusters_of
 from ragtrial.analysis.setting import Setting
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.verdict import Check, Comparison
+from ragtrial.errors import NotEnoughDataError
+from ragtrial.stats.paired import paired_t
 
 MIN_COVERAGE = 0.95
 """Below this share of scorable queries scored in both arms, what is missing could turn the verdict."""
@@ -16,7 +19,7 @@ MIN_ANN_RECALL = 0.99
 def health_checks(setting: Setting, comparisons: Sequence[Comparison]) -> tuple[Check, ...]:
     """Every check, those that can refuse a verdict first."""
     given = [Check(name=name, state=state, detail=detail) for name, (state, detail) in setting.evaluation.checks.items()]  # type: ignore[arg-type]  # written by us as CheckState
-    own = [_parity(setting.evaluation), _coverage(setting), *_index_checks(setting.evaluation), *_reference_check(comparisons)]
+    own = [_parity(setting.evaluation), _coverage(setting), *_index_checks(setting.evaluation), *_reference_check(setting, comparisons)]
     return (*own[:2], *given, *own[2:], *_cluster_check(comparisons), _plan_check(setting))
 
 
@@ -72,15 +75,25 @@ def _index_checks(evaluation: Evaluation) -> list[Check]:
     return checks
 
 
-def _reference_check(comparisons: Sequence[Comparison]) -> list[Check]:
-    primary = comparisons[0]
-    bm25, custom = primary.references.get("bm25"), primary.custom.mean
-    if bm25 is None or custom is None:
+def _reference_check(setting: Setting, comparisons: Sequence[Comparison]) -> list[Check]:
+    """Whether custom is shown to be better than BM25, on the queries that both were scored on."""
+    metric = comparisons[0].metric
+    if "bm25" not in setting.references:
         return []
-    detail = f"plain BM25, which needs no model, has {primary.metric.name} {bm25:.4f}; custom has {custom:.4f}"
-    if bm25 >= custom:
-        return [Check(name="free_method", state="warn", detail=f"{detail}: try BM25 or hybrid search before paying for a model")]
-    return [Check(name="free_method", state="pass", detail=detail)]
+    scores = setting.tables[metric.name].paired("bm25", setting.experiment.treatment.name)
+    sign = 1 if metric.higher_is_better else -1
+    try:
+        gain = paired_t(sign * scores.differences, alpha=setting.plan.alpha, clusters=clusters_of(setting, scores))
+    except NotEnoughDataError as error:
+        return [Check(name="free_method", state="unknown", detail=f"custom can't be compared with plain BM25: {error}")]
+    detail = (
+        f"{metric.name} is {scores.control.mean():.4f} with plain BM25, which needs no model, and {scores.treatment.mean():.4f} with custom "
+        f"(gain {gain.estimate:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}])"
+    )
+    if gain.low > 0:
+        return [Check(name="free_method", state="pass", detail=detail)]
+    shown = "BM25 is better" if gain.high < 0 else "custom is not shown to be better than BM25"
+    return [Check(name="free_method", state="warn", detail=f"{detail}: {shown}; try it, or hybrid search, before paying for a model")]
 
 
 def _cluster_check(comparisons: Sequence[Comparison]) -> list[Check]:

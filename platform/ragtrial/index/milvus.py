@@ -43,7 +43,17 @@ _ORIGIN, _COMPLETE = "ragtrial.origin", "ragtrial.complete"
 _MISSING, _NOT_LOADED = 100, 101
 _ALL_IDS = 10_000_000
 _RECHECK_SECONDS = 5.0
+_LITE_L2_BYTES = 64 << 20
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Searchable:
+    """A collection that was checked and loaded at a monotonic time, and how many queries to send it at once."""
+
+    record: "_Record"
+    batch: int
+    checked_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +87,7 @@ class MilvusIndex:
         self._timeout_s, self._build_s = timeout_s, build_timeout_s
         self._fresh: set[str] = set()  # made here and still empty
         self._open_for_writing: dict[str, _Record] = {}
-        self._open_for_search: dict[str, tuple[_Record, float]] = {}
+        self._open_for_search: dict[str, _Searchable] = {}
 
     def create(self, name: str, *, model: ModelIdentity, corpus: str, parameters: IndexParameters) -> None:
         """See `contracts.VectorIndex`."""
@@ -186,21 +196,21 @@ class MilvusIndex:
         """See `contracts.VectorIndex`. Which collection an alias points to is asked again after a few seconds."""
         if not 1 <= top_k <= MAX_HITS:
             raise StoreError(f"top_k is {top_k}: Milvus returns 1 to {MAX_HITS} passages a query")
-        record = self._searchable(name, model)
-        queries = check_vectors(record.name, vectors, dimension=model.dimension)
+        opened = self._searchable(name, model)
+        queries = check_vectors(opened.record.name, vectors, dimension=model.dimension)
         found: list[tuple[Hit, ...]] = []
-        for start in range(0, len(queries), SEARCH_BATCH):
-            batch = queries[start : start + SEARCH_BATCH]
+        while len(found) < len(queries):
+            batch = queries[len(found) : len(found) + opened.batch]
             with self._connection.calls(f"searching collection {name!r}") as client:
                 try:
-                    found.extend(self._nearest(client, record, batch, top_k))
+                    found.extend(self._nearest(client, opened.record, batch, top_k))
                 except MilvusException as error:
                     if error.code not in (_MISSING, _NOT_LOADED):
                         raise
                     # dropped after the alias went elsewhere, or released, by another process
                     self._open_for_search.pop(name, None)
-                    record = self._searchable(name, model)
-                    found.extend(self._nearest(client, record, batch, top_k))
+                    opened = self._searchable(name, model)
+                    found.extend(self._nearest(client, opened.record, batch, top_k))
         return tuple(found)
 
     def drop(self, name: str) -> None:
@@ -274,17 +284,25 @@ class MilvusIndex:
             raise StoreError(f"there is no collection {name!r}: index the corpus first (ragtrial index EXPERIMENT.yaml)")
         return record
 
-    def _searchable(self, name: str, model: ModelIdentity) -> _Record:
+    def _searchable(self, name: str, model: ModelIdentity) -> _Searchable:
         """The collection, checked and loaded; the check is kept for a few seconds, and until an alias is moved here."""
         kept = self._open_for_search.get(name)
-        if kept is not None and time.monotonic() - kept[1] < _RECHECK_SECONDS:
-            check_model(kept[0].name, found=kept[0].origin.model, asked=model)
-            return kept[0]
-        record = self._existing(name)
-        check_model(record.name, found=record.origin.model, asked=model)
-        self._load(record)
-        self._open_for_search[name] = (record, time.monotonic())
-        return record
+        if kept is None or time.monotonic() - kept.checked_at > _RECHECK_SECONDS:
+            record = self._existing(name)
+            check_model(record.name, found=record.origin.model, asked=model)
+            self._load(record)
+            kept = _Searchable(record=record, batch=self._batch(record), checked_at=time.monotonic())
+            self._open_for_search[name] = kept
+        check_model(kept.record.name, found=kept.record.origin.model, asked=model)
+        return kept
+
+    def _batch(self, record: _Record) -> int:
+        """Queries a call: 64, but for exact L2 on Milvus Lite, which holds every difference (queries x rows x dimension) at once."""
+        parameters = record.origin.parameters
+        if not self._lite or (parameters.type, parameters.metric) != ("FLAT", "L2"):
+            return SEARCH_BATCH
+        row_bytes = 4 * record.origin.model.dimension * max(1, self._count(record))
+        return max(1, min(SEARCH_BATCH, _LITE_L2_BYTES // row_bytes))
 
     def _nearest(self, client: MilvusClient, record: _Record, queries: Vectors, top_k: int) -> list[tuple[Hit, ...]]:
         parameters = record.origin.parameters

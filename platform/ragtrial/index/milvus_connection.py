@@ -15,6 +15,8 @@ from ragtrial.errors import StoreError
 _GONE = 2
 _SERVER = ("http://", "https://", "tcp://", "unix:")
 _NOISY = ("pymilvus", "pymilvus.milvus_client", "milvus_lite")
+_KEEPALIVE = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_without_calls": False}
+"""pymilvus pings every 10 s, also while a corpus is being embedded and nothing is asked; a server counts that as abuse and hangs up."""
 _CONNECT_SECONDS = 10.0
 _LONGEST_MESSAGE = 400
 
@@ -44,7 +46,7 @@ class Connection:
             _check_path(uri)
         with _last_error() as cause:
             try:
-                self._client = MilvusClient(uri, token=token or "", timeout=min(timeout_s, _CONNECT_SECONDS))
+                self._client = MilvusClient(uri, token=token or "", timeout=min(timeout_s, _CONNECT_SECONDS), grpc_options=_KEEPALIVE)
                 self._client.list_collections(timeout=timeout_s)  # a wrong token shows at the first call only
             except (MilvusException, grpc.RpcError, ValueError) as error:  # ValueError: a port that is no number
                 self.close()

@@ -16,7 +16,8 @@ def svg_of(spec: dict[str, Any], *, prefix: str) -> str:
     """
     import vl_convert
 
-    drawn: str = vl_convert.vegalite_to_svg(spec, vl_version=vl_version(spec), allowed_base_urls=[])
+    whole = {**spec, "config": {**spec.get("config", {}), "aria": False}}  # one image with one description, not hundreds of marks
+    drawn: str = vl_convert.vegalite_to_svg(whole, vl_version=vl_version(spec), allowed_base_urls=[])
     drawn = _ID.sub(lambda match: f"{match[1]}{prefix}-{match[2]}", drawn)
     return _LABELLED.sub(lambda match: f'<svg{match[1]} role="img" aria-label="{_attribute(spec.get("description", ""))}">', drawn, count=1)
 

@@ -61,10 +61,10 @@ def test_a_gold_query_is_refused_however_it_is_written(query: str) -> None:
     [
         "Need a reefer power? How soon does",
         "of a block type 1 stack collapse, what are the outward signs, effects and usual treatments?",
-        "What are the outward signs, effects and usual treatments of the block type 1 stack collapse?",
+        "What are the outward signs, effects and usual treatments of block type 1 stack collapse?",
     ],
 )
-def test_a_gold_query_in_another_order_or_with_one_word_changed_is_refused(query: str) -> None:
+def test_a_gold_query_in_another_order_or_with_one_word_of_many_left_out_is_refused(query: str) -> None:
     assert reason(pair(query)) == NEAR_GOLD_QUERY
 
 

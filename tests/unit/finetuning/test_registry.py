@@ -50,12 +50,9 @@ def test_the_lineage_is_kept_with_name_version_and_checksum(registry: Registry) 
     assert len(written["checksum"]) == 64
 
 
-@pytest.mark.parametrize("reference", ["nothing", "minilm@v2", "minilm@1", "minilm@", "registry:", "../models/minilm", "mini*"])
+@pytest.mark.parametrize("reference", ["nothing", "minilm@v2", "minilm@1", "registry:", "../models/minilm", "mini*"])
 def test_a_model_that_is_not_there_is_an_error_that_says_what_is(registry: Registry, reference: str) -> None:
     add(registry)
-    if reference == "minilm@":
-        assert registry.get(reference).version == "v1"
-        return
     with pytest.raises(ModelError, match=r"which holds minilm@v1: ragtrial train"):
         registry.get(reference)
 
@@ -167,13 +164,6 @@ def test_two_processes_that_register_at_once_get_versions_of_their_own(registry:
     assert [model.version for model in registry.list()] == [f"v{number}" for number in range(1, 21)]
     for model in registry.list():
         assert registry.get(f"minilm@{model.version}", verify=True).lineage["version"] == model.version
-
-
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="file modes don't stop this user")
-def test_a_read_only_registry_is_an_error_with_the_way_out(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(SetupError, match=r"can't be written.*stores\.registry"):
-        add(Registry(tmp_path / "models"))
 
 
 def test_a_registry_where_a_file_stands_is_an_error_with_the_way_out(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import yaml
@@ -118,8 +119,8 @@ def test_an_experiment_without_answers_has_no_part_about_them() -> None:
     assert "Answers were not made" in re.sub(r"\s+", " ", page.text)
 
 
-def test_the_plan_in_it_can_be_run_again(content: ReportContent, tmp_path: "pytest.TempPathFactory") -> None:
-    path = tmp_path / "again.yaml"  # type: ignore[operator]  # pytest gives a Path
+def test_the_plan_in_it_can_be_run_again(content: ReportContent, tmp_path: Path) -> None:
+    path = tmp_path / "again.yaml"
     path.write_text(_plan(content), encoding="utf-8")
     again = load_experiment(path).experiment
     assert again.plan_digest() == content.experiment.plan_digest()

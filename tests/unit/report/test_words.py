@@ -1,0 +1,90 @@
+"""How numbers are written, and how data is kept from being taken for commands."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from ragtrial.domain.metric import metric_named
+from ragtrial.report import words
+from ragtrial.report.content import ReportContent
+from ragtrial.report.markdown import as_markdown, text
+from ragtrial.report.terminal import render_terminal
+from unit.report import samples
+
+SHARE, MS, USD = metric_named("nDCG@10"), metric_named("latency_ms"), metric_named("cost_usd")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (words.number(0.46804, SHARE), "0.4680"),
+        (words.number(12.3456, MS), "12.35 ms"),
+        (words.number(None, SHARE), "–"),
+        (words.number(float("nan"), SHARE), "–"),
+        (words.signed(-0.05, SHARE), "-0.0500"),
+        (words.signed(-2.5, MS), "-2.5 ms"),
+        (words.signed(0.00012, USD), "+0.000120 USD"),
+        (words.p_value(0.0004), "< 0.001"),
+        (words.p_value(0.0456), "0.046"),
+        (words.p_equals(0.0456), "p = 0.046"),
+        (words.p_value(None), "–"),
+        (words.milliseconds(0.9), "0.900 ms"),
+        (words.milliseconds(1234.5), "1,234 ms"),
+        (words.size(999), "999 bytes"),
+        (words.size(460_800), "461 kB"),
+        (words.size(8_300_000), "8.3 MB"),
+        (words.share(3, 0), "3 of 0"),
+        (words.share(146, 150), "146 of 150 (97%)"),
+        (words.count(1, "query", "queries"), "1 query"),
+        (words.check_name("ann_recall[custom]"), "Index finds what exact search finds (custom)"),
+        (words.check_name("something_new"), "something new"),
+        (words.without_credentials("a http://ann:pw@host/v1 b"), "a http://***@host/v1 b"),
+        (words.plain("a\x1b[31mb\x00\ud800"), "a\ufffd[31mb\ufffd\ufffd"),
+    ],
+)
+def test_it_is_written_so(written: str, expected: str) -> None:
+    assert written == expected
+
+
+def test_data_carries_out_no_markdown() -> None:
+    written = text("a | b\n# c <img src=x> ![d](http://e) `f` *g*")
+    assert written == r"a \| b \# c &lt;img src=x&gt; !\[d\](http://e) \`f\` \*g\*"
+
+
+def test_every_table_of_the_markdown_has_as_many_cells_in_each_row(content: ReportContent) -> None:
+    for block in as_markdown(content).split("\n\n"):
+        lines = block.splitlines()
+        if lines and lines[0].startswith("| "):
+            assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
+
+
+def _printed(content: ReportContent, width: int, **options: object) -> str:
+    out = io.StringIO()
+    render_terminal(content, Console(file=out, width=width, highlight=False, **options))  # type: ignore[arg-type]  # forwarded by keyword
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 130, 200])
+def test_the_terminal_ends_with_the_verdict_and_keeps_to_its_width(width: int, content: ReportContent) -> None:
+    printed = _printed(content, width)
+    assert max(map(len, printed.splitlines())) <= width
+    assert " ".join(printed.split()).endswith(content.analysis.verdict.sentence)
+    assert "+0.1452 [+0.0935, +0.1969]" in printed
+
+
+def test_without_colour_nothing_is_lost(content: ReportContent) -> None:
+    coloured = _printed(content, 130, force_terminal=True, color_system="standard", no_color=False)
+    bare = _printed(content, 130, force_terminal=True, color_system="standard", no_color=True)
+    assert "\x1b[32m" in coloured
+    assert "\x1b[32m" not in bare
+    for word in ("pass", "warning", "holds", "gate 'adopt' holds"):
+        assert word in bare
+
+
+def test_data_gives_the_terminal_no_commands(content: ReportContent) -> None:
+    made = samples.Sample(n=110, same=False, parity=True, repetitions=1, guardrail=0.25, lift=0.45)
+    made.evaluation.checks["leakage"] = ("fail", "as in '\x1b]0;owned\x07 [bold]x[/bold]'")  # type: ignore[index]  # a dict in tests
+    printed = _printed(made.content(), 130)
+    assert "\x1b" not in printed
+    assert "[bold]x[/bold]" in printed
