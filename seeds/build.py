@@ -3,8 +3,8 @@
     python seeds/build.py            writes corpus.jsonl, queries.jsonl, spans/test.tsv and training/{corpus,queries}.jsonl, training/qrels/
     python seeds/build.py --check    writes nothing; exits 1 where the files are not what it would write
 
-Quotes become character spans of their document, so that the judgments survive another chunking. Training sections are the
-passages of the training folder; every tenth training document's sections are its dev split.
+Quotes become character spans of their document, so that the judgments survive another chunking; pooled judgments (`gold/pooled/`) are
+spans already. Training sections are the passages of the training folder; every seventh training document is its dev split.
 """
 
 import argparse
@@ -49,6 +49,10 @@ def gold_files() -> dict[str, str]:
             for judgment in entry["judgments"]:
                 start = span_start(texts[judgment["doc"]], judgment["quote"], f"gold/{area}.jsonl:{number}")
                 spans.append(f"{entry['id']}\t{judgment['doc']}\t{start}\t{start + len(judgment['quote'])}\t{judgment['grade']}")
+        for _, pooled in read_lines(HERE / "gold" / "pooled" / f"{area}.jsonl"):
+            document, _, offsets = pooled["passage"].rpartition("#")
+            start, end = offsets.split("-")
+            spans.append(f"{pooled['id']}\t{document}\t{start}\t{end}\t{pooled['grade']}")
     return {"corpus.jsonl": lines(documents), "queries.jsonl": lines(queries), "spans/test.tsv": "\n".join(spans) + "\n"}
 
 

@@ -1,130 +1,321 @@
-"""sentence-transformers' trainer, set up to be reproducible, quiet, resumable, and as fast as a CPU allows."""
+"""The training loop: sentence-transformers' trainer, watched, resumable and silent. Imported only where something is trained."""
 
+import contextlib
+import json
+import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
-from datasets.utils.logging import disable_progress_bar
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from sentence_transformers.base.sampler import BatchSamplers
-from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
+from sentence_transformers.sentence_transformer.training_args import BatchSamplers
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 
 from ragtrial.contracts import Progress
 from ragtrial.domain.experiment import TrainingSpec
-from ragtrial.domain.fingerprint import digest
-from ragtrial.finetuning.pairs import Pair, pairs_digest
+from ragtrial.embedding.sentence_transformers import autocast, load_model, prompts_of, quiet_libraries
+from ragtrial.errors import ModelError
+from ragtrial.finetuning.pairs import Pair
 
-_DEV = "dev_ndcg"
+Score = Callable[[SentenceTransformer], NDArray[np.float64]]
+"""The dev score of each query."""
 
-
-def load(model: str) -> SentenceTransformer:
-    """The base, with dropout off: on so few pairs it buys nothing, and it doubles the time of a step on a CPU."""
-    loaded = SentenceTransformer(model, trust_remote_code=False)
-    for module in loaded.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    return loaded
+_STATE = "ragtrial-watch.json"
+_LOSSES = 40
+"""Points of the loss curve."""
 
 
-def bf16_is_fast() -> bool:
-    """Whether this machine computes in bfloat16 itself rather than emulating it."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 - torch has no public question
+@dataclass(kw_only=True)
+class Watch:
+    """What was seen of a training so far; saved with each checkpoint.
+
+    Attributes:
+        curve: `{"step", "loss"}` or `{"step", "nDCG@10"}`, in order.
+        before: Dev nDCG@10 before the first step; None without a dev set.
+        best: Best dev scores so far, one for each query.
+        best_step: Their step; 0 is the base model.
+        kept_step: The latest step within one standard error of the best.
+        without_gain: Evaluations since `best_step`.
+    """
+
+    curve: list[dict[str, float]] = field(default_factory=list)
+    before: float | None = None
+    best: list[float] = field(default_factory=list)
+    best_step: int = 0
+    kept_step: int = 0
+    without_gain: int = 0
+
+    def see(self, step: int, scores: Sequence[float]) -> None:
+        """Take in an evaluation."""
+        values, best = np.asarray(scores, dtype=np.float64), np.asarray(self.best)
+        self.curve.append({"step": step, "nDCG@10": float(values.mean())})
+        if step == 0:
+            self.before, self.best = float(values.mean()), values.tolist()
+        elif values.mean() > best.mean():
+            self.best, self.best_step, self.kept_step, self.without_gain = values.tolist(), step, step, 0
+        else:
+            self.without_gain += 1
+            if is_near(values, best):
+                self.kept_step = step
+
+    def score_at(self, step: int) -> float | None:
+        """Dev nDCG@10 at a step; None where it wasn't evaluated."""
+        return next((point["nDCG@10"] for point in self.curve if point["step"] == step and "nDCG@10" in point), None)
+
+
+def is_near(values: NDArray[np.float64], best: NDArray[np.float64]) -> bool:
+    """Whether scores are within one standard error of the best ones, paired by query (Breiman et al. 1984, section 3.4.3).
+
+    Some hundred queries can't tell checkpoints apart that differ by less, and the later of two such checkpoints has seen more data:
+    it is kept.
+
+    Args:
+        values: Scores of one checkpoint, shape (n,), n at least 2.
+        best: Scores of the best one on the same queries.
+    """
+    deficit = best - values
+    error = deficit.std(ddof=1) / np.sqrt(len(deficit))
+    return bool(deficit.mean() <= error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A trained model and how it came about.
+
+    Attributes:
+        model: With the kept weights and the base's own truncation.
+        watch: Curve and choice.
+        planned_steps: Of all epochs.
+        steps: Done when it ended; fewer than planned where it stopped early.
+        kept_step: The step whose weights these are.
+        resumed_at: Step of the checkpoint that it went on from, or None.
+        precision: `bf16` or `fp32`, as really used.
+        device: `cpu`, or the GPU's name.
+    """
+
+    model: SentenceTransformer
+    watch: Watch
+    planned_steps: int
+    steps: int
+    kept_step: int
+    resumed_at: int | None
+    precision: str
+    device: str
+
+
+def steps_of(n_pairs: int, spec: TrainingSpec) -> tuple[int, tuple[int, ...]]:
+    """Steps of the whole training, and the steps at which it is evaluated and saved: each half epoch, at most ten times."""
+    total = math.ceil(n_pairs / spec.batch_size) * spec.epochs
+    times = min(2 * spec.epochs, 10, total)
+    return total, tuple(sorted({round(total * part / times) for part in range(1, times + 1)}))
 
 
 def fit(
-    model: SentenceTransformer,
-    *,
-    spec: TrainingSpec,
-    pairs: Sequence[Pair],
-    measure: Callable[[SentenceTransformer], float] | None,
-    work_folder: Path,
-    progress: Progress,
-) -> list[dict[str, float]]:
-    """Train in place; the curve: loss by step, and the dev metric after each epoch where there is one.
+    *, base: str | Path, pairs: Sequence[Pair], score: Score | None, spec: TrainingSpec, folder: Path, title: str, progress: Progress
+) -> Fitted:
+    """Fine-tune the base on the pairs with in-batch negatives.
+
+    MultipleNegativesRankingLoss (Henderson et al. 2017, section 4.4), no query or passage twice in a batch, AdamW, linear warm-up and
+    decay, dropout off (each example is seen a few times only, and a CPU is twice as fast without).
 
     Args:
-        model: Ends as the epoch with the best dev metric, or as the last one.
-        spec: Settings.
-        pairs: Query and passage.
-        measure: The dev metric of a model, or None.
-        work_folder: Holds the checkpoints while it runs.
-        progress: Told the steps.
+        base: A folder, or a hub id.
+        pairs: At least two.
+        score: Stops the training early and chooses the checkpoint; None trains to the end and keeps the last.
+        spec: Epochs, batch size, learning rate and so on.
+        folder: Checkpoints; a training that was killed goes on from the last one in it. Of this training alone.
+        title: Of the progress bar.
+        progress: Told of each step.
+
+    Raises:
+        ModelError: The base can't be loaded, the training diverged, or memory ran out.
     """
-    disable_progress_bar()
-    folder = work_folder / digest([spec, pairs_digest(pairs)])
-    steps = -(-len(pairs) // spec.batch_size) * spec.epochs
-    advance = progress(f"fine-tune ({len(pairs)} pairs, {spec.epochs} epochs)", steps)
-    trainer = SentenceTransformerTrainer(
-        model=model,
-        args=_arguments(spec, folder, steps, watched=measure is not None),
-        train_dataset=Dataset.from_dict({"anchor": [pair.query for pair in pairs], "positive": [pair.passage for pair in pairs]}),
-        loss=MultipleNegativesRankingLoss(model),
-        evaluator=None if measure is None else _DevEvaluator(measure),
-        callbacks=[_Steps(advance)] + ([] if measure is None else [EarlyStoppingCallback(spec.patience)]),
+    model = load_model(base)
+    own_length = model.max_seq_length
+    precision = _precision(spec)
+    total, evaluated = steps_of(len(pairs), spec)
+    checkpoint, watch = _last_checkpoint(folder)
+
+    def measure() -> list[float]:
+        """With the truncation and the precision that the model is used with."""
+        if score is None:
+            return []
+        length, model.max_seq_length = model.max_seq_length, own_length
+        with autocast(precision):
+            scores = [float(value) for value in score(model)]
+        model.max_seq_length = length
+        return scores
+
+    with quiet_libraries(), _translated():
+        if score is not None and checkpoint is None:
+            watch.see(0, measure())
+        _switch_dropout_off(model)
+        model.max_seq_length = spec.max_seq_length if own_length is None else min(spec.max_seq_length, own_length)
+        watcher = _Watcher(
+            watch=watch,
+            measure=None if score is None else measure,
+            evaluated=evaluated,
+            patience=spec.patience,
+            advance=progress(title, total),
+        )
+        trainer = _trainer(model, pairs, spec, folder, precision=precision, total=total)
+        trainer.add_callback(watcher)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    steps = int(trainer.state.global_step)
+    kept = steps if score is None else watch.kept_step
+    if kept != steps:
+        model = load_model(base if kept == 0 else folder / f"checkpoint-{kept}")
+    model.max_seq_length = own_length
+    return Fitted(
+        model=model.to("cpu").eval(),
+        watch=watch,
+        planned_steps=total,
+        steps=steps,
+        kept_step=kept,
+        resumed_at=None if checkpoint is None else _step(checkpoint),
+        precision=precision,
+        device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=any(folder.glob("checkpoint-*")))
-    shutil.rmtree(folder, ignore_errors=True)
-    return [_point(entry) for entry in trainer.state.log_history if "loss" in entry or f"eval_{_DEV}" in entry]
 
 
-def _arguments(spec: TrainingSpec, folder: Path, steps: int, *, watched: bool) -> SentenceTransformerTrainingArguments:
-    fast = spec.precision == "bf16" or (spec.precision == "auto" and bf16_is_fast())
-    return SentenceTransformerTrainingArguments(
+class _Watcher(TrainerCallback):  # type: ignore[misc]  # transformers has no types here
+    """Progress, loss curve, evaluation, early stopping, and checkpoints with what was seen so far."""
+
+    def __init__(
+        self,
+        *,
+        watch: Watch,
+        measure: Callable[[], list[float]] | None,
+        evaluated: Sequence[int],
+        patience: int,
+        advance: Callable[[int], None],
+    ) -> None:
+        self._watch, self._measure, self._evaluated, self._patience, self._advance = watch, measure, frozenset(evaluated), patience, advance
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+        """Count what a checkpoint brings."""
+        del args, control, more
+        if state.global_step:
+            self._advance(state.global_step)
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, float], **more: Any) -> None:
+        """Write down the loss.
+
+        Raises:
+            ModelError: It is not finite.
+        """
+        del args, control, more
+        if "loss" not in logs:
+            return
+        if not math.isfinite(logs["loss"]):
+            raise ModelError(f"training diverged at step {state.global_step}: the loss is {logs['loss']}; lower training.learning_rate")
+        self._watch.curve.append({"step": state.global_step, "loss": logs["loss"]})
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+        """Evaluate, and stop or save."""
+        del args, more
+        self._advance(1)
+        if state.global_step not in self._evaluated:
+            return
+        if self._measure is not None:
+            self._watch.see(state.global_step, self._measure())
+        if self._watch.without_gain >= self._patience:
+            control.should_training_stop = True
+            self._advance(state.max_steps - state.global_step)
+        elif state.global_step < state.max_steps:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+        """Mark the checkpoint as whole, and remove those that are neither the last nor the kept one."""
+        del control, more
+        folder = Path(args.output_dir)
+        part = folder / f"{_STATE}.part"
+        part.write_text(json.dumps(asdict(self._watch)), "utf-8")
+        part.rename(folder / f"checkpoint-{state.global_step}" / _STATE)
+        for checkpoint in folder.glob("checkpoint-*"):
+            if _step(checkpoint) not in (state.global_step, self._watch.kept_step):
+                shutil.rmtree(checkpoint)
+
+
+class _Trainer(SentenceTransformerTrainer):  # type: ignore[misc]  # sentence-transformers is not typed here
+    """Without model cards, which cost seconds at each checkpoint and look for the base on the hub."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """None."""
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        del state_dict
+        self.model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
+
+
+def _trainer(
+    model: SentenceTransformer, pairs: Sequence[Pair], spec: TrainingSpec, folder: Path, *, precision: str, total: int
+) -> _Trainer:
+    own = prompts_of(model)
+    arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
         num_train_epochs=spec.epochs,
         per_device_train_batch_size=spec.batch_size,
         learning_rate=spec.learning_rate,
-        warmup_steps=round(spec.warmup_ratio * steps),
-        seed=spec.seed,
-        bf16=fast,
-        use_cpu=not torch.cuda.is_available(),
+        warmup_steps=math.ceil(spec.warmup_ratio * total),
+        prompts={column: own[kind] for column, kind in (("query", "query"), ("passage", "passage")) if own[kind]} or None,  # type: ignore[index]
         batch_sampler=BatchSamplers.NO_DUPLICATES,
-        eval_strategy="epoch" if watched else "no",
-        save_strategy="epoch",
-        save_total_limit=2,
-        load_best_model_at_end=watched,
-        metric_for_best_model=f"eval_{_DEV}" if watched else None,
-        greater_is_better=True if watched else None,
-        logging_steps=max(1, steps // 20),
+        seed=spec.seed,
+        bf16=precision == "bf16",
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=False,
+        logging_steps=max(1, total // _LOSSES),
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        eval_strategy="no",
         report_to="none",
         disable_tqdm=True,
-        dataloader_pin_memory=False,
     )
+    columns = {"query": [pair.query for pair in pairs], "passage": [pair.passage for pair in pairs]}
+    trainer = _Trainer(model=model, args=arguments, train_dataset=Dataset.from_dict(columns), loss=MultipleNegativesRankingLoss(model))
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
-def _point(entry: dict[str, Any]) -> dict[str, float]:
-    names = {"epoch": "epoch", "step": "step", "loss": "loss", f"eval_{_DEV}": "nDCG@10"}
-    return {shown: float(entry[name]) for name, shown in names.items() if name in entry}
+def _switch_dropout_off(model: SentenceTransformer) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
 
 
-class _DevEvaluator(SentenceEvaluator):  # type: ignore[misc]  # its package has no types here
-    """Our own measure in the trainer's shape."""
-
-    def __init__(self, measure: Callable[[SentenceTransformer], float]) -> None:
-        super().__init__()
-        self.primary_metric = _DEV
-        self._measure = measure
-
-    def __call__(self, model: SentenceTransformer, output_path: str | None = None, epoch: int = -1, steps: int = -1) -> dict[str, float]:
-        del output_path, epoch, steps
-        return {_DEV: self._measure(model)}
+def _precision(spec: TrainingSpec) -> str:
+    """bf16 where the hardware multiplies it; emulated it would be slower than fp32."""
+    if spec.precision != "auto":
+        return spec.precision
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text("utf-8", errors="replace") if cpuinfo.is_file() else ""
+    return "bf16" if "amx_bf16" in flags or "avx512_bf16" in flags else "fp32"
 
 
-class _Steps(TrainerCallback):  # type: ignore[misc]  # its package has no types here
-    """Tells how many steps are done, those of an earlier, killed run included."""
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
-    def __init__(self, advance: Callable[[int], None]) -> None:
-        self._advance, self._told = advance, 0
 
-    def on_step_end(self, args: object, state: Any, control: object, **_more: object) -> None:
-        del args, control
-        self._advance(state.global_step - self._told)
-        self._told = state.global_step
+def _last_checkpoint(folder: Path) -> tuple[Path | None, Watch]:
+    """The latest checkpoint that was written to its end, with what was seen until then; None and nothing where there is none."""
+    whole = sorted((path.parent for path in folder.glob(f"checkpoint-*/{_STATE}")), key=_step)
+    if not whole:
+        return None, Watch()
+    return whole[-1], Watch(**json.loads((whole[-1] / _STATE).read_text("utf-8")))
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ModelError("memory ran out in training: lower training.batch_size or training.max_seq_length") from error

@@ -20,6 +20,10 @@ _KEEPALIVE = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_without_
 _CONNECT_SECONDS = 10.0
 _LONGEST_MESSAGE = 400
 
+_NO_PINGS = {"grpc.keepalive_time_ms": (1 << 31) - 1, "grpc.keepalive_permit_without_calls": False}
+"""Milvus Lite's server takes pymilvus' pings, every 10 seconds, for an attack: while a model embeds, it would cut the connection and
+have gRPC complain on the terminal. It lives in this process, so there is nothing to keep alive."""
+
 
 class Connection:
     """A client of one Milvus store, with foreign errors translated.
@@ -37,16 +41,16 @@ class Connection:
     """
 
     def __init__(self, uri: str, *, token: str | None, timeout_s: float) -> None:
-        self._path = uri
         self.lite = not uri.startswith(_SERVER)
         self.uri = uri if self.lite else re.sub(r"//[^/]*@", "//", uri)  # for messages: without `user:password@`
         self._client: MilvusClient | None = None
         _silence()
+        self._address = str(Path(uri).absolute()) if self.lite else uri  # still the same folder after a chdir
         if self.lite:
             _check_path(uri)
         with _last_error() as cause:
             try:
-                self._client = MilvusClient(uri, token=token or "", timeout=min(timeout_s, _CONNECT_SECONDS), grpc_options=_KEEPALIVE)
+                self._client = MilvusClient(self._address, token=token or "", timeout=min(timeout_s, _CONNECT_SECONDS), grpc_options=_KEEPALIVE)
                 self._client.list_collections(timeout=timeout_s)  # a wrong token shows at the first call only
             except (MilvusException, grpc.RpcError, ValueError) as error:  # ValueError: a port that is no number
                 self.close()
@@ -79,7 +83,7 @@ class Connection:
         if self.lite:
             from milvus_lite.server_manager import server_manager_instance
 
-            server_manager_instance.release_server(self._path)
+            server_manager_instance.release_server(self._address)
 
     def _why_not(self, error: BaseException) -> str:
         if not self.lite:

@@ -77,6 +77,27 @@ def test_a_folder_that_is_no_store_is_left_as_it_is(tmp_path: Path) -> None:
     assert [p.name for p in folder.iterdir()] == ["holiday.jpg"]
 
 
+def test_a_damaged_store_is_one_paragraph(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "milvus.db"
+    with opened(path) as index:
+        index.create("rt_a", model=MODEL, corpus="c", parameters=FLAT)
+    (path / "collections" / "rt_a" / "schema.json").write_text("{")
+    with pytest.raises(StoreError, match=r"Milvus Lite store '.*milvus.db' can't be opened \(.*schema.*\): check the folder") as caught:
+        MilvusIndex(str(path))
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_relative_path_stays_the_same_store_after_a_change_of_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    index = MilvusIndex("milvus.db")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    index.close()
+    with opened(tmp_path / "milvus.db") as again:
+        assert again.collections() == ()
+
+
 def test_a_missing_folder_is_named_and_not_made(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"its folder '.*nowhere' does not exist"):
         MilvusIndex(str(tmp_path / "nowhere" / "milvus.db"))

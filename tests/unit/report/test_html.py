@@ -73,7 +73,9 @@ def test_every_part_is_there(page: _Page) -> None:
     parts = {"verdict", "checks", "metrics", "effects", "queries", "slices", "answers", "examples", "latency", "cost", "excluded", "method"}
     assert parts <= ids
     assert page.tags.count("svg") == 2 * 7
-    assert {value for name, value in page.attributes if name == "href" and value and value.startswith("#")} == {f"#{part}" for part in parts}
+    assert {value for name, value in page.attributes if name == "href" and value and value.startswith("#")} == {
+        f"#{part}" for part in parts
+    }
 
 
 def test_no_id_stands_twice(page: _Page) -> None:

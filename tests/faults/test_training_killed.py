@@ -1,0 +1,112 @@
+"""`kill -9` in the middle of a training, then the same training again: the same weights as without the kill."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import tiny_model
+from ragtrial.embedding.sentence_transformers import content_hash
+from ragtrial.finetuning.registry import RegisteredModel, Registry
+
+TRAINING = """
+import sys, time
+from pathlib import Path
+import tiny_model
+from ragtrial.domain.experiment import DataSpec, TrainingSpec
+from ragtrial.domain.model import ModelIdentity
+from ragtrial.finetuning.registry import Registry
+from ragtrial.finetuning.training import train
+
+base, folder, pause = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+def progress(description, total):
+    return lambda done: time.sleep(pause)
+train(
+    spec=TrainingSpec(data=DataSpec(path="x"), epochs=5, batch_size=16, learning_rate=5e-3, max_seq_length=32, precision="fp32"),
+    base_folder=base, base=ModelIdentity(name="tiny", revision="1", dimension=32), pairs=tiny_model.lesson(128, seed=1),
+    dev=tiny_model.examination(40, seed=2), registry=Registry(folder / "models"), name="tiny", work_folder=folder / "work", facts={},
+    progress=progress,
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model.build(tmp_path_factory.mktemp("tiny"))
+
+
+def start(base: Path, folder: Path, repository: Path, *, pause: float = 0.0) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, "PYTHONPATH": f"{repository / 'platform'}:{repository / 'tests'}"}
+    return subprocess.Popen([sys.executable, "-c", TRAINING, str(base), str(folder), str(pause)], env=environment)
+
+
+def finish(base: Path, folder: Path, repository: Path) -> RegisteredModel:
+    assert start(base, folder, repository).wait() == 0
+    return Registry(folder / "models").get("tiny", verify=True)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    found = (folder / "work").glob("*/checkpoint-*/ragtrial-watch.json")
+    return sorted((path.parent for path in found), key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+@pytest.fixture(scope="module")
+def killed(base: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training that was killed after its second checkpoint."""
+    folder = tmp_path_factory.mktemp("killed")
+    process = start(base, folder, repository, pause=0.15)
+    deadline = time.monotonic() + 120
+    while not any(path.name == "checkpoint-8" for path in checkpoints(folder)):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert Registry(folder / "models").list() == ()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(base: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> RegisteredModel:
+    return finish(base, tmp_path_factory.mktemp("whole"), repository)
+
+
+def test_a_killed_training_goes_on_from_its_last_checkpoint_and_ends_with_the_same_model(
+    base: Path, repository: Path, killed: Path, uninterrupted: RegisteredModel, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(killed, tmp_path / "copy"))
+    model = finish(base, folder, repository)
+    assert model.lineage["training"]["resumed_at"] >= 8
+    assert content_hash(model.folder) == content_hash(uninterrupted.folder)
+    assert model.lineage["curve"] == uninterrupted.lineage["curve"]
+    assert model.lineage["dev"] == uninterrupted.lineage["dev"]
+    assert checkpoints(folder) == []
+
+
+def test_a_checkpoint_that_was_being_written_is_passed_over(
+    base: Path, repository: Path, killed: Path, uninterrupted: RegisteredModel, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(killed, tmp_path / "copy"))
+    last = checkpoints(folder)[-1]
+    half = Path(shutil.copytree(last, last.with_name("checkpoint-999")))
+    (half / "ragtrial-watch.json").unlink()
+    (half / "model.safetensors").write_bytes(b"half")
+    (half / "trainer_state.json").unlink()
+    assert content_hash(finish(base, folder, repository).folder) == content_hash(uninterrupted.folder)
+
+
+def test_another_training_does_not_go_on_from_the_checkpoints_of_this_one(
+    base: Path, repository: Path, killed: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(killed, tmp_path / "copy"))
+    (stale,) = {path.parent for path in checkpoints(folder)}
+    state = json.loads((checkpoints(folder)[-1] / "ragtrial-watch.json").read_text())
+    stale.rename(stale.with_name("0" * 16))
+    assert state["kept_step"] <= 8 or state["kept_step"] in state["curve"][-1].values()
+    assert finish(base, folder, repository).lineage["training"]["resumed_at"] is None

@@ -1,0 +1,44 @@
+"""The reports that people read as plain text, kept as they are meant to look."""
+
+import difflib
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ragtrial.report.content import ReportContent
+from ragtrial.report.junit import as_junit
+from ragtrial.report.markdown import as_markdown
+from ragtrial.report.terminal import render_terminal
+from unit.report.samples import build
+
+HERE = Path(__file__).parent
+
+
+def _terminal(content: ReportContent) -> str:
+    out = io.StringIO()
+    render_terminal(content, Console(file=out, width=130, highlight=False))
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
+
+
+FORMS: dict[str, Callable[[ReportContent], str]] = {
+    "report.md": as_markdown,
+    "terminal.txt": _terminal,
+    "junit.xml": lambda content: as_junit(content).decode(),
+}
+
+
+@pytest.fixture(scope="module")
+def content() -> ReportContent:
+    return build()
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_report_looks_as_it_is_meant_to(name: str, content: ReportContent, tmp_path: Path) -> None:
+    golden, made = HERE / name, tmp_path / name
+    made.write_text(FORMS[name](content), encoding="utf-8", newline="\n")
+    kept, new = (path.read_text(encoding="utf-8").splitlines() if path.exists() else [] for path in (golden, made))
+    difference = "\n".join(difflib.unified_diff(kept, new, str(golden), str(made), lineterm=""))
+    assert not difference, f"if this is how it is meant to look: cp {made} {golden}\n{difference}"
