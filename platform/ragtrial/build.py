@@ -9,7 +9,7 @@ from ragtrial.contracts import Embedder, Generator, IndexParameters, Scorer, Vec
 from ragtrial.domain.corpus import Corpus
 from ragtrial.domain.experiment import EmbeddingSpec, GenerationSpec, IndexSpec
 from ragtrial.domain.metric import Metric
-from ragtrial.errors import InputError, ModelError
+from ragtrial.errors import InputError, ModelError, SetupError
 from ragtrial.finetuning.registry import Registry
 from ragtrial.settings import Settings
 
@@ -109,6 +109,11 @@ def build_index(uri: str, *, token: str | None) -> VectorIndex:
     """The Milvus behind a file path or an address."""
     from ragtrial.index.milvus import MilvusIndex
 
+    if "://" not in uri:
+        try:
+            Path(uri).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SetupError(f"folder {str(Path(uri).parent)!r} for Milvus Lite can't be made ({error.strerror}): change stores.milvus") from error
     return MilvusIndex(uri, token=token)
 
 
