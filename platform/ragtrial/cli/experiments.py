@@ -1,5 +1,6 @@
 """Commands that take an experiment file: validate, train, index, evaluate."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -63,22 +64,32 @@ def train(experiment: ExperimentPath, *, quiet: Quiet = False, as_json: Json = F
             console().print(line, markup=False, soft_wrap=True)
 
 
-def index(experiment: ExperimentPath, *, quiet: Quiet = False, as_json: Json = False) -> None:
+def index(
+    experiment: ExperimentPath,
+    *,
+    rollback: Annotated[
+        str | None, typer.Option("--rollback", metavar="ARM", help="Point this arm's alias back to its previous collection, and stop.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
     """Embed the corpus with each arm's model into its own Milvus collection, without evaluating.
 
     What is indexed already is left alone; an interrupted indexing goes on where it stopped. An arm's alias moves to a new
     collection only when that is complete.
     """
     from ragtrial.settings import read_settings
-    from ragtrial.suite.indexing import index_all
+    from ragtrial.suite.indexing import index_all, roll_back
     from ragtrial.suite.preparing import prepare
+
+    if rollback is not None:
+        typer.echo(f"{rollback}: {roll_back(prepare(experiment, settings=read_settings()), rollback)}")
+        return
 
     with progress_bars(quiet=quiet) as progress:
         facts = index_all(prepare(experiment, settings=read_settings()), progress=progress)
     if as_json:
-        typer.echo(
-            json.dumps({name: fact.__class__.__name__ and {k: getattr(fact, k) for k in fact.__slots__} for name, fact in facts.items()})
-        )
+        typer.echo(json.dumps({name: dataclasses.asdict(fact) for name, fact in facts.items()}))
         return
     for name, fact in facts.items():
         recall = "not measured" if fact.ann_recall is None else f"{fact.ann_recall:.2%}"
@@ -176,7 +187,8 @@ def _say_plan(prepared: "Prepared", *, as_json: bool, quiet: bool) -> None:
         spread = experiment.analysis.assumed_sd
         out.print(
             f"before the run: {planned.n_queries:,} queries show an effect of about {planned.mde:.4f} on {experiment.metrics.primary.name} "
-            f"with {experiment.analysis.power:.0%} power (assuming differences spread by {spread:g}); worth having is {experiment.metrics.primary.min_effect:g}",
+            f"with {experiment.analysis.power:.0%} power (assuming differences spread by {spread:g}); "
+            f"worth having is {experiment.metrics.primary.min_effect:g}",
             markup=False,
             soft_wrap=True,
         )

@@ -6,7 +6,9 @@ from ragtrial.build import build_embedder, build_index
 from ragtrial.contracts import Progress, no_progress
 from ragtrial.domain.evaluation import IndexFacts
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
+from ragtrial.errors import InputError
 from ragtrial.formats.experiment import milvus_uri, resolve_path
+from ragtrial.indexing import alias_of, rollback
 from ragtrial.suite.arms import check_models, index_facts
 from ragtrial.suite.preparing import Prepared
 
@@ -29,3 +31,18 @@ def index_all(prepared: Prepared, *, progress: Progress = no_progress) -> dict[s
             )
             for arm in prepared.experiment.arms
         }
+
+
+def roll_back(prepared: Prepared, arm: str) -> str:
+    """Point the arm's alias back to the collection it pointed to before the last change; the collection it points to now.
+
+    Raises:
+        InputError: The experiment has no such arm.
+        StoreError: There is no previous collection.
+    """
+    names = [one.name for one in prepared.experiment.arms]
+    if arm not in names:
+        raise InputError(f"--rollback {arm!r}: the experiment's arms are {', '.join(names)}")
+    token = prepared.around.settings.secret(prepared.experiment.stores.milvus_token_env)
+    with closing(build_index(milvus_uri(prepared.file), token=token)) as index:
+        return rollback(index, alias_of(prepared.experiment.name, arm))
