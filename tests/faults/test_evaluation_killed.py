@@ -1,5 +1,6 @@
 """`kill -9` at any moment of an evaluation, then `--resume`: the same result, no trial lost, none doubled."""
 
+import contextlib
 import json
 import os
 import random
@@ -16,7 +17,7 @@ import pytest
 from material import write_beir_folder, write_experiment
 
 KILLS = 20
-N_QUERIES = 1000
+N_QUERIES = 500
 
 # One interpreter imports everything once and forks a child for each run: a real process to kill, without seconds of imports each.
 DRIVER = """
@@ -87,8 +88,7 @@ def result_of(output: Path) -> dict:
     content["metrics"] = [metric for metric in content["metrics"] if not metric["name"].endswith("_ms")]
     content["verdict"].pop("sentence")  # may quote latency
     content["verdict"].pop("reasons", None)
-    for guardrail in ("guardrails",):
-        content.pop(guardrail, None)
+    content.pop("guardrails", None)
     return content
 
 
@@ -126,8 +126,9 @@ def test_a_killed_evaluation_resumes_to_the_same_result(tmp_path: Path, driver: 
         shutil.copytree(master, folder)
         command = ["evaluate", str(folder / "experiment.yaml"), "--output", str(folder / "out"), "--quiet", "--resume"]
         child = driver.start(*command)
-        time.sleep(rng.uniform(0.0, duration))
-        os.kill(child, signal.SIGKILL)
+        time.sleep(rng.uniform(0.0, 0.8 * duration))
+        with contextlib.suppress(ProcessLookupError):  # it was faster this time: counted below
+            os.kill(child, signal.SIGKILL)
         killed_unfinished += driver.wait() == -signal.SIGKILL
         assert driver.run(*command) in (0, 1)
         assert result_of(folder / "out") == expected
