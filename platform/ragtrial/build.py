@@ -113,7 +113,9 @@ def build_index(uri: str, *, token: str | None) -> VectorIndex:
         try:
             Path(uri).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SetupError(f"folder {str(Path(uri).parent)!r} for Milvus Lite can't be made ({error.strerror}): change stores.milvus") from error
+            raise SetupError(
+                f"folder {str(Path(uri).parent)!r} for Milvus Lite can't be made ({error.strerror}): change stores.milvus"
+            ) from error
     return MilvusIndex(uri, token=token)
 
 

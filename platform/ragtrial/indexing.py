@@ -35,7 +35,7 @@ def alias_of(experiment_name: str, arm_name: str) -> str:
 
     The digits keep apart what would read the same: arms `a-b` and `a_b`, or arm `b_c` of experiment `a` and arm `c` of `a_b`.
     """
-    readable = f"rt_{_slug(experiment_name)[:_SLUG_CHARACTERS * 2]}_{_slug(arm_name)[:_SLUG_CHARACTERS * 2]}"
+    readable = f"rt_{_slug(experiment_name)[: _SLUG_CHARACTERS * 2]}_{_slug(arm_name)[: _SLUG_CHARACTERS * 2]}"
     return f"{readable}_{digest([experiment_name, arm_name], length=6)}"
 
 
@@ -117,9 +117,7 @@ def rollback(index: VectorIndex, alias: str) -> str:
     return previous
 
 
-def measured_recall(
-    index: VectorIndex, collection: str, model: ModelIdentity, queries: Vectors, passages: Vectors, *, top_k: int
-) -> float:
+def measured_recall(index: VectorIndex, collection: str, model: ModelIdentity, queries: Vectors, passages: Vectors, *, top_k: int) -> float:
     """Share of the exact `top_k` that the index returns, averaged over queries: its own loss, apart from the embedding's quality.
 
     A hit counts where it is as near as the last of the exact `top_k`, within rounding, so ties at the cut don't count against the

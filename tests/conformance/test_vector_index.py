@@ -55,7 +55,9 @@ def passages(n: int, prefix: str = "p") -> list[Passage]:
     ]
 
 
-def made(store: VectorIndex, name: str, vectors: Vectors, *, items: Sequence[Passage] | None = None, parameters: IndexParameters = FLAT) -> None:
+def made(
+    store: VectorIndex, name: str, vectors: Vectors, *, items: Sequence[Passage] | None = None, parameters: IndexParameters = FLAT
+) -> None:
     store.create(name, model=MODEL, corpus="c0ffee", parameters=parameters)
     store.insert(name, items or passages(len(vectors)), vectors)
     store.finish(name)
@@ -156,7 +158,14 @@ def test_a_collection_says_what_it_was_made_for_and_whether_it_is_complete(store
     store.create(name, model=MODEL, corpus="c0ffee", parameters=parameters)
     info = store.describe(name)
     assert info is not None
-    assert (info.name, info.model, info.corpus, info.parameters, info.n_passages, info.complete) == (name, MODEL, "c0ffee", parameters, 0, False)
+    assert (info.name, info.model, info.corpus, info.parameters, info.n_passages, info.complete) == (
+        name,
+        MODEL,
+        "c0ffee",
+        parameters,
+        0,
+        False,
+    )
     store.insert(name, passages(2), unit(np.random.default_rng(6), 2))
     store.finish(name)
     info = store.describe(name)

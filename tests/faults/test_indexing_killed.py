@@ -50,7 +50,8 @@ class SlowEmbedder(HashingEmbedder):
 def corpus(word: str) -> Corpus:
     texts = [f"{word} {i} " + f"part{i * 7919 % 1000} " * (1 + i % 5) for i in range(N)]
     return Corpus(
-        name=word, passages=tuple(Passage(passage_id=f"{word}{i}", document_id="d", text=t, start=0, end=len(t)) for i, t in enumerate(texts))
+        name=word,
+        passages=tuple(Passage(passage_id=f"{word}{i}", document_id="d", text=t, start=0, end=len(t)) for i, t in enumerate(texts)),
     )
 
 
@@ -109,5 +110,7 @@ def test_a_killed_indexing_resumes_without_embedding_again(tmp_path: Path) -> No
     with contextlib.closing(MilvusIndex(str(store))) as index:
         found = index.search("arm", vectors, top_k=5, model=embedder.identity)
         assert index.resolve("arm_previous") == old
-    assert [[hit.similarity for hit in hits] for hits in found] == [pytest.approx([hit.similarity for hit in hits], abs=1e-5) for hits in expected]
+    assert [[hit.similarity for hit in hits] for hits in found] == [
+        pytest.approx([hit.similarity for hit in hits], abs=1e-5) for hits in expected
+    ]
     assert [hits[0].passage_id for hits in found] == [hits[0].passage_id for hits in expected]

@@ -16,8 +16,26 @@ from ragtrial.suite.running import run
 
 # From the README beside the data: the bundled baseline with exact search, test split.
 FIGURES = {
-    "covidqa": {"R@1": 0.2855, "R@3": 0.4611, "R@5": 0.5676, "R@10": 0.6706, "P@5": 0.1162, "RR@10": 0.4085, "nDCG@10": 0.4680, "AP@100": 0.4124},
-    "pubmedqa": {"R@1": 0.3106, "R@3": 0.7043, "R@5": 0.7817, "R@10": 0.8367, "P@5": 0.5032, "RR@10": 0.9769, "nDCG@10": 0.8445, "AP@100": 0.7843},
+    "covidqa": {
+        "R@1": 0.2855,
+        "R@3": 0.4611,
+        "R@5": 0.5676,
+        "R@10": 0.6706,
+        "P@5": 0.1162,
+        "RR@10": 0.4085,
+        "nDCG@10": 0.4680,
+        "AP@100": 0.4124,
+    },
+    "pubmedqa": {
+        "R@1": 0.3106,
+        "R@3": 0.7043,
+        "R@5": 0.7817,
+        "R@10": 0.8367,
+        "P@5": 0.5032,
+        "RR@10": 0.9769,
+        "nDCG@10": 0.8445,
+        "AP@100": 0.7843,
+    },
 }
 TREC_NAMES = {"R@10": "recall_10", "P@5": "P_5", "nDCG@10": "ndcg_cut_10", "AP@100": "map_cut_100"}
 
@@ -57,7 +75,9 @@ def trec_eval_of(qrels: Path, run_file: Path) -> dict[str, float]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
-def test_the_reported_metrics_are_the_independent_figures_and_trec_evals(name: str, shared_data: Path, repository: Path, tmp_path: Path) -> None:
+def test_the_reported_metrics_are_the_independent_figures_and_trec_evals(
+    name: str, shared_data: Path, repository: Path, tmp_path: Path
+) -> None:
     outcome = evaluated(name, shared_data, repository, tmp_path)
     reported = {c.metric.name: c.baseline.mean for c in outcome.analysis.comparisons}
     for metric, figure in FIGURES[name].items():

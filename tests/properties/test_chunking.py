@@ -6,7 +6,24 @@ from ragtrial.domain.corpus import Document
 from ragtrial.domain.experiment import ChunkingSpec
 from ragtrial.domain.gold import GoldSet, Judgment, Query
 
-PIECES = ["a", "box", "## Heading\n\n", "\n\n", ". ", " ", "- item\n", "éß", "😀", "\u0301", "long" * 9, "\t", "\x1c", "`x`", "\r\n", "| a | b |\n"]
+PIECES = [
+    "a",
+    "box",
+    "## Heading\n\n",
+    "\n\n",
+    ". ",
+    " ",
+    "- item\n",
+    "éß",
+    "😀",
+    "\u0301",
+    "long" * 9,
+    "\t",
+    "\x1c",
+    "`x`",
+    "\r\n",
+    "| a | b |\n",
+]
 WORDS = st.sampled_from(PIECES)
 TEXTS = st.lists(WORDS, min_size=1, max_size=80).map("".join).filter(str.strip)
 SPECS = st.builds(
@@ -57,7 +74,8 @@ def test_a_gold_set_survives_any_chunking_or_says_what_it_lost(given_text, spec)
     partial = dict(resolved.turnover.partial)
     held_by = {passage.passage_id: letters(text, passage.start, passage.end) for passage in corpus.passages}
     relevant = {
-        query: set().union(*(held_by[target] for target, grade in grades.items() if grade > 0)) for query, grades in resolved.gold.qrels().items()
+        query: set().union(*(held_by[target] for target, grade in grades.items() if grade > 0))
+        for query, grades in resolved.gold.qrels().items()
     }
     for judgment in judgments:
         wanted = letters(text, judgment.start, judgment.end)

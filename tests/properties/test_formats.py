@@ -13,16 +13,24 @@ from ragtrial.formats.trec import read_qrels, read_run, run_scores, write_qrels,
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 TEXT = st.text(CHARACTERS, min_size=1, max_size=30).filter(str.strip)
-IDS = st.lists(st.text(CHARACTERS, min_size=1, max_size=8).filter(lambda i: i == i.strip() and i and not set(i) & set("\t\r\n")), unique=True, max_size=6)
+IDS = st.lists(
+    st.text(CHARACTERS, min_size=1, max_size=8).filter(lambda i: i == i.strip() and i and not set(i) & set("\t\r\n")),
+    unique=True,
+    max_size=6,
+)
 
 
 @st.composite
 def data_sets(draw):
     ids = draw(IDS.filter(len))
     documents = [Document(document_id=i, title=draw(TEXT | st.just("")), text=draw(TEXT), group=draw(TEXT | st.none())) for i in ids]
-    documents = [document if document.title.strip() else Document(document_id=document.document_id, text=document.text) for document in documents]
+    documents = [
+        document if document.title.strip() else Document(document_id=document.document_id, text=document.text) for document in documents
+    ]
     queries = tuple(
-        Query(query_id=i, text=draw(TEXT), answers=tuple(draw(st.lists(TEXT, max_size=2))), tags=draw(st.dictionaries(TEXT, TEXT, max_size=2)))
+        Query(
+            query_id=i, text=draw(TEXT), answers=tuple(draw(st.lists(TEXT, max_size=2))), tags=draw(st.dictionaries(TEXT, TEXT, max_size=2))
+        )
         for i in draw(IDS.filter(len))
     )
     judgments = []

@@ -49,7 +49,9 @@ def test_offsets_count_characters_and_not_bytes():
 
 
 def test_overlapping_passages_share_characters():
-    passages = chunker(ChunkingSpec(strategy="text", max_chars=30, overlap_chars=15)).split(Document(document_id="d", text="one two three " * 20))
+    passages = chunker(ChunkingSpec(strategy="text", max_chars=30, overlap_chars=15)).split(
+        Document(document_id="d", text="one two three " * 20)
+    )
     assert any(second.start < first.end for first, second in itertools.pairwise(passages))
 
 
@@ -98,14 +100,17 @@ def test_the_best_overlapping_passages_are_judged_where_none_has_half():
     document = Document(document_id="d", text="a" * 40 + "-" * 16 + "b" * 40)
     places = {"first": (0, 40), "second": (56, 96)}
     passages = tuple(
-        Passage(passage_id=name, document_id="d", text=document.text[start:end], start=start, end=end) for name, (start, end) in places.items()
+        Passage(passage_id=name, document_id="d", text=document.text[start:end], start=start, end=end)
+        for name, (start, end) in places.items()
     )
     judgment = Judgment(query_id="q", target_id="d", grade=1, start=30, end=60)
     resolved = resolve(judged(judgment), [document], Corpus(name="docs", passages=passages))
     assert resolved.gold.qrels() == {"q": {"first": 1, "second": 1}}
     assert resolved.turnover.partial == ((judgment, 14 / 30),)
     assert resolved.turnover.summary() == "1 of 1 judgments resolved to 2 judged passages, 1 of them covered in part"
-    nowhere = resolve(judged(Judgment(query_id="q", target_id="d", grade=1, start=42, end=50)), [document], Corpus(name="docs", passages=passages))
+    nowhere = resolve(
+        judged(Judgment(query_id="q", target_id="d", grade=1, start=42, end=50)), [document], Corpus(name="docs", passages=passages)
+    )
     assert nowhere.turnover.unresolved[0][1] == "the span 42..50 of document 'd' lies in none of its passages"
 
 

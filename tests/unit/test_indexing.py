@@ -102,7 +102,11 @@ def test_each_corpus_chunking_model_and_index_has_its_own_collection() -> None:
         collection_name(docs, identity, parameters)
         for docs in (corpus(), corpus(word="gate"), corpus(chunking="text-1234"))
         for identity in (model, HashingEmbedder(model="other").identity, HashingEmbedder(dimension=64).identity)
-        for parameters in (FLAT, IndexParameters(metric="L2", build={}, search={}), IndexParameters(type="HNSW", build={}, search={"ef": 9}))
+        for parameters in (
+            FLAT,
+            IndexParameters(metric="L2", build={}, search={}),
+            IndexParameters(type="HNSW", build={}, search={"ef": 9}),
+        )
     }
     assert len(names) == 27
     assert all(re.fullmatch(r"rt_hashing_(hashing|other)_[0-9a-f]{12}", name) for name in names)

@@ -110,15 +110,23 @@ class Fitted:
     device: str
 
 
-def steps_of(n_pairs: int, spec: TrainingSpec) -> tuple[int, tuple[int, ...]]:
-    """Steps of the whole training, and the steps at which it is evaluated and saved: each half epoch, at most ten times."""
+def steps_of(n_pairs: int, spec: TrainingSpec, n_stops: int) -> tuple[int, tuple[int, ...]]:
+    """Steps of the whole training, and the `n_stops` steps (or all, where these are fewer) at which it is evaluated and saved."""
     total = math.ceil(n_pairs / spec.batch_size) * spec.epochs
-    times = min(2 * spec.epochs, 10, total)
-    return total, tuple(sorted({round(total * part / times) for part in range(1, times + 1)}))
+    times = min(n_stops, total)
+    return total, tuple(round(total * part / times) for part in range(1, times + 1))
 
 
 def fit(
-    *, base: str | Path, pairs: Sequence[Pair], score: Score | None, spec: TrainingSpec, folder: Path, title: str, progress: Progress
+    *,
+    base: str | Path,
+    pairs: Sequence[Pair],
+    score: Score | None,
+    n_stops: int,
+    spec: TrainingSpec,
+    folder: Path,
+    title: str,
+    progress: Progress,
 ) -> Fitted:
     """Fine-tune the base on the pairs with in-batch negatives.
 
@@ -129,6 +137,7 @@ def fit(
         base: A folder, or a hub id.
         pairs: At least two.
         score: Stops the training early and chooses the checkpoint; None trains to the end and keeps the last.
+        n_stops: How often to evaluate and save, evenly spread, the end included; at least 1.
         spec: Epochs, batch size, learning rate and so on.
         folder: Checkpoints; a training that was killed goes on from the last one in it. Of this training alone.
         title: Of the progress bar.
@@ -140,7 +149,7 @@ def fit(
     model = load_model(base)
     own_length = model.max_seq_length
     precision = _precision(spec)
-    total, evaluated = steps_of(len(pairs), spec)
+    total, evaluated = steps_of(len(pairs), spec, n_stops)
     checkpoint, watch = _last_checkpoint(folder)
 
     def measure() -> list[float]:

@@ -150,7 +150,9 @@ def gold_set(name: str, queries: Iterable[Query], judgments: tuple[Judgment, ...
     judged = {judgment.query_id for judgment in judgments}
     nothing = [query.query_id for query in queries if query.query_id in judged and not relevant[query.query_id]]
     if nothing:
-        message = f"nothing is relevant for {len(nothing)} of {len(queries)} queries, e.g. {nothing[0]!r}: left out of the retrieval metrics"
+        message = (
+            f"nothing is relevant for {len(nothing)} of {len(queries)} queries, e.g. {nothing[0]!r}: left out of the retrieval metrics"
+        )
         findings.warn(message, path=str(path))
     findings.counts["gold queries"] = len(queries)
     findings.counts["judgments"] = len(judgments)

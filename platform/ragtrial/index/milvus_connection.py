@@ -50,7 +50,9 @@ class Connection:
             _check_path(uri)
         with _last_error() as cause:
             try:
-                self._client = MilvusClient(self._address, token=token or "", timeout=min(timeout_s, _CONNECT_SECONDS), grpc_options=_KEEPALIVE)
+                self._client = MilvusClient(
+                    self._address, token=token or "", timeout=min(timeout_s, _CONNECT_SECONDS), grpc_options=_KEEPALIVE
+                )
                 self._client.list_collections(timeout=timeout_s)  # a wrong token shows at the first call only
             except (MilvusException, grpc.RpcError, ValueError) as error:  # ValueError: a port that is no number
                 self.close()

@@ -18,7 +18,7 @@ from ragtrial.errors import InputError, ModelError
 from ragtrial.finetuning.leakage import text_digest
 from ragtrial.finetuning.registry import RegisteredModel, Registry
 from ragtrial.finetuning.trainer import Watch, _switch_dropout_off, _trainer, is_near, steps_of
-from ragtrial.finetuning.training import DEV_PASSAGES, dev_set, train
+from ragtrial.finetuning.training import DEV_PASSAGES, dev_set, stops, train
 
 PAIRS = tiny_model.lesson(128, seed=1)
 DEV = tiny_model.examination(60, seed=2)
@@ -97,7 +97,7 @@ def test_the_lineage_says_how_it_was_made(trained: RegisteredModel) -> None:
     assert lineage["pairs"] == {"used": 128, "digest": lineage["pairs"]["digest"], "refused": {"reason": 2}}
     assert lineage["training"]["planned_steps"] == 32
     assert lineage["training"]["precision"] == "fp32"
-    assert [point["step"] for point in lineage["curve"] if "nDCG@10" in point][:3] == [0, 4, 8]
+    assert [point["step"] for point in lineage["curve"] if "nDCG@10" in point][:3] == [0, 5, 9]
     assert sum("loss" in point for point in lineage["curve"]) == lineage["training"]["steps"]
     assert lineage["dev"]["n_queries"] == 60
     assert lineage["seconds"] > 0
@@ -179,7 +179,7 @@ def test_dropout_is_off_in_training(base: Path) -> None:
 
 def test_a_training_that_gains_nothing_stops_early_and_keeps_the_last_of_equals(base: Path, tmp_path: Path) -> None:
     training = run(base, tmp_path, spec=spec(patience=2, learning_rate=1e-12), dev=DEV).lineage["training"]
-    assert (training["planned_steps"], training["steps"], training["kept_step"]) == (32, 8, 8)
+    assert (training["planned_steps"], training["steps"], training["kept_step"]) == (32, 9, 9)
 
 
 def test_a_training_that_harms_keeps_the_base(base: Path, tmp_path: Path) -> None:
@@ -264,10 +264,24 @@ def test_the_latest_checkpoint_near_the_best_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_pairs", "epochs", "total", "evaluated"),
-    [(775, 2, 50, (12, 25, 38, 50)), (16, 1, 1, (1,)), (64, 20, 40, tuple(range(4, 41, 4))), (33, 1, 2, (1, 2))],
+    ("n_pairs", "epochs", "n_passages", "expected"),
+    [
+        (796, 2, 500, 2),  # 1,592 pairs seen pay for 3 evaluations, one of them before the first step
+        (3800, 1, 545, 2),  # never more than each half epoch
+        (576, 4, 300, 6),
+        (10_000, 20, 500, 10),
+        (64, 2, 500, 2),
+        (64, 20, 0, 10),
+        (64, 1, 0, 2),
+    ],
 )
-def test_a_training_is_evaluated_each_half_epoch_and_at_most_ten_times(
-    n_pairs: int, epochs: int, total: int, evaluated: tuple[int, ...]
-) -> None:
-    assert steps_of(n_pairs, spec(epochs=epochs, batch_size=32)) == (total, evaluated)
+def test_a_training_is_evaluated_as_often_as_is_cheap(n_pairs: int, epochs: int, n_passages: int, expected: int) -> None:
+    assert stops(n_pairs, epochs, n_passages=n_passages) == expected
+
+
+@pytest.mark.parametrize(
+    ("n_pairs", "epochs", "n_stops", "total", "evaluated"),
+    [(775, 2, 4, 50, (12, 25, 38, 50)), (16, 1, 2, 1, (1,)), (64, 20, 10, 40, tuple(range(4, 41, 4))), (33, 1, 2, 2, (1, 2))],
+)
+def test_the_last_evaluation_is_at_the_end(n_pairs: int, epochs: int, n_stops: int, total: int, evaluated: tuple[int, ...]) -> None:
+    assert steps_of(n_pairs, spec(epochs=epochs, batch_size=32), n_stops) == (total, evaluated)

@@ -18,8 +18,19 @@ QUERIES = (
 
 def folder_of(tmp_path: Path, **files: str | bytes) -> Path:
     """A BEIR folder: `corpus`, `queries`, and `qrels` or `spans` of the split test."""
-    names = {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "qrels/test.tsv", "spans": "spans/test.tsv", "dev": "qrels/dev.tsv"}
-    given: dict[str, str | bytes] = {"corpus": CORPUS, "queries": QUERIES, "qrels": "query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t2\n", **files}
+    names = {
+        "corpus": "corpus.jsonl",
+        "queries": "queries.jsonl",
+        "qrels": "qrels/test.tsv",
+        "spans": "spans/test.tsv",
+        "dev": "qrels/dev.tsv",
+    }
+    given: dict[str, str | bytes] = {
+        "corpus": CORPUS,
+        "queries": QUERIES,
+        "qrels": "query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t2\n",
+        **files,
+    }
     for name, content in given.items():
         path = tmp_path / names[name]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,8 +84,10 @@ def test_spans_are_judged_beside_or_instead_of_documents(tmp_path):
 def test_a_broken_line_is_named_with_its_line_and_column(tmp_path):
     folder = folder_of(tmp_path, corpus=CORPUS + '{"_id": "d3", "text": "Third" "x"}\n')
     assert faults(folder) == [
-        ("corpus.jsonl:3: broken JSON, Expecting ',' delimiter at column 31 of '{\"_id\": \"d3\", \"text\": \"Third\" \"x\"}': "
-        'expected one object on one line, e.g. {"_id": "d1", "title": "", "text": "..."}')
+        (
+            'corpus.jsonl:3: broken JSON, Expecting \',\' delimiter at column 31 of \'{"_id": "d3", "text": "Third" "x"}\': '
+            'expected one object on one line, e.g. {"_id": "d1", "title": "", "text": "..."}'
+        )
     ]
     with pytest.raises(ValidationError, match=r"corpus\.jsonl:3: broken JSON"):
         load_beir(folder)
@@ -156,11 +169,15 @@ def test_every_faulty_judgment_is_reported(tmp_path):
 
 def test_columns_in_another_order_are_refused(tmp_path):
     folder = folder_of(tmp_path, qrels="query-id\tscore\tcorpus-id\nq1\td1\t1\n")
-    assert faults(folder) == ["qrels/test.tsv:1: the columns are query-id, score, corpus-id: expected query-id, corpus-id, score, in this order"]
+    assert faults(folder) == [
+        "qrels/test.tsv:1: the columns are query-id, score, corpus-id: expected query-id, corpus-id, score, in this order"
+    ]
 
 
 def test_missing_files_and_splits_are_named_with_what_there_is(tmp_path):
-    assert faults(tmp_path / "nowhere") == ["FOLDER: there is no such folder: a BEIR folder holds corpus.jsonl, queries.jsonl and qrels/<split>.tsv"]
+    assert faults(tmp_path / "nowhere") == [
+        "FOLDER: there is no such folder: a BEIR folder holds corpus.jsonl, queries.jsonl and qrels/<split>.tsv"
+    ]
     folder = folder_of(tmp_path, corpus="absent", queries="absent", qrels="absent", dev="q3\td1\t1\n")
     assert faults(folder) == [
         "corpus.jsonl: there is no such file",
@@ -230,7 +247,9 @@ def test_a_folder_that_cannot_be_written_to_is_an_input_error(tmp_path):
         write_beir(tmp_path / "file", [Document(document_id="d", text="x")], GoldSet(name="g", queries=(), judgments=()))
 
 
-@pytest.mark.parametrize(("name", "sizes"), [("covidqa", (2398, 296, 303)), ("medquad", (5430, 1085, 1085)), ("pubmedqa", (3283, 500, 1650))])
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("covidqa", (2398, 296, 303)), ("medquad", (5430, 1085, 1085)), ("pubmedqa", (3283, 500, 1650))]
+)
 def test_real_sets_are_read_whole_and_written_back_the_same(shared_data, tmp_path, name, sizes):
     data = load_beir(shared_data / name, "test")
     assert (len(data.documents), len(data.gold.queries), len(data.gold.judgments)) == sizes

@@ -87,7 +87,9 @@ def test_both_arms_of_the_aa_experiment_embed_alike(repository):
 
 def test_the_schema_file_is_up_to_date(repository):
     written = json.loads((repository / "experiments" / "schema.json").read_text())
-    assert written == experiment_schema(), "run: python -c \"from ragtrial.formats.experiment import *; write_schema('experiments/schema.json')\""
+    assert written == experiment_schema(), (
+        "run: python -c \"from ragtrial.formats.experiment import *; write_schema('experiments/schema.json')\""
+    )
 
 
 def test_the_schema_describes_its_fields_and_refuses_unknown_keys():
@@ -107,8 +109,10 @@ def test_an_unknown_key_is_named_with_its_line_and_the_nearest_known_one():
         "x.yaml:2: data.zzz: unknown key: there are format, path, split, corpus, queries"
     ]
     assert faults(SMALL.replace("model: two", "modle: two")) == [
-        ("x.yaml:5: arms[1].embedding.model: is missing. A folder, 'package:NAME' (a model inside an installed Python package), "
-        "'registry:NAME[@VERSION]' (made by `ragtrial train`), a hub id, or the model name of the endpoint."),
+        (
+            "x.yaml:5: arms[1].embedding.model: is missing. A folder, 'package:NAME' (a model inside an installed Python package), "
+            "'registry:NAME[@VERSION]' (made by `ragtrial train`), a hub id, or the model name of the endpoint."
+        ),
         "x.yaml:5: arms[1].embedding.modle: unknown key: did you mean 'model'?",
     ]
 
@@ -160,7 +164,9 @@ def test_an_unknown_metric_is_refused_with_the_list_of_those_there_are():
 
 def test_a_key_that_stands_twice_is_refused():
     assert faults(SMALL + "name: other\n") == ["x.yaml:8: name: stands twice, first in line 1: keep one of them"]
-    assert faults(SMALL.replace("path: data", "path: a, path: b")) == ["x.yaml:2: data.path: stands twice, first in line 2: keep one of them"]
+    assert faults(SMALL.replace("path: data", "path: a, path: b")) == [
+        "x.yaml:2: data.path: stands twice, first in line 2: keep one of them"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +194,9 @@ def test_aliases_that_unfold_into_billions_are_refused_at_once():
 
 
 def test_anchors_and_merges_share_settings_between_arms():
-    text = SMALL.replace("{name: baseline, role: control, embedding: {model: one}}", "&arm {name: baseline, role: control, embedding: {model: one}}")
+    text = SMALL.replace(
+        "{name: baseline, role: control, embedding: {model: one}}", "&arm {name: baseline, role: control, embedding: {model: one}}"
+    )
     text = text.replace("{name: custom, role: treatment, embedding: {model: two}}", "{<<: *arm, name: custom, role: treatment}")
     experiment = parse_experiment(text)
     assert experiment.treatment.embedding == experiment.control.embedding
@@ -224,7 +232,13 @@ def test_stores_are_found_from_the_files_folder_and_the_plan_keeps_one_digest(tm
 
 
 def test_servers_memory_and_absolute_paths_stay_as_they_are(tmp_path):
-    for url in ("sqlite://", "sqlite:///:memory:", "sqlite:////abs/x.db", "sqlite:///file:x?mode=memory&uri=true", "postgresql+psycopg://u:p@h/db"):
+    for url in (
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:////abs/x.db",
+        "sqlite:///file:x?mode=memory&uri=true",
+        "postgresql+psycopg://u:p@h/db",
+    ):
         assert resolve_sql_url(tmp_path, url) == url
     assert resolve_sql_url(Path("/d"), "sqlite+pysqlite:///x.db?timeout=3") == "sqlite+pysqlite:////d/x.db?timeout=3"
     (tmp_path / "x.yaml").write_text(SMALL + "stores: {milvus: 'http://localhost:19530'}\n")

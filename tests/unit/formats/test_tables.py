@@ -10,7 +10,11 @@ from ragtrial.domain.gold import Judgment, Query
 from ragtrial.errors import ValidationError
 from ragtrial.formats.tables import check_table, load_table
 
-DOCUMENTS = {"d1": "Cranes lift boxes.\n\nThey   wait for wind.", "d2": "Trucks queue at the gate. They wait for wind.", "7": "Rail comes last."}
+DOCUMENTS = {
+    "d1": "Cranes lift boxes.\n\nThey   wait for wind.",
+    "d2": "Trucks queue at the gate. They wait for wind.",
+    "7": "Rail comes last.",
+}
 ROWS = [
     {"id": "a", "user_input": "what lifts", "reference": "Cranes.", "reference_context_ids": ["d1", "d2"], "synthesizer_name": "hard"},
     {"id": "b", "user_input": "what queues", "reference": "Trucks.", "reference_context_ids": ["7"], "synthesizer_name": "easy"},
@@ -55,7 +59,10 @@ def test_every_format_gives_the_same_gold_set(tmp_path, corpus, ending):
 
 
 def test_context_texts_become_spans_wherever_they_stand_white_space_aside(tmp_path, corpus):
-    rows = [{"user_input": "when do they rest", "reference_contexts": ["They wait for\nwind."]}, {"user_input": "x", "reference_contexts": ["Cranes lift"]}]
+    rows = [
+        {"user_input": "when do they rest", "reference_contexts": ["They wait for\nwind."]},
+        {"user_input": "x", "reference_contexts": ["Cranes lift"]},
+    ]
     data = load_table(written(tmp_path, rows, "jsonl"), corpus)
     assert data.gold.judgments == (
         Judgment(query_id="row-1", target_id="d1", grade=1, start=20, end=41),
@@ -77,7 +84,7 @@ def test_csv_lists_may_be_json_or_python_and_tags_an_object(tmp_path, corpus):
     path.write_text(
         "user_input,reference_context_ids,tags,cluster\r\n"
         'x,"[""d1"", ""d2""]","{""topic"": ""gate""}",c\r\n'
-        "\"two\nlines\",\"['d1']\",,\r\n"
+        '"two\nlines","[\'d1\']",,\r\n'
         "plain,d2,,\r\n"
     )
     gold = load_table(path, corpus).gold
@@ -87,22 +94,13 @@ def test_csv_lists_may_be_json_or_python_and_tags_an_object(tmp_path, corpus):
 
 def test_every_faulty_row_of_a_csv_is_named_with_its_line(tmp_path, corpus):
     path = tmp_path / "gold.csv"
-    path.write_text(
-        "\ufeffid,user_input,reference_context_ids\n"
-        'a,"two\nlines",d9\n'
-        "a,again,d1\n"
-        "b, ,d1\n"
-        "c,x\n"
-        "d,x,\n"
-        "e,x,[d1\n"
-        'f,"x" y,d1\n'
-    )
+    path.write_text('\ufeffid,user_input,reference_context_ids\na,"two\nlines",d9\na,again,d1\nb, ,d1\nc,x\nd,x,\ne,x,[d1\nf,"x" y,d1\n')
     assert faults(path, corpus) == [
         "gold.csv:4: id: 'a' stands in an earlier row already: give each query an id of its own",
         "gold.csv:5: user_input: is blank: ' '",
         "gold.csv:6: has 2 columns, but the header has 3",
         "gold.csv:7: reference_context_ids: names nothing relevant: give document ids in 'reference_context_ids', or texts in 'reference_contexts'",
-        "gold.csv:8: reference_context_ids: '[d1' can't be read: write a JSON list, e.g. [\"d1\", \"d2\"] (tags: an object)",
+        'gold.csv:8: reference_context_ids: \'[d1\' can\'t be read: write a JSON list, e.g. ["d1", "d2"] (tags: an object)',
         "gold.csv:9: broken CSV, ',' expected after '\"': put cells with commas, quotes or line breaks in double quotes",
         "gold.csv:2: corpus-id: 'd9' is not in corpus.jsonl, which holds 3 ids: mend the id, or take the line out",
     ]
@@ -111,8 +109,10 @@ def test_every_faulty_row_of_a_csv_is_named_with_its_line(tmp_path, corpus):
 def test_a_context_that_stands_nowhere_is_a_problem(tmp_path, corpus):
     path = written(tmp_path, [{"user_input": "x", "reference_contexts": ["Cranes lift boxes.", "Ships sink."]}], "parquet")
     assert faults(path, corpus) == [
-        ("gold.parquet:1: reference_contexts[1]: 'Ships sink.' stands in none of the 3 documents of corpus.jsonl, white space aside: "
-        "give the text as it is in the corpus, or the ids")
+        (
+            "gold.parquet:1: reference_contexts[1]: 'Ships sink.' stands in none of the 3 documents of corpus.jsonl, white space aside: "
+            "give the text as it is in the corpus, or the ids"
+        )
     ]
     with pytest.raises(ValidationError, match="Ships sink"):
         load_table(path, corpus)

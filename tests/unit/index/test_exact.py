@@ -50,4 +50,6 @@ def test_a_closed_store_says_so() -> None:
     index = ExactIndex()
     index.close()
     with pytest.raises(StoreError, match="closed"):
-        index.create("x", model=ModelIdentity(name="m", revision="1", dimension=8), corpus="c", parameters=IndexParameters(build={}, search={}))
+        index.create(
+            "x", model=ModelIdentity(name="m", revision="1", dimension=8), corpus="c", parameters=IndexParameters(build={}, search={})
+        )

@@ -171,7 +171,9 @@ def test_a_text_beyond_the_field_is_refused_by_the_passage_s_name_before_anythin
     ]
     with opened(tmp_path / "milvus.db") as index:
         index.create("rt_a", model=MODEL, corpus="c", parameters=FLAT)
-        with pytest.raises(StoreError, match="passage 'giant' has a text of 65536 bytes, but collection 'rt_a' takes 65535: cut the documents"):
+        with pytest.raises(
+            StoreError, match="passage 'giant' has a text of 65536 bytes, but collection 'rt_a' takes 65535: cut the documents"
+        ):
             index.insert("rt_a", items, unit(2))
         assert index.stored_ids("rt_a") == set()
         index.insert("rt_a", items[:1], unit(1))
