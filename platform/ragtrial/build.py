@@ -79,6 +79,10 @@ def model_location(model: str, around: Surroundings) -> tuple[Path | str, str | 
         return registered.folder, f"{registered.name}-{registered.version}"
     local = around.folder / model
     if model.startswith((".", "/")) or local.is_dir():
+        if not local.is_dir():
+            raise ModelError(
+                f"model folder {str(local)!r} does not exist: give a sentence-transformers folder, 'package:NAME' or 'registry:NAME'"
+            )
         return local.resolve(), None
     if model.count("/") != 1:
         raise ModelError(
@@ -117,6 +121,17 @@ def build_index(uri: str, *, token: str | None) -> VectorIndex:
                 f"folder {str(Path(uri).parent)!r} for Milvus Lite can't be made ({error.strerror}): change stores.milvus"
             ) from error
     return MilvusIndex(uri, token=token)
+
+
+def check_index(parameters: IndexParameters, uri: str) -> None:
+    """Whether the Milvus behind the file path or address can build this index, without asking it.
+
+    Raises:
+        StoreError: It can't.
+    """
+    from ragtrial.index.milvus import check_supported
+
+    check_supported(parameters, lite="://" not in uri)
 
 
 def index_parameters(spec: IndexSpec) -> IndexParameters:

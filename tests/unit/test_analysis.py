@@ -1,11 +1,13 @@
 """The decision rule, on scores whose outcome can be worked out by hand."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from ragtrial.analysis.analysing import analyse, headline_answer_metric
 from ragtrial.analysis.deciding import round_up
@@ -262,3 +264,103 @@ def test_the_headline_answer_metric_follows_the_length_of_the_references() -> No
 
 def test_planned_sizes_are_rounded_up_to_two_digits() -> None:
     assert [round_up(x) for x in (7.2, 99, 123, 2041, 15_500)] == [8, 99, 130, 2100, 16_000]
+
+
+def guarded(guardrail: Guardrail, baseline: ArrayLike, custom: ArrayLike, reasons: Mapping[tuple[str, int], str] | None = None) -> Analysis:
+    """A shown gain of the primary metric, with one guardrail."""
+    arms = {"baseline": baseline, "custom": custom, "bm25": baseline}
+    others = {guardrail.name: table(guardrail.name, arms, reasons)}
+    return conclude(*scores(300, 0.05), plan=experiment(guardrails=(guardrail,)), others=others)
+
+
+def test_a_relative_guardrail_on_a_share_is_in_the_terms_of_its_margin() -> None:
+    # 120 hits of 300, 9 of them lost: 9 / 120 = 7.5 % of the baseline, which is beyond 5 %. The delta method by hand:
+    # (loss - 0.075 * hit) / 0.4 has the mean 0 and the variance (0.03 - 2 * 0.075 * 0.03 + 0.075 ** 2 * 0.4) / 0.16 * 300 / 299
+    baseline = np.array([1.0] * 120 + [0.0] * 180)
+    custom = np.array([0.0] * 9 + [1.0] * 111 + [0.0] * 180)
+    analysis = guarded(Guardrail(name="P@5", max_relative_decrease=0.05), baseline, custom)
+    result = next(c.guardrail for c in analysis.comparisons if c.metric.name == "P@5")
+    assert result is not None
+    assert (result.relative, result.state) == (True, "not shown")
+    assert result.estimate == pytest.approx(0.075)
+    error = math.sqrt((0.03 - 2 * 0.075 * 0.03 + 0.075**2 * 0.4) / 0.16 / 299)
+    assert result.bound == pytest.approx(0.075 + stats.t.ppf(0.95, 299) * error)
+    assert "worse by +7.5%" in analysis.verdict.sentence
+
+
+def test_a_guardrail_without_any_value_or_with_a_baseline_of_0_is_not_shown_and_breaks_nothing() -> None:
+    missing = {(arm, i): "not reported by the generator" for arm in ("baseline", "custom", "bm25") for i in range(300)}
+    nothing = np.full(300, np.nan)
+    rare = np.array([1.0] * 5 + [0.0] * 295)
+    for analysis in (
+        guarded(Guardrail(name="cost_usd", max_relative_increase=0.1), nothing, nothing, missing),
+        guarded(Guardrail(name="abstained", max_relative_increase=0.1), np.zeros(300), rare),
+    ):
+        assert analysis.verdict.decision == "undecided"
+        assert "could not be tested" in analysis.verdict.sentence
+
+
+def test_a_guardrail_that_guards_nothing_is_refused() -> None:
+    for name, margin in (("R@5", {"max_increase": 0.02}), ("latency_ms", {"max_decrease": 5.0}), ("R@5", {"max_relative_decrease": 1.0})):
+        with pytest.raises(ValueError, match=f"guardrail '{name}'"):
+            Guardrail(name=name, **margin)
+    with pytest.raises(ValueError, match="one guardrail"):
+        experiment(guardrails=(Guardrail(name="latency_ms", max_increase=5.0), Guardrail(name="latency_ms", max_relative_increase=0.1)))
+
+
+def test_a_plan_that_could_not_be_analysed_is_refused_before_the_run() -> None:
+    for name, value in (("alpha", 0.5), ("power", 0.04), ("assumed_sd", 0.0), ("seed", -1), ("latency_queries", -1), ("min_queries", 1)):
+        with pytest.raises(ValueError, match=name):
+            AnalysisPlan(**{name: value})  # type: ignore[arg-type]  # one keyword at a time
+
+
+def test_an_arm_is_not_called_like_a_reference_line() -> None:
+    with pytest.raises(ValueError, match="reference line"):
+        dataclasses.replace(
+            experiment(),
+            arms=(Arm(name="bm25", role="control", embedding=MODEL), Arm(name="custom", role="treatment", embedding=MODEL)),
+        )
+
+
+def test_mcnemar_is_only_for_queries_that_are_independent() -> None:
+    control = np.array([1.0, 0.0, 0.0] * 100)
+    treatment = np.array([1.0, 0.0, 1.0] * 90 + [0.0, 0.0, 0.0] * 10)
+    alone = conclude(control, treatment).primary.effect
+    shared = conclude(control, treatment, clusters=[f"d{i // 2}" for i in range(300)]).primary.effect
+    assert alone is not None
+    assert alone.p_mcnemar is not None
+    assert shared is not None
+    assert shared.p_mcnemar is None
+
+
+def test_a_document_that_holds_most_queries_is_warned_of() -> None:
+    control, treatment = scores(300, 0.05)
+
+    def independence(clusters: list[str]) -> str:
+        checks = conclude(control, treatment, clusters=clusters).checks
+        return next(check.state for check in checks if check.name == "independence")
+
+    assert independence([f"d{i // 10}" for i in range(300)]) == "pass"
+    # 200 queries of one document and 50 pairs: (200 + 100)^2 / (200^2 + 50 * 2^2) = 2.2 equal clusters
+    assert independence(["d"] * 200 + [f"d{i // 2}" for i in range(100)]) == "warn"
+
+
+def test_parity_without_a_certificate_is_unknown() -> None:
+    plan = experiment()
+    run = dataclasses.replace(evaluation(plan, 300), parity=ParityCertificate(ok=True, digest=None, declared=("nothing is known",)))
+    control, treatment = scores(300, 0.05)
+    arms = {"baseline": control, "custom": treatment, "bm25": np.zeros(300)}
+    gold = GoldSet(name="g", queries=tuple(Query(query_id=f"q{i}", text="?") for i in range(300)), judgments=())
+    tables = {name: table(name, arms) for name in ("nDCG@10", "R@5")}
+    analysis = analyse(evaluation=run, experiment=plan, gold=gold, tables=tables, failures={})
+    assert next(check.state for check in analysis.checks if check.name == "parity") == "unknown"
+
+
+def test_the_level_of_the_interval_is_not_rounded() -> None:
+    assert "99.9% interval" in conclude(*scores(300, 0.05), plan=experiment(alpha=0.001)).verdict.sentence
+
+
+def test_scores_of_another_design_are_not_paired() -> None:
+    live = dataclasses.replace(table("nDCG@10", {"baseline": [0.1, 0.2], "custom": [0.2, 0.1]}), design="by_unit")
+    with pytest.raises(ValueError, match="by_unit"):
+        live.paired("baseline", "custom")

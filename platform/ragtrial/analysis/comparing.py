@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ragtrial.analysis.setting import Setting
 from ragtrial.domain.experiment import AnalysisPlan, Guardrail
 from ragtrial.domain.gold import GoldSet
+from ragtrial.domain.metric import metric_named
 from ragtrial.domain.score import PairedScores, ScoreTable
 from ragtrial.domain.verdict import ArmSummary, Comparison, Effect, GuardrailResult, MetricRole, Slice
 from ragtrial.errors import NotEnoughDataError
@@ -96,13 +97,13 @@ def _effect(setting: Setting, name: str, scores: PairedScores) -> Effect:
         relative=t.estimate / baseline if baseline != 0 else None,
         mde=mde(t.standard_error, t.df, alpha=plan.alpha, power=plan.power),
         p_equivalent=equivalent,
-        p_mcnemar=_mcnemar(scores),
+        p_mcnemar=_mcnemar(scores) if clusters is None else None,
         method="paired t" if t.n_clusters is None else f"paired t, cluster-robust ({t.n_clusters} clusters)",
     )
 
 
 def _mcnemar(scores: PairedScores) -> float | None:
-    """For metrics that are a hit or a miss on every query; queries in clusters are not independent, which it needs."""
+    """For metrics that are a hit or a miss on every query; it needs independent queries, so clustered ones have none."""
     binary = np.isin(np.concatenate([scores.control, scores.treatment]), (0.0, 1.0)).all()
     if not binary:
         return None
@@ -132,20 +133,28 @@ def _margin(guardrail: Guardrail) -> tuple[float, bool]:
 
 
 def _non_inferiority(setting: Setting, guardrail: Guardrail, scores: PairedScores) -> NonInferiority:
+    """In the margin's own terms. A relative one is of geometric means for times and cost, of means for shares, which may be 0."""
     clusters, alpha = clusters_of(setting, scores), setting.plan.alpha
     control, treatment = scores.control, scores.treatment
-    if guardrail.max_relative_increase is not None and control.size and min(control.min(), treatment.min()) > 0:
-        return non_inferiority_ratio(control, treatment, margin=guardrail.max_relative_increase, alpha=alpha, clusters=clusters)
-    if guardrail.max_relative_decrease is not None and control.size and min(control.min(), treatment.min()) > 0:
-        margin = 1 / (1 - guardrail.max_relative_decrease) - 1
-        return non_inferiority_ratio(treatment, control, margin=margin, alpha=alpha, clusters=clusters)
-    worse_by = treatment - control
-    if guardrail.max_decrease is not None or guardrail.max_relative_decrease is not None:
-        worse_by = -worse_by
+    if not control.size:
+        raise NotEnoughDataError("no query has a value in both arms")
     margin, relative = _margin(guardrail)
+    if relative and metric_named(guardrail.name).unit != "share" and min(control.min(), treatment.min()) > 0:
+        return non_inferiority_ratio(control, treatment, margin=margin, alpha=alpha, clusters=clusters)
+    decrease = guardrail.max_decrease is not None or guardrail.max_relative_decrease is not None
+    worse_by = scores.differences * (-1 if decrease else 1)
     if relative:
-        margin *= float(control.mean()) if control.size else math.nan
+        worse_by = _relative_to(control, worse_by)
     return non_inferiority(worse_by, margin=margin, alpha=alpha, clusters=clusters)
+
+
+def _relative_to(control: NDArray[np.float64], worse_by: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values whose mean is mean(worse_by) / mean(control), and whose error is that ratio's (delta method; Cochran 1977, section 6.4)."""
+    mean = float(control.mean())
+    if mean <= 0:
+        raise NotEnoughDataError(f"the baseline's mean is {mean:g}: nothing can be relative to it")
+    ratio = float(worse_by.mean()) / mean
+    return (worse_by - ratio * control) / mean + ratio
 
 
 def adjusted(comparisons: list[Comparison], plan: AnalysisPlan) -> tuple[Comparison, ...]:

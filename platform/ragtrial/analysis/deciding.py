@@ -102,7 +102,7 @@ def _evidence(primary: Comparison, effect: Effect, plan: AnalysisPlan) -> str:
     p = "p < 0.001" if effect.p_value < 0.001 else f"p = {effect.p_value:.3f}"
     core = (
         f"{primary.metric.name} went from {means} ({effect.estimate:+.4f} [{effect.low:+.4f}, {effect.high:+.4f}], "
-        f"{1 - plan.alpha:.0%} interval{relative}, {p}, n = {primary.n_scored})."
+        f"{100 * (1 - plan.alpha):g}% interval{relative}, {p}, n = {primary.n_scored})."
     )
     if effect.low <= 0 <= effect.high:
         core += f" No difference found; an effect of {effect.mde:.4f} or more would probably have been seen."
@@ -122,4 +122,4 @@ def guardrail_words(comparison: Comparison) -> str:
     tolerated = f"{result.margin:{form}}{unit}"
     estimate, bound = f"{result.estimate:{form}}{unit}", f"{result.bound:{form}}{unit}"
     verb = {"holds": "holds", "broken": "is worse than its margin", "not shown": "is not shown to stay within its margin"}[result.state]
-    return f"{name} {verb} ({estimate}, up to {bound} with one-sided confidence; tolerated {tolerated})"
+    return f"{name} {verb} (worse by {estimate}, up to {bound} with one-sided confidence; tolerated {tolerated})"

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ragtrial.analysis.comparing import clusters_of
 from ragtrial.analysis.setting import Setting
 from ragtrial.domain.evaluation import Evaluation
@@ -15,12 +17,15 @@ MIN_COVERAGE = 0.95
 MIN_ANN_RECALL = 0.99
 """A loss of more than 1 % of the exact hits shows in nDCG."""
 
+MIN_CLUSTERS = 20
+"""Below so many clusters, counted as (sum n)^2 / sum n^2, cluster-robust errors are too small (Carter, Schnepel, Steigerwald 2017)."""
+
 
 def health_checks(setting: Setting, comparisons: Sequence[Comparison]) -> tuple[Check, ...]:
     """Every check, those that can refuse a verdict first."""
     given = [Check(name=name, state=state, detail=detail) for name, (state, detail) in setting.evaluation.checks.items()]  # type: ignore[arg-type]  # written by us as CheckState
     own = [_parity(setting.evaluation), _coverage(setting), *_index_checks(setting.evaluation), *_reference_check(setting, comparisons)]
-    return (*own[:2], *given, *own[2:], *_cluster_check(comparisons), _plan_check(setting))
+    return (*own[:2], *given, *own[2:], *_cluster_check(setting, comparisons), _plan_check(setting))
 
 
 def _plan_check(setting: Setting) -> Check:
@@ -34,6 +39,8 @@ def _parity(evaluation: Evaluation) -> Check:
     parity = evaluation.parity
     if not parity.ok:
         return Check(name="parity", state="fail", detail=f"the arms differ in what is not under test: {'; '.join(parity.undeclared)}")
+    if parity.digest is None:
+        return Check(name="parity", state="unknown", detail=f"not certified: {'; '.join(parity.declared) or 'nothing was compared'}")
     shown = "; ".join(parity.declared) or "nothing: the arms are the same (A/A)"
     return Check(name="parity", state="pass", detail=f"certificate {parity.digest}; the arms differ in {shown}")
 
@@ -96,8 +103,15 @@ def _reference_check(setting: Setting, comparisons: Sequence[Comparison]) -> lis
     return [Check(name="free_method", state="warn", detail=f"{detail}: {shown}; try it, or hybrid search, before paying for a model")]
 
 
-def _cluster_check(comparisons: Sequence[Comparison]) -> list[Check]:
-    effect = comparisons[0].effect
-    if effect is None or "cluster" not in effect.method:
+def _cluster_check(setting: Setting, comparisons: Sequence[Comparison]) -> list[Check]:
+    effect, scores = comparisons[0].effect, setting.paired(comparisons[0].metric.name)
+    clusters = clusters_of(setting, scores)
+    if effect is None or clusters is None:
         return []
-    return [Check(name="independence", state="pass", detail=f"queries share source documents: {effect.method}")]
+    sizes = np.unique(clusters, return_counts=True)[1]
+    effective = float(sizes.sum() ** 2 / (sizes**2).sum())
+    detail = f"queries share source documents: {effect.method}"
+    if effective >= MIN_CLUSTERS:
+        return [Check(name="independence", state="pass", detail=detail)]
+    weight = f"they weigh as much as {effective:.1f} equal ones, below {MIN_CLUSTERS} the interval is too narrow"
+    return [Check(name="independence", state="warn", detail=f"{detail}; {weight}: write queries for more documents")]

@@ -13,6 +13,9 @@ from ragtrial.errors import RagtrialError
 
 EXIT_CODES = "Exit codes: 0 the experiment's gate holds, 1 it fails, 2 bad input or set-up."
 
+_INTERRUPTED = 130
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException, which typer takes from click or brings along
+
 app = typer.Typer(
     name="ragtrial",
     help=f"Does a custom embedding model make our RAG system better than the baseline, enough to be worth it?\n\n"
@@ -51,15 +54,32 @@ app.add_typer(sql.app, name="db")
 
 
 def main() -> None:
-    """Run a command; an error of ours is one paragraph on stderr and exit code 2."""
+    """Run a command; what the user can mend is one paragraph on stderr (JSON on stdout with --json) and exit code 2."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except RagtrialError as error:
-        if "--json" in sys.argv:
-            typer.echo(json.dumps({"error": {"kind": type(error).__name__, "message": str(error)}}, ensure_ascii=False))
-        else:
-            error_console().print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        error_console().print("interrupted; what was logged is kept: the same command with --resume goes on")
-        sys.exit(130)
+        code = _fail(type(error).__name__, str(error))
+    except _USAGE_ERROR as error:
+        code = _misused(error)
+    if code == _INTERRUPTED:
+        error_console().print("interrupted; what was logged is kept: the same command with --resume goes on", soft_wrap=True)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(kind: str, message: str) -> int:
+    if "--json" in sys.argv:
+        typer.echo(json.dumps({"error": {"kind": kind, "message": message}}, ensure_ascii=False))
+    else:
+        error_console().print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    return 2
+
+
+def _misused(error: Exception) -> int:
+    """A command line that can't be understood; no command at all shows the help."""
+    context = getattr(error, "ctx", None)
+    said = error.format_message() if hasattr(error, "format_message") else str(error)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(said)
+        return 2
+    end = "" if said.endswith((".", "?", "!")) else "."
+    return _fail("UsageError", f"{said}{end} See {context.command_path if context else 'ragtrial'} --help")

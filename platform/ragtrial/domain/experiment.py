@@ -5,7 +5,7 @@ The field descriptions are the reference of the experiment file: its JSON schema
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.metric import metric_named
@@ -183,6 +183,12 @@ class Guardrail:
         given = [margin for margin in margins if margin is not None]
         if len(given) != 1 or given[0] <= 0:
             raise ValueError(f"guardrail {self.name!r}: give exactly one margin above 0 (max_increase, max_decrease, max_relative_...)")
+        increase = self.max_increase is not None or self.max_relative_increase is not None
+        if increase == metric_named(self.name).higher_is_better:
+            better, margin = ("higher", "max_decrease") if increase else ("lower", "max_increase")
+            raise ValueError(f"guardrail {self.name!r}: {better} is better, so give {margin} or {margin.replace('_', '_relative_')}")
+        if self.max_relative_decrease is not None and self.max_relative_decrease >= 1:
+            raise ValueError(f"guardrail {self.name!r}: max_relative_decrease is {self.max_relative_decrease}: give a number below 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +210,9 @@ class MetricsPlan:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"{', '.join(twice)} stands twice among primary, secondary and exploratory")
+        guarded = [guardrail.name for guardrail in self.guardrails]
+        if len(set(guarded)) < len(guarded):
+            raise ValueError(f"guardrails are {', '.join(guarded)}: give each metric one guardrail")
         if self.similarity is None and "answer_similarity" in [*names, *(g.name for g in self.guardrails)]:
             raise ValueError("answer_similarity needs metrics.similarity: a model that is neither arm's")
 
@@ -237,9 +246,15 @@ class AnalysisPlan:
     )
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "power"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: give a number between 0 and 1")
+        if not 0 < self.alpha < 0.5:
+            raise ValueError(f"alpha is {self.alpha}: give a number between 0 and 0.5")
+        if not self.alpha < self.power < 1:
+            raise ValueError(f"power is {self.power}: give a number between alpha ({self.alpha}) and 1")
+        if not self.assumed_sd > 0:
+            raise ValueError(f"assumed_sd is {self.assumed_sd}: give a number above 0")
+        for name, least in (("seed", 0), ("latency_queries", 0), ("min_queries", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}: give at least {least}")
         if self.resamples < 1000:
             raise ValueError(f"resamples is {self.resamples}: give at least 1000")
 
@@ -311,6 +326,9 @@ class Experiment:
             raise ValueError(f"arms have the roles {roles}: give exactly one 'control' and one 'treatment'")
         if self.arms[0].name == self.arms[1].name:
             raise ValueError(f"both arms are called {self.arms[0].name!r}")
+        for arm in self.arms:
+            if arm.name in get_args(ReferenceName):
+                raise ValueError(f"arm {arm.name!r} has the name of a reference line: choose another one")
         if self.repetitions < 1:
             raise ValueError(f"repetitions is {self.repetitions}: give at least 1")
         for name in self.metrics.names:

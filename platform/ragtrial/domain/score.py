@@ -119,7 +119,13 @@ class ScoreTable:
         return dict(Counter(reason for reason in self.unscored[self.arm == arm] if reason is not None).most_common())
 
     def paired(self, control: str, treatment: str) -> PairedScores:
-        """The queries that both arms have a value for; the others are counted by arm and reason."""
+        """The queries that both arms have a value for; the others are counted by arm and reason.
+
+        Raises:
+            ValueError: The design is another one, so that a paired comparison would be wrong.
+        """
+        if self.design != "paired":
+            raise ValueError(f"scores of {self.metric.name!r} have the design {self.design!r}: they can't be compared query by query")
         left, right = self.per_query(control), self.per_query(treatment)
         both = ~np.isnan(left) & ~np.isnan(right)
         excluded: Counter[str] = Counter()

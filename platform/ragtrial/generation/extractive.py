@@ -5,6 +5,7 @@ arm's embedding has a say in which sentence wins. It carries retrieval quality i
 be quoted) and says nothing about what an LLM would have answered.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
@@ -17,6 +18,8 @@ from ragtrial.domain.gold import Query
 from ragtrial.domain.trial import Answer
 from ragtrial.errors import InputError
 from ragtrial.generation.sentences import LANGUAGE, MIN_WORDS, sentences_of
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # its import sets DEBUG, and it tells of every index that it builds
 
 _K1, _B = 1.2, 0.75
 _STOPWORDS = "english"

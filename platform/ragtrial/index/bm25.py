@@ -1,5 +1,6 @@
 """BM25: the free method that stands as a reference line beside the arms."""
 
+import logging
 import time
 from collections.abc import Sequence
 
@@ -11,6 +12,8 @@ from ragtrial.contracts import Retrieved
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.gold import Query
 from ragtrial.domain.trial import Hit
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # its import sets DEBUG, and it tells of every index that it builds
 
 
 class Bm25Retriever:

@@ -93,9 +93,7 @@ class MilvusIndex:
         """See `contracts.VectorIndex`."""
         if not _NAME.fullmatch(name):
             raise StoreError(f"{name!r} can't name a collection: use letters, digits and '_', not a digit first, at most 255")
-        check_parameters(parameters)
-        if self._lite:
-            _check_lite_parameters(parameters)
+        check_supported(parameters, lite=self._lite)
         asked = Origin(model=model, corpus=corpus, parameters=parameters)
         record = self._record(name)
         if record is not None:
@@ -374,6 +372,17 @@ class MilvusIndex:
     def _mark(self, name: str, *, complete: bool) -> None:
         with self._connection.calls(f"marking collection {name!r}") as client:
             client.alter_collection_properties(name, {_COMPLETE: "true" if complete else "false"}, timeout=self._timeout_s)
+
+
+def check_supported(parameters: IndexParameters, *, lite: bool) -> None:
+    """Whether Milvus, or Milvus Lite, builds an index with these parameters.
+
+    Raises:
+        StoreError: It doesn't, or would silently build another one.
+    """
+    check_parameters(parameters)
+    if lite:
+        _check_lite_parameters(parameters)
 
 
 def _check_lite_parameters(parameters: IndexParameters) -> None:

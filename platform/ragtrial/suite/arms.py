@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ragtrial.build import build_embedder, build_generator, index_parameters, model_location
+from ragtrial.build import build_embedder, build_generator, build_index, check_index, index_parameters, model_location
 from ragtrial.contracts import Embedder, Generator, Progress, VectorIndex
 from ragtrial.domain.evaluation import ArmFacts, IndexFacts
 from ragtrial.domain.experiment import Arm
@@ -14,6 +14,7 @@ from ragtrial.embedding.retriever import DenseRetriever
 from ragtrial.evaluation import order_of
 from ragtrial.finetuning.leakage import check_lineage
 from ragtrial.finetuning.registry import Registry
+from ragtrial.formats.experiment import milvus_uri
 from ragtrial.indexing import alias_of, index_arm, measured_recall
 from ragtrial.suite.preparing import Prepared
 
@@ -40,8 +41,31 @@ class ReadyArm:
     timed_retriever: DenseRetriever
 
 
-def ready_arms(prepared: Prepared, *, index: VectorIndex, cache: VectorCache, progress: Progress) -> tuple[ReadyArm, ...]:
-    """Load each arm's model, index the corpus with it, and measure the index's recall; control first."""
+def load_models(prepared: Prepared) -> dict[str, Embedder]:
+    """Each arm's embedder, by arm; loaded before anything is written.
+
+    Raises:
+        ModelError: An arm's model does not exist or can't be loaded.
+    """
+    return {arm.name: build_embedder(arm.embedding, prepared.around) for arm in prepared.experiment.arms}
+
+
+def open_index(prepared: Prepared) -> VectorIndex:
+    """The experiment's Milvus, after a look at what it will be asked to build.
+
+    Raises:
+        StoreError: It can't be reached, is no Milvus, or can't build what an arm asks for.
+    """
+    uri = milvus_uri(prepared.file)
+    for arm in prepared.experiment.arms:
+        check_index(index_parameters(prepared.experiment.retrieval_of(arm).index), uri)
+    return build_index(uri, token=prepared.around.settings.secret(prepared.experiment.stores.milvus_token_env))
+
+
+def ready_arms(
+    prepared: Prepared, embedders: Mapping[str, Embedder], *, index: VectorIndex, cache: VectorCache, progress: Progress
+) -> tuple[ReadyArm, ...]:
+    """Index the corpus with each arm's model, and measure the index's recall; control first."""
     experiment = prepared.experiment
     generators: dict[object, Generator | None] = {}
     ready = []
@@ -49,7 +73,7 @@ def ready_arms(prepared: Prepared, *, index: VectorIndex, cache: VectorCache, pr
         spec = experiment.generation_of(arm)
         if spec not in generators:
             generators[spec] = build_generator(spec, prepared.corpus)
-        bare = build_embedder(arm.embedding, prepared.around)
+        bare = embedders[arm.name]
         ready.append(_ready(prepared, arm, bare=bare, index=index, cache=cache, generator=generators[spec], progress=progress))
     return tuple(ready)
 

@@ -1,5 +1,6 @@
 """`ragtrial compare`: two ranking files of any system under the same statistics."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,11 +10,11 @@ from ragtrial.domain.evaluation import ArmFacts, Evaluation
 from ragtrial.domain.experiment import AnalysisPlan, Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan, PrimaryMetric, RetrievalSpec
 from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.gold import GoldSet, Judgment, Query
-from ragtrial.domain.metric import metric_named
+from ragtrial.domain.metric import Metric, metric_named
 from ragtrial.domain.parity import ParityCertificate
 from ragtrial.domain.score import ScoreTable
 from ragtrial.domain.trial import Failure, Hit, Ranking, Trial
-from ragtrial.domain.verdict import Analysis
+from ragtrial.domain.verdict import Analysis, Check, Comparison
 from ragtrial.errors import InputError
 from ragtrial.formats.trec import read_qrels, read_run
 from ragtrial.scoring.retrieval import RetrievalScorer
@@ -21,25 +22,28 @@ from ragtrial.scoring.table import table_of
 
 Run = Mapping[str, Sequence[tuple[str, float]]]
 
+_UNKNOWN = "nothing is known of how these rankings were made"
+
 
 def compare_runs(*, qrels: Path, baseline: Path, custom: Path, metrics: Sequence[str], min_effect: float) -> Analysis:
     """Score both runs and decide; parity can't be certified for rankings from elsewhere, and the checks say so.
 
     Raises:
-        InputError: A file is broken, or a metric is unknown.
+        InputError: A file is broken, a metric is unknown or needs more than rankings, or the smallest gain is not above 0.
+        NotEnoughDataError: Fewer than two queries are judged.
     """
+    wanted = [_metric(name) for name in dict.fromkeys(metrics)]
+    if not min_effect > 0:
+        raise InputError(f"--min-effect is {min_effect:g}: the smallest gain worth having is above 0")
     grades = read_qrels(qrels)
-    for name in metrics:
-        if metric_named(name).kind != "retrieval":
-            raise InputError(f"--metric {name!r}: rankings alone have only retrieval metrics, such as nDCG@10 or R@5")
+    runs = {"baseline": read_run(baseline), "custom": read_run(custom)}
     gold = GoldSet(
         name=qrels.stem,
         queries=tuple(Query(query_id=query_id, text=query_id) for query_id in grades),
         judgments=tuple(Judgment(query_id=q, target_id=p, grade=grade) for q, row in grades.items() for p, grade in row.items()),
     )
-    experiment = _experiment(qrels, metrics, min_effect)
-    runs = {"baseline": read_run(baseline), "custom": read_run(custom)}
-    scorer = RetrievalScorer([metric_named(name) for name in metrics])
+    experiment = _experiment(qrels, wanted, min_effect)
+    scorer = RetrievalScorer(wanted)
     trials = [_trial(arm, query_id, run) for arm, run in runs.items() for query_id in grades]
     scores = scorer.score(trials, gold)
     tables: dict[str, ScoreTable] = {
@@ -48,7 +52,29 @@ def compare_runs(*, qrels: Path, baseline: Path, custom: Path, metrics: Sequence
     }
     dropped = {arm: {"search: not in the run": sum(t.failure is not None for t in trials if t.arm == arm)} for arm in runs}
     failures = {arm: {kind: n for kind, n in counts.items() if n} for arm, counts in dropped.items()}
-    return analyse(evaluation=_evaluation(experiment, gold), experiment=experiment, gold=gold, tables=tables, failures=failures)
+    evaluation = _evaluation(experiment, gold, {"leakage": ("unknown", _UNKNOWN), "judgments": _judgments(runs, grades)})
+    analysis = analyse(evaluation=evaluation, experiment=experiment, gold=gold, tables=tables, failures=failures)
+    parity = Check(name="parity", state="unknown", detail=_UNKNOWN)
+    checks = tuple(parity if check.name == "parity" else check for check in analysis.checks if check.name != "plan")
+    return dataclasses.replace(analysis, checks=checks)
+
+
+def _metric(name: str) -> Metric:
+    try:
+        metric = metric_named(name)
+    except ValueError as error:
+        raise InputError(f"--metric: {error}") from error
+    if metric.kind != "retrieval":
+        raise InputError(f"--metric {name!r}: rankings alone have only retrieval metrics, such as nDCG@10 or R@5")
+    return metric
+
+
+def _judgments(runs: Mapping[str, Run], grades: Mapping[str, object]) -> tuple[str, str]:
+    """Ranked queries that nobody judged are left out, and counted."""
+    left_out = {arm: len(run.keys() - grades.keys()) for arm, run in runs.items()}
+    if not any(left_out.values()):
+        return "pass", "every ranked query has judgments"
+    return "warn", ", ".join(f"{n} ranked queries of {arm} have no judgment and are left out" for arm, n in left_out.items() if n)
 
 
 def lines_of(analysis: Analysis) -> list[str]:
@@ -59,26 +85,33 @@ def lines_of(analysis: Analysis) -> list[str]:
         effect = (
             c.no_effect
             if c.effect is None
-            else f"{c.effect.estimate:+.4f} [{c.effect.low:+.4f}, {c.effect.high:+.4f}], p {c.effect.p_value:.4f}"
+            else f"{c.effect.estimate:+.4f} [{c.effect.low:+.4f}, {c.effect.high:+.4f}], {_p_value(c)}"
         )
         lines.append(f"{c.metric.name:<12} {means}  {effect}  win/tie/loss {c.wins}/{c.ties}/{c.losses}  n {c.n_scored} of {c.n}")
     lines += [f"{check.name}: {check.state}: {check.detail}" for check in analysis.checks]
     return [*lines, analysis.verdict.sentence]
 
 
+def _p_value(comparison: Comparison) -> str:
+    if comparison.effect is None or comparison.p_adjusted is None:
+        return "not tested"
+    return f"adj. p {comparison.p_adjusted:.4f}"
+
+
 def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:.4f}"
 
 
-def _experiment(qrels: Path, metrics: Sequence[str], min_effect: float) -> Experiment:
+def _experiment(qrels: Path, metrics: Sequence[Metric], min_effect: float) -> Experiment:
     model = EmbeddingSpec(provider="unknown", model="unknown")
-    top_k = max(metric_named(name).cutoff or 1 for name in metrics)
+    names = [metric.name for metric in metrics]
+    top_k = max(metric.cutoff or 1 for metric in metrics)
     return Experiment(
         name="compare",
         data=DataSpec(format="trec", path=str(qrels)),
         arms=(Arm(name="baseline", role="control", embedding=model), Arm(name="custom", role="treatment", embedding=model)),
         retrieval=RetrievalSpec(top_k=top_k),
-        metrics=MetricsPlan(primary=PrimaryMetric(name=metrics[0], min_effect=min_effect), secondary=tuple(metrics[1:])),
+        metrics=MetricsPlan(primary=PrimaryMetric(name=names[0], min_effect=min_effect), secondary=tuple(names[1:])),
         analysis=AnalysisPlan(),
         references=(),
     )
@@ -93,8 +126,7 @@ def _trial(arm: str, query_id: str, run: Run) -> Trial:
     return Trial(arm=arm, query_id=query_id, ranking=Ranking(query_id=query_id, hits=hits))
 
 
-def _evaluation(experiment: Experiment, gold: GoldSet) -> Evaluation:
-    unknown = "nothing is known of how these rankings were made"
+def _evaluation(experiment: Experiment, gold: GoldSet, checks: Mapping[str, tuple[str, str]]) -> Evaluation:
     return Evaluation(
         evaluation_id="compare",
         experiment=experiment.name,
@@ -104,7 +136,7 @@ def _evaluation(experiment: Experiment, gold: GoldSet) -> Evaluation:
         gold_fingerprint=gold.fingerprint,
         n_queries=len(gold.queries),
         arms=(ArmFacts(arm="baseline", role="control"), ArmFacts(arm="custom", role="treatment")),
-        parity=ParityCertificate(ok=True, digest=None, declared=(unknown,)),
+        parity=ParityCertificate(ok=True, digest=None, declared=(_UNKNOWN,)),
         started_at=datetime.now(UTC).isoformat(),
-        checks={"leakage": ("unknown", unknown)},
+        checks=checks,
     )

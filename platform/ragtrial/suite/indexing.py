@@ -2,33 +2,24 @@
 
 from contextlib import ExitStack, closing
 
-from ragtrial.build import build_embedder, build_index
 from ragtrial.contracts import Progress, no_progress
 from ragtrial.domain.evaluation import IndexFacts
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
 from ragtrial.errors import InputError
-from ragtrial.formats.experiment import milvus_uri, resolve_path
+from ragtrial.formats.experiment import resolve_path
 from ragtrial.indexing import alias_of, rollback
-from ragtrial.suite.arms import check_models, index_facts
+from ragtrial.suite.arms import index_facts, load_models, open_index
 from ragtrial.suite.preparing import Prepared
 
 
 def index_all(prepared: Prepared, *, progress: Progress = no_progress) -> dict[str, IndexFacts]:
     """Index the corpus once for each arm; what is known of each collection, by arm."""
-    check_models(prepared)
-    stores = prepared.experiment.stores
+    embedders = load_models(prepared)
     with ExitStack() as stack:
-        cache = stack.enter_context(VectorCache(resolve_path(prepared.file.folder, stores.vectors)))
-        token = prepared.around.settings.secret(stores.milvus_token_env)
-        index = stack.enter_context(closing(build_index(milvus_uri(prepared.file), token=token)))
+        index = stack.enter_context(closing(open_index(prepared)))
+        cache = stack.enter_context(VectorCache(resolve_path(prepared.file.folder, prepared.experiment.stores.vectors)))
         return {
-            arm.name: index_facts(
-                prepared,
-                arm,
-                embedder=CachedEmbedder(build_embedder(arm.embedding, prepared.around), cache),
-                index=index,
-                progress=progress,
-            )
+            arm.name: index_facts(prepared, arm, embedder=CachedEmbedder(embedders[arm.name], cache), index=index, progress=progress)
             for arm in prepared.experiment.arms
         }
 
@@ -43,6 +34,5 @@ def roll_back(prepared: Prepared, arm: str) -> str:
     names = [one.name for one in prepared.experiment.arms]
     if arm not in names:
         raise InputError(f"--rollback {arm!r}: the experiment's arms are {', '.join(names)}")
-    token = prepared.around.settings.secret(prepared.experiment.stores.milvus_token_env)
-    with closing(build_index(milvus_uri(prepared.file), token=token)) as index:
+    with closing(open_index(prepared)) as index:
         return rollback(index, alias_of(prepared.experiment.name, arm))

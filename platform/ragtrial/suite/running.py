@@ -1,5 +1,6 @@
 """The evaluation itself: one command from an experiment file to a logged, analysed, reported result."""
 
+import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -7,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ragtrial.analysis.analysing import planned_mde
-from ragtrial.build import build_embedder, build_index, build_scorers
+from ragtrial.build import build_embedder, build_scorers
 from ragtrial.contracts import Embedder, Progress, Scorer, no_progress
+from ragtrial.db.engine import current_revision
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
 from ragtrial.domain.evaluation import ArmFacts, Evaluation
@@ -20,10 +22,10 @@ from ragtrial.domain.parity import certify
 from ragtrial.embedding.cache import VectorCache
 from ragtrial.errors import InputError
 from ragtrial.evaluation import Line, evaluate, order_of
-from ragtrial.formats.experiment import milvus_uri, resolve_path, sql_url
+from ragtrial.formats.experiment import resolve_path, sql_url
 from ragtrial.index.bm25 import Bm25Retriever
 from ragtrial.pipeline import Pipeline
-from ragtrial.suite.arms import ReadyArm, check_models, leakage, missing_models, ready_arms
+from ragtrial.suite.arms import ReadyArm, check_models, leakage, load_models, missing_models, open_index, ready_arms
 from ragtrial.suite.environment import environment
 from ragtrial.suite.preparing import Prepared
 from ragtrial.suite.training import train_model
@@ -78,15 +80,15 @@ def run(prepared: Prepared, *, resume: bool = False, allow_training: bool = True
         if not allow_training or prepared.experiment.training is None:
             break
         train_model(prepared, name=name, progress=progress)
-    check_models(prepared)
+    embedders = load_models(prepared)
     stores = prepared.experiment.stores
+    current_revision(sql_url(prepared.file))  # a database that can't be used is found before anything is made
     with ExitStack() as stack:
+        index = stack.enter_context(closing(open_index(prepared)))
         recorder = stack.enter_context(Recorder(sql_url(prepared.file)))
         reader = stack.enter_context(Reader(sql_url(prepared.file)))
         cache = stack.enter_context(VectorCache(resolve_path(prepared.file.folder, stores.vectors)))
-        token = prepared.around.settings.secret(stores.milvus_token_env)
-        index = stack.enter_context(closing(build_index(milvus_uri(prepared.file), token=token)))
-        arms = ready_arms(prepared, index=index, cache=cache, progress=progress)
+        arms = ready_arms(prepared, embedders, index=index, cache=cache, progress=progress)
         metrics = metrics_of(prepared.experiment, prepared.gold)
         similarity = _similarity(prepared, arms)
         lines = _lines(prepared, arms, metrics, similarity)
@@ -248,16 +250,14 @@ def _open(
 
 
 def output_folder(path: Path) -> Path:
-    """The folder for reports, made where it is missing.
+    """A folder that reports can be written to; it is made only when there is something to write.
 
     Raises:
-        InputError: It is a file, or can't be written.
+        InputError: It, or the nearest folder above it that exists, is a file or can't be written.
     """
+    nearest = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".ragtrial-writable"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=nearest):
+            return path
     except OSError as error:
         raise InputError(f"output folder {str(path)!r} can't be written ({error.strerror}): give another one with --output") from error
-    return path
