@@ -12,6 +12,7 @@ import yaml
 
 from commands import ragtrial_command
 from material import write_beir_folder, write_experiment
+from ragtrial.errors import StoreError
 
 Content = dict[str, Any]
 
@@ -119,7 +120,7 @@ def test_a_model_of_another_dimension_for_an_existing_collection_is_refused(tmp_
     name = collection_name(prepared.corpus, asked, index_parameters(IndexSpec()))
     index = build_index(str(load_experiment(experiment).folder / ".ragtrial" / "milvus.db"), token=None)
     other = HashingEmbedder(model="a", dimension=64)
-    with pytest.raises(Exception, match="dimension|embeds with|another model"):
+    with pytest.raises(StoreError, match=r"dimension|embeds with|another model"):
         index.search(name, other.embed(["x"], kind="query"), top_k=1, model=other.identity)
     index.close()
 

@@ -12,6 +12,7 @@ from ragtrial.cli.terminal import console, error_console, progress_bars
 if TYPE_CHECKING:
     from ragtrial.suite.concluding import Outcome
     from ragtrial.suite.preparing import Prepared
+    from ragtrial.suite.running import Plan
 
 ExperimentPath = Annotated[
     Path, typer.Argument(metavar="EXPERIMENT.yaml", help="The experiment file; its relative paths start at its folder.")
@@ -38,7 +39,8 @@ def validate(experiment: ExperimentPath, *, as_json: Json = False) -> None:
             out.print(f"warning: {warning}", markup=False, style="yellow", soft_wrap=True)
         for line in found.summary:
             out.print(line, markup=False, soft_wrap=True)
-        out.print("valid" if not found.problems else f"{len(found.problems)} problems", style="bold")
+        many = f"{len(found.problems)} problem{'' if len(found.problems) == 1 else 's'}"
+        out.print("valid" if not found.problems else many, style="bold")
     raise typer.Exit(2 if found.problems else 0)
 
 
@@ -125,9 +127,9 @@ def evaluate(
     from ragtrial.suite.running import output_folder, plan
 
     prepared = prepare(experiment, settings=read_settings(), limit=limit)
-    _say_plan(prepared, as_json=as_json and dry_run, quiet=quiet or (as_json and not dry_run))
+    planned = plan(prepared, allow_training=training)
+    _say_plan(prepared, planned, as_json=as_json and dry_run, quiet=quiet or (as_json and not dry_run))
     if dry_run:
-        plan(prepared)
         return
     folder = output_folder(output or Path("reports") / prepared.experiment.name)
     outcome = evaluate_prepared(prepared, folder, resume=resume, training=training, quiet=quiet)
@@ -163,10 +165,7 @@ def show(outcome: "Outcome", *, as_json: bool, quiet: bool) -> None:
             console().print(f"report: {outcome.files['report.html'].resolve()}", markup=False, soft_wrap=True)
 
 
-def _say_plan(prepared: "Prepared", *, as_json: bool, quiet: bool) -> None:
-    from ragtrial.suite.running import plan
-
-    planned = plan(prepared)
+def _say_plan(prepared: "Prepared", planned: "Plan", *, as_json: bool, quiet: bool) -> None:
     experiment = prepared.experiment
     if as_json:
         fields = {name: getattr(planned, name) for name in planned.__slots__}
@@ -183,12 +182,11 @@ def _say_plan(prepared: "Prepared", *, as_json: bool, quiet: bool) -> None:
     )
     if planned.to_train:
         out.print(f"to be trained first: {', '.join(planned.to_train)}", markup=False)
-    if planned.mde is not None:
-        spread = experiment.analysis.assumed_sd
-        out.print(
-            f"before the run: {planned.n_queries:,} queries show an effect of about {planned.mde:.4f} on {experiment.metrics.primary.name} "
-            f"with {experiment.analysis.power:.0%} power (assuming differences spread by {spread:g}); "
-            f"worth having is {experiment.metrics.primary.min_effect:g}",
-            markup=False,
-            soft_wrap=True,
-        )
+    spread = experiment.analysis.assumed_sd
+    out.print(
+        f"before the run: {planned.n_queries:,} queries show an effect of about {planned.mde:.4f} on {experiment.metrics.primary.name} "
+        f"with {experiment.analysis.power:.0%} power (assuming differences spread by {spread:g}); "
+        f"worth having is {experiment.metrics.primary.min_effect:g}",
+        markup=False,
+        soft_wrap=True,
+    )

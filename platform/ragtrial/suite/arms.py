@@ -1,7 +1,7 @@
 """The arms made ready: model, collection, parity, leakage."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ragtrial.build import build_embedder, build_generator, build_index, check_index, index_parameters, model_location
@@ -154,7 +154,10 @@ def _lineage(prepared: Prepared, arm: Arm) -> Mapping[str, object] | None:
 
 
 def leakage(prepared: Prepared) -> tuple[str, str]:
-    """Whether a registered model was trained on what it is tested on; models without a record are said to be unknown."""
+    """Whether a registered model was trained on what it is tested on; models without a record are said to be unknown.
+
+    Beyond a failure the treatment's state counts: what the control may have seen can only make custom's gain look smaller.
+    """
     qrels = prepared.gold.qrels()
     relevant = sorted({passage_id for grades in qrels.values() for passage_id, grade in grades.items() if grade > 0})
     texts = [prepared.corpus.by_id[passage_id].content for passage_id in relevant]
@@ -166,6 +169,7 @@ def leakage(prepared: Prepared) -> tuple[str, str]:
             state = "fail" if "fail" in (found, state) else found
             details.append(f"{arm.name}: {detail}")
         else:
+            state = "fail" if state == "fail" else "unknown"
             details.append(f"{arm.name}: no training record of {arm.embedding.model!r}")
     return state, "; ".join(details)
 
@@ -173,17 +177,25 @@ def leakage(prepared: Prepared) -> tuple[str, str]:
 def missing_models(prepared: Prepared) -> tuple[str, ...]:
     """Names of registered models that arms ask for and the registry lacks."""
     have = {model.name for model in Registry(prepared.around.registry).list()}
-    asked = [arm.embedding.model for arm in prepared.experiment.arms if arm.embedding.model.startswith("registry:")]
-    names = [model.removeprefix("registry:").partition("@")[0] for model in asked]
-    return tuple(dict.fromkeys(name for name in names if name not in have))
+    names = [_registered_name(arm) for arm in prepared.experiment.arms]
+    return tuple(dict.fromkeys(name for name in names if name is not None and name not in have))
 
 
-def check_models(prepared: Prepared) -> None:
+def _registered_name(arm: Arm) -> str | None:
+    model = arm.embedding.model
+    return model.removeprefix("registry:").partition("@")[0] if model.startswith("registry:") else None
+
+
+def check_models(prepared: Prepared, *, to_train: Collection[str] = ()) -> None:
     """Fail before any work where a model is missing.
+
+    Args:
+        prepared: The experiment.
+        to_train: Registered models that will be trained first.
 
     Raises:
         ModelError: An arm's model does not exist.
     """
     for arm in prepared.experiment.arms:
-        if arm.embedding.provider == "sentence-transformers":
+        if arm.embedding.provider == "sentence-transformers" and _registered_name(arm) not in to_train:
             model_location(arm.embedding.model, prepared.around)

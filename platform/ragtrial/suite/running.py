@@ -30,6 +30,7 @@ from ragtrial.suite.environment import environment
 from ragtrial.suite.preparing import Prepared
 from ragtrial.suite.training import train_model
 
+_WITHOUT_REFERENCES = ("abstained", "citation_support")
 _ANSWER_METRICS = ("answer_f1", "answer_containment", "answer_token_recall", "answer_exact_match", "answer_rouge_l")
 
 
@@ -48,20 +49,55 @@ class Plan:
     n_passages: int
     n_queries: int
     n_trials: int
-    mde: float | None
+    mde: float
     to_train: tuple[str, ...]
 
 
-def plan(prepared: Prepared) -> Plan:
-    """The plan of an evaluation; nothing is written."""
+def plan(prepared: Prepared, *, allow_training: bool = True) -> Plan:
+    """The plan of an evaluation; nothing is written.
+
+    Raises:
+        InputError: What decides can't be measured.
+        ModelError: A model is missing, and not to be trained.
+    """
     experiment, n = prepared.experiment, len(prepared.gold.queries)
+    check_measurable(experiment, prepared.gold)
     n_lines = len(experiment.arms) + len(_references(experiment))
-    to_train = missing_models(prepared)
-    if not to_train:
-        check_models(prepared)
-    mde = planned_mde(experiment, n) if n > 1 else None
-    n_trials = n * n_lines * experiment.repetitions
-    return Plan(n_passages=len(prepared.corpus.passages), n_queries=n, n_trials=n_trials, mde=mde, to_train=to_train)
+    return Plan(
+        n_passages=len(prepared.corpus.passages),
+        n_queries=n,
+        n_trials=n * n_lines * experiment.repetitions,
+        mde=planned_mde(experiment, n),
+        to_train=_to_train(prepared, allowed=allow_training),
+    )
+
+
+def check_measurable(experiment: Experiment, gold: GoldSet) -> None:
+    """Whether the primary metric and the guardrails can have values at all; found before hours of work, not after.
+
+    Raises:
+        InputError: They can't, or there are fewer than two queries to compare on.
+    """
+    if len(gold.queries) < 2:
+        raise InputError(f"gold set {gold.name!r}: {len(gold.queries)} query is asked, and a comparison needs at least 2")
+    silent = [arm.name for arm in experiment.arms if experiment.generation_of(arm).provider == "none"]
+    for name in dict.fromkeys((experiment.metrics.primary.name, *(guardrail.name for guardrail in experiment.metrics.guardrails))):
+        metric, why = metric_named(name), None
+        if metric.kind == "answer" and silent:
+            why = f"generation.provider is 'none' in arm {silent[0]!r}, so there are no answers: choose a generator or another metric"
+        elif metric.kind == "answer" and name not in _WITHOUT_REFERENCES and not any(query.answers for query in gold.queries):
+            why = f"no query of gold set {gold.name!r} has reference answers: add 'answers' to the queries, or choose another metric"
+        elif metric.unit == "ms" and not experiment.analysis.latency_queries:
+            why = "analysis.latency_queries is 0, so nothing is timed: raise it, or choose another metric"
+        if why is not None:
+            raise InputError(f"{name!r} decides, but {why}")
+
+
+def _to_train(prepared: Prepared, *, allowed: bool) -> tuple[str, ...]:
+    """Registered models that are missing and will be trained; any other missing model is an error."""
+    names = missing_models(prepared) if allowed and prepared.experiment.training is not None else ()
+    check_models(prepared, to_train=names)
+    return names
 
 
 def run(prepared: Prepared, *, resume: bool = False, allow_training: bool = True, progress: Progress = no_progress) -> str:
@@ -76,13 +112,15 @@ def run(prepared: Prepared, *, resume: bool = False, allow_training: bool = True
     Raises:
         RagtrialError: Anything that is wrong or missing; what was logged so far stays and can be resumed.
     """
-    for name in missing_models(prepared):
-        if not allow_training or prepared.experiment.training is None:
-            break
-        train_model(prepared, name=name, progress=progress)
-    embedders = load_models(prepared)
+    check_measurable(prepared.experiment, prepared.gold)
     stores = prepared.experiment.stores
     current_revision(sql_url(prepared.file))  # a database that can't be used is found before anything is made
+    to_train = _to_train(prepared, allowed=allow_training)
+    if to_train:
+        open_index(prepared).close()  # minutes of training are lost where its result could not be indexed
+    for name in to_train:
+        train_model(prepared, name=name, progress=progress)
+    embedders = load_models(prepared)
     with ExitStack() as stack:
         index = stack.enter_context(closing(open_index(prepared)))
         recorder = stack.enter_context(Recorder(sql_url(prepared.file)))
