@@ -34,8 +34,12 @@ def build_embedder(spec: EmbeddingSpec, around: Surroundings) -> Embedder:
 
     Raises:
         ModelError: There is no such model.
-        InputError: No such provider.
+        InputError: No such provider, or a number that can't be.
     """
+    for field in ("dimensions", "batch_size", "max_seq_length"):
+        value = getattr(spec, field)
+        if value is not None and value < 1:
+            raise InputError(f"embedding.{field} is {value}: give at least 1")
     match spec.provider:
         case "sentence-transformers":
             return _sentence_transformers(spec, around)
@@ -143,7 +147,7 @@ def build_generator(spec: GenerationSpec, corpus: Corpus) -> Generator | None:
     """The generator that a specification asks for; None for `none`.
 
     Raises:
-        InputError: No such provider.
+        InputError: No such provider, or a setting that it doesn't take.
     """
     match spec.provider:
         case "none":
@@ -151,7 +155,10 @@ def build_generator(spec: GenerationSpec, corpus: Corpus) -> Generator | None:
         case "extractive":
             from ragtrial.generation.extractive import ExtractiveGenerator
 
-            return ExtractiveGenerator(corpus.passages, min_score=spec.min_score)
+            try:
+                return ExtractiveGenerator(corpus.passages, min_score=spec.min_score)
+            except ValueError as error:
+                raise InputError(f"generation.{error}") from error
         case provider if ":" in provider:
             generator: Generator = _imported(provider, "generation.provider")(spec)
             return generator

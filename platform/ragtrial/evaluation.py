@@ -123,8 +123,12 @@ def _run_batch(batch: Sequence[Query], lines: Sequence[Line], repetition: int, t
     for line in lines:
         for position, query in enumerate(batch):
             ranking = rankings[line.name][position]
-            answer, shared = None, False
-            if isinstance(ranking, Ranking):
+            answer: Answer | Failure | None = None
+            shared = False
+            alone = timings.get(query.query_id, {}).get(line.name)
+            if isinstance(ranking, Ranking) and isinstance(alone, Failure):
+                answer = alone  # asked alone it failed, so a user would have got nothing
+            elif isinstance(ranking, Ranking):
                 key = _answer_key(line.pipeline, query, ranking)
                 if key not in answers:
                     answers[key] = line.pipeline.answer(query, ranking)
@@ -136,7 +140,7 @@ def _run_batch(batch: Sequence[Query], lines: Sequence[Line], repetition: int, t
                 answer,
                 repetition=repetition,
                 answer_shared=shared,
-                timings=timings.get(query.query_id, {}).get(line.name),
+                timings=alone if isinstance(alone, Timings) else None,
             )
             trials.append(trial)
     return trials
@@ -174,12 +178,13 @@ def _borrowed(batch: Sequence[Query], rankings: Sequence[Ranking | Failure]) -> 
     return result
 
 
-def _timings(query: Query, lines: Sequence[Line], turn: int) -> dict[str, Timings | None]:
-    """Each arm's timings of the query asked alone; who goes first alternates, so that drift of the machine cancels."""
+def _timings(query: Query, lines: Sequence[Line], turn: int) -> dict[str, Timings | Failure | None]:
+    """Each arm's timings of the query asked alone, or how it failed; who goes first alternates, so that drift of the machine cancels."""
     timed = [line for line in lines if line.timed is not None]
     if turn % 2:
         timed.reverse()
-    return {line.name: line.timed.run(query).timings for line in timed if line.timed is not None}
+    trials = {line.name: line.timed.run(query) for line in timed if line.timed is not None}
+    return {name: trial.failure or trial.timings for name, trial in trials.items()}
 
 
 def _scored(trials: Sequence[Trial], lines: Sequence[Line], gold: GoldSet) -> list[Logged]:

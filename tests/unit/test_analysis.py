@@ -178,7 +178,7 @@ def test_queries_with_nothing_relevant_are_left_out_of_both_arms_and_counted() -
     assert analysis.primary.n_scored == 250
     coverage = next(check for check in analysis.checks if check.name == "coverage")
     assert coverage.state == "pass"
-    assert "50 have nothing relevant" in coverage.detail
+    assert "50 left out of both arms: nothing relevant" in coverage.detail
 
 
 def test_a_gain_without_shown_guardrails_is_undecided_and_a_broken_one_keeps_the_baseline() -> None:

@@ -13,6 +13,7 @@ from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.gold import GoldSet
 from ragtrial.domain.score import ScoreTable
 from ragtrial.domain.verdict import Analysis, MetricRole
+from ragtrial.errors import InputError
 from ragtrial.stats.power import mde_planned
 
 
@@ -32,7 +33,16 @@ def analyse(
         gold: For tags and reference answers.
         tables: Scores by metric, with a row for each trial; every planned metric has one.
         failures: Failed trials of each arm, counted by kind.
+
+    Raises:
+        InputError: A planned metric was not measured.
     """
+    lacking = [name for name in experiment.metrics.names if name not in tables]
+    if lacking:
+        raise InputError(
+            f"{', '.join(lacking)} was not measured in evaluation {evaluation.evaluation_id!r}, which has {', '.join(sorted(tables))}: "
+            "evaluate again under the present plan"
+        )
     setting = Setting(evaluation=evaluation, experiment=experiment, plan=experiment.analysis, tables=tables, failures=failures)
     comparisons = adjusted([compare(setting, name, role) for name, role in planned_roles(experiment, tables)], setting.plan)
     checks = health_checks(setting, comparisons)
@@ -41,8 +51,8 @@ def analyse(
         slices=slices_of(setting, gold),
         checks=checks,
         verdict=labelled(decide(setting, comparisons, checks), checks),
-        mde_planned=planned_mde(experiment, evaluation.n_queries),
-        headline_answer_metric=headline_answer_metric(gold),
+        mde_planned=planned_mde(experiment, evaluation.n_queries) if evaluation.n_queries > 1 else None,
+        headline_answer_metric=headline_answer_metric(gold) if experiment.generation.provider != "none" else None,
     )
 
 

@@ -121,6 +121,8 @@ def _guardrail(setting: Setting, name: str, scores: PairedScores) -> GuardrailRe
     try:
         result = _non_inferiority(setting, guardrail, scores)
     except NotEnoughDataError:
+        if scores.n_scored > 1 and bool((abs(scores.differences) <= _TIE).all()):  # no query got worse: nothing to be unsure of
+            return GuardrailResult(margin=margin, relative=relative, estimate=0.0, bound=0.0, state="holds")
         return None
     state = "holds" if result.holds else "broken" if result.broken else "not shown"
     return GuardrailResult(margin=margin, relative=relative, estimate=result.estimate, bound=result.bound, state=state)  # type: ignore[arg-type]  # one of the three literals

@@ -9,6 +9,9 @@ from ragtrial.domain.experiment import AnalysisPlan
 from ragtrial.domain.verdict import Check, Comparison, Effect, Verdict
 from ragtrial.stats.power import queries_for, queries_to_decide
 
+_HOPELESS = 50
+"""More than so many times the present queries is no plan."""
+
 
 def decide(setting: Setting, comparisons: Sequence[Comparison], checks: Sequence[Check]) -> Verdict:
     """The verdict: refused where a check fails, else by the primary metric and the guardrails."""
@@ -20,9 +23,25 @@ def decide(setting: Setting, comparisons: Sequence[Comparison], checks: Sequence
     if primary.n_scored < plan.min_queries:
         return _too_few(setting, primary)
     if primary.effect is None:
-        sentence = f"Undecided: {primary.metric.name} can't be compared: {primary.no_effect}."
-        return Verdict(decision="undecided", sentence=sentence, reasons=(primary.no_effect or "",))
-    return _weigh(setting, primary, primary.effect, comparisons)
+        return _no_effect(setting, comparisons)
+    return _weigh(setting, primary, primary.effect, comparisons, checks)
+
+
+def _no_effect(setting: Setting, comparisons: Sequence[Comparison]) -> Verdict:
+    """Nothing varies, so there is no interval; where the arms never differed, nothing got worse either."""
+    primary = comparisons[0]
+    sentence = f"Undecided: {primary.metric.name} can't be compared: {primary.no_effect}."
+    never_differed = primary.n_scored > 0 and primary.ties == primary.n_scored
+    if never_differed:
+        sentence = f"Undecided: both arms got the same {primary.metric.name} on each of {primary.n_scored} queries; there is nothing to choose between."
+    held = never_differed and all(c.guardrail is not None and c.guardrail.state != "broken" for c in _guards(setting, comparisons))
+    gate = held and setting.plan.gate == "no-regression"
+    return Verdict(decision="undecided", sentence=sentence, reasons=(primary.no_effect or "",), gate_passed=gate)
+
+
+def _guards(setting: Setting, comparisons: Sequence[Comparison]) -> list[Comparison]:
+    planned = {guardrail.name for guardrail in setting.experiment.metrics.guardrails}
+    return [comparison for comparison in comparisons if comparison.metric.name in planned]
 
 
 def labelled(verdict: Verdict, checks: Sequence[Check]) -> Verdict:
@@ -39,13 +58,12 @@ def _too_few(setting: Setting, primary: Comparison) -> Verdict:
     sd = plan.assumed_sd
     if primary.effect is not None:
         sd = primary.effect.standard_error * math.sqrt(primary.n_scored)
-    needed = max(plan.min_queries, queries_for(m, sd, alpha=plan.alpha, power=plan.power))
-    n_more = needed - primary.n_scored
+    wanted = queries_for(m, sd, alpha=plan.alpha, power=plan.power)
     sentence = (
-        f"Too few queries: {primary.n_scored} were scored on {primary.metric.name}, a verdict needs at least {plan.min_queries}, "
-        f"and about {round_up(needed):,} to see an effect of {m:g} with {plan.power:.0%} power."
+        f"Too few queries: {primary.n_scored} were scored on {primary.metric.name}, a verdict needs at least {plan.min_queries}; "
+        f"to see an effect of {m:g} with {plan.power:.0%} power takes about {round_up(wanted):,}."
     )
-    return Verdict(decision="too few", sentence=sentence, n_more=n_more)
+    return Verdict(decision="too few", sentence=sentence, n_more=max(plan.min_queries, wanted) - primary.n_scored)
 
 
 def round_up(n: float) -> int:
@@ -56,16 +74,17 @@ def round_up(n: float) -> int:
     return int(math.ceil(n / unit) * unit)
 
 
-def _weigh(setting: Setting, primary: Comparison, effect: Effect, comparisons: Sequence[Comparison]) -> Verdict:
+def _weigh(setting: Setting, primary: Comparison, effect: Effect, comparisons: Sequence[Comparison], checks: Sequence[Check]) -> Verdict:
     """The decision rule of docs/statistics.md; e is the estimate, m the smallest gain that is worth it."""
     m = setting.experiment.metrics.primary.min_effect
     sign = 1 if primary.metric.higher_is_better else -1
     gain = sign * effect.estimate
     low, high = sorted((sign * effect.low, sign * effect.high))
-    guards = [c for c in comparisons if any(g.name == c.metric.name for g in setting.experiment.metrics.guardrails)]
+    guards = _guards(setting, comparisons)
     broken = [c for c in guards if c.guardrail is not None and c.guardrail.state == "broken"]
     unshown = [c for c in guards if c.guardrail is None or c.guardrail.state == "not shown"]
-    no_regression = low > -m and not broken
+    no_regression = low > -m and not broken and all(c.guardrail is not None for c in guards)
+    shown = low > 0 and gain >= m and effect.p_value < setting.plan.alpha
     evidence = _evidence(primary, effect, setting.plan)
     gate = no_regression if setting.plan.gate == "no-regression" else False
     if broken:
@@ -74,17 +93,19 @@ def _weigh(setting: Setting, primary: Comparison, effect: Effect, comparisons: S
     if high < m:
         why = "custom is worse" if high < 0 else f"custom's gain, if any, is below the {m:g} that would be worth it"
         return Verdict(decision="keep baseline", sentence=f"Keep the baseline: {why}. {evidence}", reasons=(evidence,), gate_passed=gate)
-    if low > 0 and gain >= m and not unshown:
+    if shown and not unshown:
         held = "every guardrail holds" if guards else "no guardrails were planned"
-        return Verdict(
-            decision="adopt custom", sentence=f"Adopt custom: {evidence} {held.capitalize()}.", reasons=(evidence, held), gate_passed=True
-        )
-    if low > 0 and gain >= m:
+        free = [f"But {check.detail}." for check in checks if check.name == "free_method" and check.state == "warn"]
+        sentence = " ".join([f"Adopt custom: {evidence} {held.capitalize()}.", *free])
+        return Verdict(decision="adopt custom", sentence=sentence, reasons=(evidence, held, *free), gate_passed=True)
+    if shown:
         words = "; ".join(guardrail_words(c) for c in unshown)
         sentence = f"Undecided: the gain is shown, but not that the guardrails hold: {words}. {evidence}"
         return Verdict(decision="undecided", sentence=sentence, reasons=(evidence, words), gate_passed=gate)
     n_more = _n_more(setting, primary, gain=gain, half_width=(high - low) / 2)
-    sentence = f"Undecided: about {n_more:,} more queries would decide. {evidence}"
+    sentence = f"Undecided: about {n_more:,} more queries would probably decide. {evidence}"
+    if n_more > _HOPELESS * primary.n_scored:
+        sentence = f"Undecided: the gain is so close to {m:g}, the smallest worth having, that more queries won't settle it. {evidence}"
     return Verdict(decision="undecided", sentence=sentence, reasons=(evidence,), n_more=n_more, gate_passed=gate)
 
 
@@ -116,7 +137,9 @@ def guardrail_words(comparison: Comparison) -> str:
     result = comparison.guardrail
     name = comparison.metric.name
     if result is None:
-        return f"{name} could not be tested ({comparison.n_scored} queries scored in both arms)"
+        return (
+            f"{name} could not be tested ({comparison.no_effect or 'no margin applies'}; {comparison.n_scored} queries scored in both arms)"
+        )
     unit = "" if result.relative or comparison.metric.unit == "share" else f" {comparison.metric.unit}"
     form = "+.1%" if result.relative else "+.4g"
     tolerated = f"{result.margin:{form}}{unit}"

@@ -9,10 +9,16 @@ from ragtrial.analysis.setting import Setting
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.verdict import Check, Comparison
 from ragtrial.errors import NotEnoughDataError
+from ragtrial.scoring.operation import NOT_TIMED
+from ragtrial.scoring.reasons import NO_REFERENCE
+from ragtrial.scoring.retrieval import NOTHING_RELEVANT
 from ragtrial.stats.paired import paired_t
 
 MIN_COVERAGE = 0.95
 """Below this share of scorable queries scored in both arms, what is missing could turn the verdict."""
+
+_BY_DESIGN = (NOTHING_RELEVANT, NO_REFERENCE, NOT_TIMED)
+"""Reasons that come with the query or the plan, not with an arm."""
 
 MIN_ANN_RECALL = 0.99
 """A loss of more than 1 % of the exact hits shows in nDCG."""
@@ -46,16 +52,19 @@ def _parity(evaluation: Evaluation) -> Check:
 
 
 def _coverage(setting: Setting) -> Check:
-    """Queries with nothing relevant can't be scored by either arm: they are left out of both, and counted."""
+    """What the gold set or the plan leaves out (nothing relevant, no reference, not timed) is left out of both arms, and counted."""
     name = setting.experiment.metrics.primary.name
-    table, scores = setting.tables[name], setting.paired(name)
-    control = table.arm == setting.experiment.control.name
-    nothing = {int(q) for q, r in zip(table.query[control], table.unscored[control], strict=True) if r == "nothing relevant"}
-    scorable = scores.n_queries - len(nothing)
+    scores = setting.paired(name)
+    by_design: dict[str, int] = {}
+    for arm_and_reason, n in scores.excluded.items():
+        reason = arm_and_reason.partition(": ")[2]
+        if reason in _BY_DESIGN:
+            by_design[reason] = max(n, by_design.get(reason, 0))
+    scorable = scores.n_queries - sum(by_design.values())
     detail = f"{scores.n_scored} of {scores.n_queries} queries scored in both arms on {name}"
-    if nothing:
-        detail += f"; {len(nothing)} have nothing relevant in the gold set and are left out of both arms"
-    lost = {reason: n for reason, n in scores.excluded.items() if not reason.endswith(": nothing relevant")}
+    for reason, n in by_design.items():
+        detail += f"; {n} left out of both arms: {reason}"
+    lost = {reason: n for reason, n in scores.excluded.items() if reason.partition(": ")[2] not in _BY_DESIGN}
     if lost:
         detail += "; missing: " + ", ".join(f"{reason} ({n})" for reason, n in lost.items())
     failed = {arm: counts for arm, counts in setting.failures.items() if counts}

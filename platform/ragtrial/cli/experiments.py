@@ -26,9 +26,10 @@ def validate(experiment: ExperimentPath, *, as_json: Json = False) -> None:
 
     Nothing is written. A corpus that is cut into passages is cut here too, so that judgments which no passage holds are shown.
     """
+    from ragtrial.settings import read_settings
     from ragtrial.suite.checking import check
 
-    found = check(experiment)
+    found = check(experiment, read_settings())
     if as_json:
         typer.echo(json.dumps(found.as_dict(), ensure_ascii=False, indent=2))
     else:
@@ -139,13 +140,19 @@ def evaluate(
 
 def evaluate_prepared(prepared: "Prepared", folder: Path, *, resume: bool, training: bool, quiet: bool) -> "Outcome":
     """Run with progress bars, then conclude from what is in SQL."""
+    from functools import partial
+
+    from rich.console import Console
+
     from ragtrial.db.reader import Reader
     from ragtrial.formats.experiment import sql_url
     from ragtrial.suite.concluding import conclude
     from ragtrial.suite.running import run
 
+    out = Console(quiet=True) if quiet else error_console()
     with progress_bars(quiet=quiet) as progress:
-        evaluation_id = run(prepared, resume=resume, allow_training=training, progress=progress)
+        say = partial(out.print, markup=False, soft_wrap=True)
+        evaluation_id = run(prepared, resume=resume, allow_training=training, progress=progress, say=say)
     with Reader(sql_url(prepared.file)) as reader:
         return conclude(reader, reader.evaluation(evaluation_id), prepared.experiment, output=folder)
 

@@ -129,6 +129,10 @@ class GenerationSpec:
     context_passages: int = _described("How many of the retrieved passages the generator reads.", default=5)
     min_score: float = _described("extractive: abstain where the best sentence's BM25 score is below this.", default=1.0)
 
+    def __post_init__(self) -> None:
+        if self.context_passages < 1:
+            raise ValueError(f"context_passages is {self.context_passages}: the generator reads at least 1 passage")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:

@@ -186,7 +186,7 @@ class Analysis:
         slices: Exploratory, of the primary metric.
         checks: Health checks.
         verdict: The decision.
-        mde_planned: Smallest effect that was expected to be seen, computed before the run.
+        mde_planned: Smallest effect that was expected to be seen, computed before the run; None for a single query.
         headline_answer_metric: Which answer metric suits the length of the references, or None.
     """
 
@@ -194,7 +194,7 @@ class Analysis:
     slices: tuple[Slice, ...]
     checks: tuple[Check, ...]
     verdict: Verdict
-    mde_planned: float
+    mde_planned: float | None
     headline_answer_metric: str | None = None
 
     @property

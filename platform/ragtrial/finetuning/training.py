@@ -88,6 +88,7 @@ def train(
     name: str,
     work_folder: Path,
     facts: Mapping[str, Any],
+    inherited: frozenset[str] = frozenset(),
     progress: Progress = no_progress,
 ) -> RegisteredModel:
     """Fine-tune, keep a checkpoint by the dev set, and register it with its lineage.
@@ -106,6 +107,7 @@ def train(
         name: Its name there.
         work_folder: For checkpoints; removed at the end.
         facts: What else belongs into the lineage (where the data came from, pairs refused).
+        inherited: Digests of the texts that the base was trained on.
         progress: Told the steps.
 
     Raises:
@@ -158,7 +160,7 @@ def train(
         "curve": fitted.watch.curve,
         "seconds": round(time.perf_counter() - start, 1),
     }
-    texts = frozenset(text_digest(text) for pair in pairs for text in (pair.query, pair.passage))
+    texts = inherited | {text_digest(text) for pair in pairs for text in (pair.query, pair.passage)}
     registered = registry.register(name, save=_saver(fitted.model), lineage=lineage, training_texts=texts)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return registered

@@ -50,6 +50,17 @@ def load_models(prepared: Prepared) -> dict[str, Embedder]:
     return {arm.name: build_embedder(arm.embedding, prepared.around) for arm in prepared.experiment.arms}
 
 
+def load_generators(prepared: Prepared) -> dict[str, Generator | None]:
+    """Each arm's generator, by arm; one for both where they generate alike, so that answers can be shared.
+
+    Raises:
+        InputError: An arm's generator does not exist, or refuses its settings.
+    """
+    experiment = prepared.experiment
+    by_spec = {spec: build_generator(spec, prepared.corpus) for spec in {experiment.generation_of(arm) for arm in experiment.arms}}
+    return {arm.name: by_spec[experiment.generation_of(arm)] for arm in experiment.arms}
+
+
 def open_index(prepared: Prepared) -> VectorIndex:
     """The experiment's Milvus, after a look at what it will be asked to build.
 
@@ -63,19 +74,30 @@ def open_index(prepared: Prepared) -> VectorIndex:
 
 
 def ready_arms(
-    prepared: Prepared, embedders: Mapping[str, Embedder], *, index: VectorIndex, cache: VectorCache, progress: Progress
+    prepared: Prepared,
+    embedders: Mapping[str, Embedder],
+    generators: Mapping[str, Generator | None] | None = None,
+    *,
+    index: VectorIndex,
+    cache: VectorCache,
+    progress: Progress,
 ) -> tuple[ReadyArm, ...]:
-    """Index the corpus with each arm's model, and measure the index's recall; control first."""
-    experiment = prepared.experiment
-    generators: dict[object, Generator | None] = {}
-    ready = []
-    for arm in (experiment.control, experiment.treatment):
-        spec = experiment.generation_of(arm)
-        if spec not in generators:
-            generators[spec] = build_generator(spec, prepared.corpus)
-        bare = embedders[arm.name]
-        ready.append(_ready(prepared, arm, bare=bare, index=index, cache=cache, generator=generators[spec], progress=progress))
-    return tuple(ready)
+    """Index the corpus with each arm's model, and measure the index's recall; control first.
+
+    Args:
+        prepared: The experiment with its data.
+        embedders: From `load_models`.
+        generators: From `load_generators`; None loads them here.
+        index: From `open_index`.
+        cache: Of vectors.
+        progress: Told how many passages are embedded.
+    """
+    if generators is None:
+        generators = load_generators(prepared)
+    return tuple(
+        _ready(prepared, arm, bare=embedders[arm.name], index=index, cache=cache, generator=generators[arm.name], progress=progress)
+        for arm in (prepared.experiment.control, prepared.experiment.treatment)
+    )
 
 
 def _ready(
@@ -161,16 +183,17 @@ def leakage(prepared: Prepared) -> tuple[str, str]:
     qrels = prepared.gold.qrels()
     relevant = sorted({passage_id for grades in qrels.values() for passage_id, grade in grades.items() if grade > 0})
     texts = [prepared.corpus.by_id[passage_id].content for passage_id in relevant]
-    state, details = "unknown", []
+    states: dict[str, str] = {}
+    details = []
     for arm in (prepared.experiment.control, prepared.experiment.treatment):
         if arm.embedding.model.startswith("registry:"):
             model = Registry(prepared.around.registry).get(arm.embedding.model)
             found, detail = check_lineage(model, prepared.gold, texts)
-            state = "fail" if "fail" in (found, state) else found
+            states[arm.role] = found
             details.append(f"{arm.name}: {detail}")
         else:
-            state = "fail" if state == "fail" else "unknown"
             details.append(f"{arm.name}: no training record of {arm.embedding.model!r}")
+    state = "fail" if "fail" in states.values() else states.get("treatment", "unknown")
     return state, "; ".join(details)
 
 

@@ -4,10 +4,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ragtrial.errors import Problem, ValidationError
+from ragtrial.build import check_index, index_parameters
+from ragtrial.domain.corpus import Corpus
+from ragtrial.domain.experiment import DataSpec
+from ragtrial.domain.gold import GoldSet
+from ragtrial.errors import ModelError, Problem, RagtrialError, ValidationError
 from ragtrial.formats.data import check_data
-from ragtrial.formats.experiment import load_experiment
-from ragtrial.suite.preparing import load
+from ragtrial.formats.experiment import load_experiment, milvus_uri
+from ragtrial.settings import Settings
+from ragtrial.suite.arms import check_models, missing_models
+from ragtrial.suite.preparing import Prepared, load, prepare
+from ragtrial.suite.running import check_measurable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,25 +37,62 @@ class Found:
         return {"valid": not self.problems, **rows, "summary": list(self.summary)}
 
 
-def check(path: Path) -> Found:
-    """Check the file, its data and its training data; nothing is written."""
+def check(path: Path, settings: Settings) -> Found:
+    """Check the file, its data and its training data, and whether its models and its index can be had; nothing is written.
+
+    A model that isn't there is a warning: files are often checked where nothing is evaluated.
+    """
     try:
         file = load_experiment(path)
     except ValidationError as error:
         return Found(problems=error.problems)
-    specs = [file.experiment.data]
-    if file.experiment.training is not None:
-        specs.append(file.experiment.training.data)
     problems: list[Problem] = []
     warnings: list[Problem] = []
     summary: list[str] = []
-    for spec in specs:
+    training = file.experiment.training
+    for spec in (file.experiment.data, *(() if training is None else (training.data,))):
         report = check_data(spec, file.folder)
         problems += report.problems
         warnings += report.warnings
-        if not report.problems:
+        if report.problems:
+            continue
+        if spec is not file.experiment.data:
             corpus, gold, turnover = load(spec, file)
-            name = f"{spec.path} ({spec.split})"
-            summary.append(f"{name}: {len(corpus.passages):,} passages, {len(gold.queries):,} queries, {len(gold.judgments):,} judgments")
-            summary.append(f"{name}: {turnover.summary()}")
+            summary += _summary(spec, corpus, gold, turnover.summary())
+            continue
+        try:
+            prepared = prepare(path, settings=settings)
+        except RagtrialError as error:
+            problems.append(Problem(message=str(error), path=str(file.path)))
+            continue
+        summary += _summary(spec, prepared.corpus, prepared.gold, prepared.turnover.summary())
+        problems += _faults(prepared)
+        warnings += _missing(prepared)
     return Found(problems=tuple(problems), warnings=tuple(warnings), summary=tuple(summary))
+
+
+def _summary(spec: DataSpec, corpus: Corpus, gold: GoldSet, turnover: str) -> list[str]:
+    name = f"{spec.path} ({spec.split})"
+    counts = f"{len(corpus.passages):,} passages, {len(gold.queries):,} queries, {len(gold.judgments):,} judgments"
+    return [f"{name}: {counts}", f"{name}: {turnover}"]
+
+
+def _faults(prepared: Prepared) -> list[Problem]:
+    """What would refuse the evaluation, whatever the machine."""
+    problems = []
+    try:
+        check_measurable(prepared.experiment, prepared.gold)
+        for arm in prepared.experiment.arms:
+            check_index(index_parameters(prepared.experiment.retrieval_of(arm).index), milvus_uri(prepared.file))
+    except RagtrialError as error:
+        problems.append(Problem(message=str(error), path=str(prepared.file.path)))
+    return problems
+
+
+def _missing(prepared: Prepared) -> list[Problem]:
+    """Models that are not on this machine and will not be trained."""
+    try:
+        check_models(prepared, to_train=missing_models(prepared) if prepared.experiment.training is not None else ())
+    except ModelError as error:
+        return [Problem(message=str(error), path=str(prepared.file.path))]
+    return []

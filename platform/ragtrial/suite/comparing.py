@@ -22,6 +22,7 @@ from ragtrial.scoring.table import table_of
 
 Run = Mapping[str, Sequence[tuple[str, float]]]
 
+_NO_SOURCES = "rankings name no source documents; queries made from one document would make the error too small"
 _UNKNOWN = "nothing is known of how these rankings were made"
 
 
@@ -52,7 +53,11 @@ def compare_runs(*, qrels: Path, baseline: Path, custom: Path, metrics: Sequence
     }
     dropped = {arm: {"search: not in the run": sum(t.failure is not None for t in trials if t.arm == arm)} for arm in runs}
     failures = {arm: {kind: n for kind, n in counts.items() if n} for arm, counts in dropped.items()}
-    evaluation = _evaluation(experiment, gold, {"leakage": ("unknown", _UNKNOWN), "judgments": _judgments(runs, grades)})
+    evaluation = _evaluation(
+        experiment,
+        gold,
+        {"leakage": ("unknown", _UNKNOWN), "independence": ("unknown", _NO_SOURCES), "judgments": _judgments(runs, grades)},
+    )
     analysis = analyse(evaluation=evaluation, experiment=experiment, gold=gold, tables=tables, failures=failures)
     parity = Check(name="parity", state="unknown", detail=_UNKNOWN)
     checks = tuple(parity if check.name == "parity" else check for check in analysis.checks if check.name != "plan")
@@ -82,11 +87,7 @@ def lines_of(analysis: Analysis) -> list[str]:
     lines = []
     for c in analysis.comparisons:
         means = f"{_number(c.baseline.mean)} -> {_number(c.custom.mean)}"
-        effect = (
-            c.no_effect
-            if c.effect is None
-            else f"{c.effect.estimate:+.4f} [{c.effect.low:+.4f}, {c.effect.high:+.4f}], {_p_value(c)}"
-        )
+        effect = c.no_effect if c.effect is None else f"{c.effect.estimate:+.4f} [{c.effect.low:+.4f}, {c.effect.high:+.4f}], {_p_value(c)}"
         lines.append(f"{c.metric.name:<12} {means}  {effect}  win/tie/loss {c.wins}/{c.ties}/{c.losses}  n {c.n_scored} of {c.n}")
     lines += [f"{check.name}: {check.state}: {check.detail}" for check in analysis.checks]
     return [*lines, analysis.verdict.sentence]

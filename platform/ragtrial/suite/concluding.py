@@ -41,6 +41,11 @@ def find_evaluation(reader: Reader, experiment: str, evaluation_id: str | None) 
         InputError: There is none.
     """
     if evaluation_id is not None:
+        known = [evaluation.evaluation_id for evaluation in reader.evaluations(experiment)]
+        if evaluation_id not in known:
+            raise InputError(
+                f"no evaluation {evaluation_id!r} of {experiment!r} is in the database: there are {', '.join(known) or 'none'}"
+            )
         return reader.evaluation(evaluation_id)
     finished = [evaluation for evaluation in reader.evaluations(experiment) if evaluation.finished_at is not None]
     if not finished:
@@ -57,10 +62,6 @@ def conclude_file(path: Path, evaluation_id: str | None, *, output: Path | None)
     file = load_experiment(path)
     with Reader(sql_url(file)) as reader:
         evaluation = find_evaluation(reader, file.experiment.name, evaluation_id)
-        if evaluation.experiment != file.experiment.name:
-            raise InputError(
-                f"evaluation {evaluation.evaluation_id!r} is of experiment {evaluation.experiment!r}, not {file.experiment.name!r}"
-            )
         return conclude(reader, evaluation, file.experiment, output=output)
 
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 from ragtrial.contracts import Progress, no_progress
 from ragtrial.domain.evaluation import IndexFacts
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
-from ragtrial.errors import InputError
+from ragtrial.errors import InputError, StoreError
 from ragtrial.formats.experiment import resolve_path
 from ragtrial.indexing import alias_of, rollback
 from ragtrial.suite.arms import index_facts, load_models, open_index
@@ -35,4 +35,7 @@ def roll_back(prepared: Prepared, arm: str) -> str:
     if arm not in names:
         raise InputError(f"--rollback {arm!r}: the experiment's arms are {', '.join(names)}")
     with closing(open_index(prepared)) as index:
-        return rollback(index, alias_of(prepared.experiment.name, arm))
+        alias = alias_of(prepared.experiment.name, arm)
+        if index.resolve(alias) is None:
+            raise StoreError(f"--rollback {arm!r}: this arm has no collection yet: ragtrial index EXPERIMENT.yaml makes it")
+        return rollback(index, alias)

@@ -26,6 +26,7 @@ class Prepared:
         around: What its specifications are resolved against.
         corpus: The passages.
         gold: The queries asked, with judgments on passages.
+        n_gold: Queries of the whole gold set; more than are asked where a sample is.
         turnover: What became of the judgments when the documents were cut.
     """
 
@@ -33,6 +34,7 @@ class Prepared:
     around: Surroundings
     corpus: Corpus
     gold: GoldSet
+    n_gold: int
     turnover: Turnover
 
     @property
@@ -62,9 +64,10 @@ def prepare(path: Path, *, settings: Settings, limit: int | None = None) -> Prep
     experiment = file.experiment
     corpus, gold, turnover = load(experiment.data, file)
     gold = _clustered(gold, experiment.analysis.cluster)
+    n_gold = len(gold.queries)
     if limit is not None:
         gold = _sample(gold, experiment, limit)
-    return Prepared(file=file, around=surroundings(file, settings), corpus=corpus, gold=gold, turnover=turnover)
+    return Prepared(file=file, around=surroundings(file, settings), corpus=corpus, gold=gold, n_gold=n_gold, turnover=turnover)
 
 
 def load(spec: DataSpec, file: ExperimentFile) -> tuple[Corpus, GoldSet, Turnover]:

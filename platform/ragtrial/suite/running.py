@@ -1,7 +1,7 @@
 """The evaluation itself: one command from an experiment file to a logged, analysed, reported result."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from ragtrial.evaluation import Line, evaluate, order_of
 from ragtrial.formats.experiment import resolve_path, sql_url
 from ragtrial.index.bm25 import Bm25Retriever
 from ragtrial.pipeline import Pipeline
-from ragtrial.suite.arms import ReadyArm, check_models, leakage, load_models, missing_models, open_index, ready_arms
+from ragtrial.suite.arms import ReadyArm, check_models, leakage, load_generators, load_models, missing_models, open_index, ready_arms
 from ragtrial.suite.environment import environment
 from ragtrial.suite.preparing import Prepared
 from ragtrial.suite.training import train_model
@@ -100,7 +100,19 @@ def _to_train(prepared: Prepared, *, allowed: bool) -> tuple[str, ...]:
     return names
 
 
-def run(prepared: Prepared, *, resume: bool = False, allow_training: bool = True, progress: Progress = no_progress) -> str:
+def _unsaid(text: str) -> None:
+    """Say nothing."""
+    del text
+
+
+def run(
+    prepared: Prepared,
+    *,
+    resume: bool = False,
+    allow_training: bool = True,
+    progress: Progress = no_progress,
+    say: Callable[[str], None] = _unsaid,
+) -> str:
     """Train what is missing, index, and evaluate; the evaluation's id, under which all of it is in SQL.
 
     Args:
@@ -108,6 +120,7 @@ def run(prepared: Prepared, *, resume: bool = False, allow_training: bool = True
         resume: Go on with an interrupted evaluation of the same plan, data and models, or take a finished one as it is.
         allow_training: Train models that the registry lacks, as the experiment says.
         progress: Told how far it is.
+        say: Told what there is to go on with, where it resumes.
 
     Raises:
         RagtrialError: Anything that is wrong or missing; what was logged so far stays and can be resumed.
@@ -120,18 +133,20 @@ def run(prepared: Prepared, *, resume: bool = False, allow_training: bool = True
         open_index(prepared).close()  # minutes of training are lost where its result could not be indexed
     for name in to_train:
         train_model(prepared, name=name, progress=progress)
-    embedders = load_models(prepared)
+    embedders, generators = load_models(prepared), load_generators(prepared)
+    similarity = _similarity(prepared, embedders)
     with ExitStack() as stack:
         index = stack.enter_context(closing(open_index(prepared)))
         recorder = stack.enter_context(Recorder(sql_url(prepared.file)))
         reader = stack.enter_context(Reader(sql_url(prepared.file)))
         cache = stack.enter_context(VectorCache(resolve_path(prepared.file.folder, stores.vectors)))
-        arms = ready_arms(prepared, embedders, index=index, cache=cache, progress=progress)
+        arms = ready_arms(prepared, embedders, generators, index=index, cache=cache, progress=progress)
         metrics = metrics_of(prepared.experiment, prepared.gold)
-        similarity = _similarity(prepared, arms)
         lines = _lines(prepared, arms, metrics, similarity)
         evaluation = evaluation_of(prepared, arms, lines, reader)
         evaluation_id, done = _open(evaluation, prepared, lines, recorder=recorder, reader=reader, resume=resume)
+        if resume:
+            say(_resumption(evaluation_id, done))
         if done is not None:
             _ask(prepared, evaluation_id, lines, recorder=recorder, done=done, progress=progress)
     return evaluation_id
@@ -180,16 +195,14 @@ def _references(experiment: Experiment) -> tuple[str, ...]:
     return tuple(name for name in experiment.references if not (off and name == "shuffled-context"))
 
 
-def _similarity(prepared: Prepared, arms: Sequence[ReadyArm]) -> Embedder | None:
+def _similarity(prepared: Prepared, embedders: Mapping[str, Embedder]) -> Embedder | None:
     spec = prepared.experiment.metrics.similarity
     if spec is None:
         return None
     embedder = build_embedder(spec, prepared.around)
-    for arm in arms:
-        if arm.facts.model is not None and arm.facts.model.revision == embedder.identity.revision:
-            raise InputError(
-                f"metrics.similarity is arm {arm.arm.name!r}'s own model, which would judge in its own favour: give a third model"
-            )
+    for arm, own in embedders.items():
+        if own.identity.revision == embedder.identity.revision:
+            raise InputError(f"metrics.similarity is arm {arm!r}'s own model, which would judge in its own favour: give a third model")
     return embedder
 
 
@@ -240,10 +253,10 @@ def evaluation_of(prepared: Prepared, arms: Sequence[ReadyArm], lines: Sequence[
         raise InputError("an arm has no conditions to compare")
     references = tuple(ArmFacts(arm=line.name, role="reference") for line in lines if not line.is_arm)
     scorers = sorted({scorer.version for line in lines for scorer in line.scorers})
-    models = [arm.facts.model.key for arm in arms if arm.facts.model is not None]
     plan_digest = experiment.plan_digest()
-    config = digest([plan_digest, prepared.corpus.fingerprint, prepared.gold.fingerprint, models, scorers])
-    before = sum(evaluation.config_digest == config for evaluation in reader.evaluations(experiment.name))
+    config = digest([plan_digest, control, treatment, scorers])
+    known = reader.evaluations(experiment.name)
+    before = sum(evaluation.config_digest == config for evaluation in known)
     return Evaluation(
         evaluation_id=f"{experiment.name}-{config[:8]}-{before + 1}",
         experiment=experiment.name,
@@ -256,13 +269,33 @@ def evaluation_of(prepared: Prepared, arms: Sequence[ReadyArm], lines: Sequence[
         parity=certify(control, treatment, subject=experiment.subject),
         started_at=datetime.now(UTC).isoformat(),
         environment=environment(),
-        checks={"leakage": leakage(prepared), "judgments": _judgments(prepared)},
+        checks={
+            "leakage": leakage(prepared),
+            "judgments": _judgments(prepared),
+            **_sample(prepared),
+            **_earlier_looks(known, prepared, plan_digest),
+        },
     )
 
 
 def _judgments(prepared: Prepared) -> tuple[str, str]:
     """Whether every judgment found its passages when the documents were cut."""
     return "warn" if prepared.turnover.unresolved else "pass", prepared.turnover.summary()
+
+
+def _sample(prepared: Prepared) -> dict[str, tuple[str, str]]:
+    """That not all gold queries were asked, where that is so."""
+    n, of = len(prepared.gold.queries), prepared.n_gold
+    return {} if n == of else {"sample": ("warn", f"{n:,} of {of:,} gold queries were asked, a random sample (--limit)")}
+
+
+def _earlier_looks(known: Sequence[Evaluation], prepared: Prepared, plan_digest: str) -> dict[str, tuple[str, str]]:
+    """That results on these queries were seen under another plan, where that is so: choosing among plans by their results is no test."""
+    seen = {e.plan_digest for e in known if e.finished_at is not None and e.gold_fingerprint == prepared.gold.fingerprint} - {plan_digest}
+    if not seen:
+        return {}
+    detail = f"these queries were evaluated before under {len(seen)} other plan(s) of this experiment ({', '.join(sorted(seen))})"
+    return {"earlier_looks": ("warn", f"{detail}: a plan chosen by its result proves little")}
 
 
 def _open(
@@ -285,6 +318,14 @@ def _open(
         passages=[prepared.corpus.by_id[passage_id] for passage_id in sorted(judged)],
     )
     return evaluation.evaluation_id, set()
+
+
+def _resumption(evaluation_id: str, done: set[tuple[str, str, int]] | None) -> str:
+    if done is None:
+        return f"evaluation {evaluation_id} is finished: its result is taken as it is"
+    if not done:
+        return f"nothing of this plan, data and models is logged yet: evaluation {evaluation_id} starts from the beginning"
+    return f"evaluation {evaluation_id} goes on: {len(done):,} trials are logged already"
 
 
 def output_folder(path: Path) -> Path:

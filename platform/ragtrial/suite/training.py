@@ -55,8 +55,15 @@ def train_model(prepared: Prepared, *, name: str, progress: Progress = no_progre
         name=name,
         work_folder=prepared.around.registry / ".training",
         facts=_facts(prepared, spec, found, leaks),
+        inherited=_inherited(prepared, spec),
         progress=progress,
     )
+
+
+def _inherited(prepared: Prepared, spec: TrainingSpec) -> frozenset[str]:
+    """What the base was trained on is in the new model too."""
+    registry = Registry(prepared.around.registry)
+    return registry.get(spec.base).training_texts() if spec.base.startswith("registry:") else frozenset()
 
 
 def describe(model: RegisteredModel) -> list[str]:
@@ -90,12 +97,17 @@ def _leaks(prepared: Prepared, pairs: tuple[Pair, ...]) -> Leaks:
 
 
 def _dev(prepared: Prepared, spec: TrainingSpec) -> DevSet | None:
-    """The dev split, where the data have one."""
+    """The dev split, where the data have one, without what the test will ask: it would choose the checkpoint by its own test."""
     data = dataclasses.replace(spec.data, split=spec.dev_split)
     if spec.data.format != "beir" or check_data(data, prepared.file.folder).problems:
         return None
     corpus, gold, _ = load(data, prepared.file)
-    return dev_set(gold, corpus.passages, seed=spec.seed)
+    pairs = training_pairs(corpus, gold)
+    leaking = {pairs[position].query for position in _leaks(prepared, pairs).reasons}
+    queries = tuple(query for query in gold.queries if query.text not in leaking)
+    kept = {query.query_id for query in queries}
+    judgments = tuple(judgment for judgment in gold.judgments if judgment.query_id in kept)
+    return dev_set(dataclasses.replace(gold, queries=queries, judgments=judgments), corpus.passages, seed=spec.seed)
 
 
 def _facts(prepared: Prepared, spec: TrainingSpec, found: tuple[Pair, ...], leaks: Leaks) -> dict[str, Any]:
