@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 from measuring import REPOSITORY, data_set
-from ragtrial.report.json_report import as_json
 
 from ragtrial.cli.experiments import evaluate_prepared
 from ragtrial.cli.terminal import console
+from ragtrial.report.json_report import as_json
 from ragtrial.settings import read_settings
+from ragtrial.suite.folders import output_folder
 from ragtrial.suite.preparing import prepare
-from ragtrial.suite.running import output_folder
 
 SHOWN = ("R@1", "R@5", "R@10", "RR@10", "nDCG@10")
 

@@ -117,7 +117,7 @@ def build_index(uri: str, *, token: str | None) -> VectorIndex:
     """The Milvus behind a file path or an address."""
     from ragtrial.index.milvus import MilvusIndex
 
-    if "://" not in uri:
+    if "://" not in uri and uri.endswith(".db"):  # any other path is refused, and needs no folder
         try:
             Path(uri).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

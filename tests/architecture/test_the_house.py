@@ -53,3 +53,11 @@ def test_no_module_is_called_after_nothing(repository: Path) -> None:
 def test_the_seeds_data_files_are_what_their_sources_make(repository: Path) -> None:
     done = subprocess.run([sys.executable, repository / "seeds" / "build.py", "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_light_base_needs_no_torch() -> None:
+    code = (
+        "import sys, ragtrial.suite.running, ragtrial.suite.concluding, ragtrial.suite.training, ragtrial.suite.doctor\n"
+        "print([name for name in ('torch', 'sentence_transformers', 'datasets', 'transformers', 'psycopg') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -24,8 +24,8 @@ def demo(
     the original on gold queries over other documents. A second run reuses what exists and takes seconds.
     """
     from ragtrial.settings import read_settings
+    from ragtrial.suite.folders import output_folder
     from ragtrial.suite.preparing import prepare
-    from ragtrial.suite.running import output_folder
 
     experiment = _copied(folder)
     prepared = prepare(experiment, settings=read_settings())

@@ -124,8 +124,9 @@ def evaluate(
     Exit codes: 0 the experiment's gate holds (default: the verdict is "adopt custom"), 1 it fails, 2 bad input or set-up.
     """
     from ragtrial.settings import read_settings
+    from ragtrial.suite.folders import output_folder
     from ragtrial.suite.preparing import prepare
-    from ragtrial.suite.running import output_folder, plan
+    from ragtrial.suite.running import plan
 
     prepared = prepare(experiment, settings=read_settings(), limit=limit)
     planned = plan(prepared, allow_training=training)

@@ -38,7 +38,7 @@ def report(
     """Write the reports of a logged evaluation again, from SQL alone."""
     from ragtrial.formats.experiment import load_experiment
     from ragtrial.suite.concluding import conclude_file
-    from ragtrial.suite.running import output_folder
+    from ragtrial.suite.folders import output_folder
 
     folder = output_folder(output or Path("reports") / load_experiment(experiment).experiment.name)
     for path in conclude_file(experiment, evaluation, output=folder).files.values():

@@ -1,16 +1,13 @@
 """The evaluation itself: one command from an experiment file to a logged, analysed, reported result."""
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from ragtrial.analysis.analysing import planned_mde
 from ragtrial.build import build_embedder, build_scorers
 from ragtrial.contracts import Embedder, Progress, Scorer, no_progress
-from ragtrial.db.engine import current_revision
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
 from ragtrial.domain.evaluation import ArmFacts, Evaluation
@@ -27,6 +24,7 @@ from ragtrial.index.bm25 import Bm25Retriever
 from ragtrial.pipeline import Pipeline
 from ragtrial.suite.arms import ReadyArm, check_models, leakage, load_generators, load_models, missing_models, open_index, ready_arms
 from ragtrial.suite.environment import environment
+from ragtrial.suite.folders import check_stores
 from ragtrial.suite.preparing import Prepared
 from ragtrial.suite.training import train_model
 
@@ -127,7 +125,7 @@ def run(
     """
     check_measurable(prepared.experiment, prepared.gold)
     stores = prepared.experiment.stores
-    current_revision(sql_url(prepared.file))  # a database that can't be used is found before anything is made
+    check_stores(prepared)
     to_train = _to_train(prepared, allowed=allow_training)
     if to_train:
         open_index(prepared).close()  # minutes of training are lost where its result could not be indexed
@@ -326,17 +324,3 @@ def _resumption(evaluation_id: str, done: set[tuple[str, str, int]] | None) -> s
     if not done:
         return f"nothing of this plan, data and models is logged yet: evaluation {evaluation_id} starts from the beginning"
     return f"evaluation {evaluation_id} goes on: {len(done):,} trials are logged already"
-
-
-def output_folder(path: Path) -> Path:
-    """A folder that reports can be written to; it is made only when there is something to write.
-
-    Raises:
-        InputError: It, or the nearest folder above it that exists, is a file or can't be written.
-    """
-    nearest = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-    try:
-        with tempfile.TemporaryFile(dir=nearest):
-            return path
-    except OSError as error:
-        raise InputError(f"output folder {str(path)!r} can't be written ({error.strerror}): give another one with --output") from error
