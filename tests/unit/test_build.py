@@ -96,7 +96,7 @@ def test_numbers_of_an_embedder_are_at_least_1(field: str, around: Surroundings)
 def test_generation_can_be_off_or_extractive_and_its_threshold_is_checked() -> None:
     corpus, gold = world()
     assert build_generator(GenerationSpec(provider="none"), corpus) is None
-    extractive = build_generator(GenerationSpec(), corpus)
+    extractive = build_generator(GenerationSpec(min_score=0.1), corpus)
     assert extractive is not None
     assert extractive.generate(gold.queries[2], corpus.passages[1:4]).cited == ("p002",)
     with pytest.raises(InputError, match=r"generation\.min_score is -1"):

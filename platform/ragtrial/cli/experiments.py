@@ -150,10 +150,10 @@ def evaluate_prepared(prepared: "Prepared", folder: Path, *, resume: bool, train
     from ragtrial.suite.concluding import conclude
     from ragtrial.suite.running import run
 
-    out = Console(quiet=True) if quiet else error_console()
+    say = partial((Console(quiet=True) if quiet else error_console()).print, markup=False, soft_wrap=True)
     with progress_bars(quiet=quiet) as progress:
-        say = partial(out.print, markup=False, soft_wrap=True)
         evaluation_id = run(prepared, resume=resume, allow_training=training, progress=progress, say=say)
+    say(f"analysing evaluation {evaluation_id} and writing the reports to {folder}")
     with Reader(sql_url(prepared.file)) as reader:
         return conclude(reader, reader.evaluation(evaluation_id), prepared.experiment, output=folder)
 

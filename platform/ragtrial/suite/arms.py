@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ragtrial.build import build_embedder, build_generator, build_index, check_index, index_parameters, model_location
-from ragtrial.contracts import Embedder, Generator, Progress, VectorIndex
+from ragtrial.contracts import Embedder, Generator, Progress, VectorIndex, no_progress
 from ragtrial.domain.evaluation import ArmFacts, IndexFacts
 from ragtrial.domain.experiment import Arm
 from ragtrial.domain.parity import Conditions
@@ -41,13 +41,19 @@ class ReadyArm:
     timed_retriever: DenseRetriever
 
 
-def load_models(prepared: Prepared) -> dict[str, Embedder]:
+def load_models(prepared: Prepared, *, progress: Progress = no_progress) -> dict[str, Embedder]:
     """Each arm's embedder, by arm; loaded before anything is written.
 
     Raises:
         ModelError: An arm's model does not exist or can't be loaded.
     """
-    return {arm.name: build_embedder(arm.embedding, prepared.around) for arm in prepared.experiment.arms}
+    arms = prepared.experiment.arms
+    advance = progress("load the models", len(arms))
+    embedders = {}
+    for arm in arms:
+        embedders[arm.name] = build_embedder(arm.embedding, prepared.around)
+        advance(1)
+    return embedders
 
 
 def load_generators(prepared: Prepared) -> dict[str, Generator | None]:

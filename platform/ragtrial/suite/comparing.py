@@ -31,7 +31,6 @@ def compare_runs(*, qrels: Path, baseline: Path, custom: Path, metrics: Sequence
 
     Raises:
         InputError: A file is broken, a metric is unknown or needs more than rankings, or the smallest gain is not above 0.
-        NotEnoughDataError: Fewer than two queries are judged.
     """
     wanted = [_metric(name) for name in dict.fromkeys(metrics)]
     if not min_effect > 0:

@@ -17,7 +17,7 @@ from ragtrial.suite.preparing import Prepared
 def index_all(prepared: Prepared, *, progress: Progress = no_progress) -> dict[str, IndexFacts]:
     """Index the corpus once for each arm; what is known of each collection, by arm."""
     check_stores(prepared)
-    embedders = load_models(prepared)
+    embedders = load_models(prepared, progress=progress)
     with ExitStack() as stack:
         index = stack.enter_context(closing(open_index(prepared)))
         cache = stack.enter_context(VectorCache(resolve_path(prepared.file.folder, prepared.experiment.stores.vectors)))

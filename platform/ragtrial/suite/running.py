@@ -131,7 +131,7 @@ def run(
         open_index(prepared).close()  # minutes of training are lost where its result could not be indexed
     for name in to_train:
         train_model(prepared, name=name, progress=progress)
-    embedders, generators = load_models(prepared), load_generators(prepared)
+    embedders, generators = load_models(prepared, progress=progress), load_generators(prepared)
     similarity = _similarity(prepared, embedders)
     with ExitStack() as stack:
         index = stack.enter_context(closing(open_index(prepared)))
