@@ -1,4 +1,4 @@
-"""Trials per second that the runner itself logs to SQLite: hashing embedder, no generation, everything else as shipped.
+"""Trials per second that the runner itself logs to SQLite: hashing embedder, exact search in memory, no generation.
 
 The peer, in the same run, is the bare loop: embed, search, keep the hits in a list, with no metrics and no log. The ratio says what
 scoring and durable logging cost on top of it.
@@ -17,6 +17,7 @@ from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
 from ragtrial.embedding.cache import VectorCache
 from ragtrial.evaluation import BATCH_SIZE, Line, evaluate, order_of
+from ragtrial.index.exact import ExactIndex
 from ragtrial.settings import read_settings
 from ragtrial.suite import preparing, running
 from ragtrial.suite.arms import load_models, ready_arms
@@ -30,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--queries", type=int, default=5000)
     parser.add_argument("--passages", type=int, default=300)
+    parser.add_argument("--milvus", action="store_true", help="search in Milvus Lite, whose search then is nearly all of the time")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
     data = write_beir_folder(folder / "data", n_passages=arguments.passages, n_queries=arguments.queries)
@@ -42,7 +44,7 @@ def main() -> None:
         analysis={"latency_queries": 0},
     )
     prepared = preparing.prepare(path, settings=read_settings())
-    index = build_index(str(folder / "milvus.db"), token=None)
+    index = build_index(str(folder / "milvus.db"), token=None) if arguments.milvus else ExactIndex()
     url = f"sqlite:///{folder / 'log.db'}"
     with VectorCache(folder / "vectors") as cache, Recorder(url) as recorder, Reader(url) as reader:
         arms = ready_arms(prepared, load_models(prepared), index=index, cache=cache, progress=lambda _d, _t: lambda _n: None)
