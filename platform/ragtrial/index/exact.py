@@ -11,7 +11,7 @@ from ragtrial.domain.corpus import Passage
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.trial import Hit
 from ragtrial.errors import StoreError
-from ragtrial.index.rules import Origin, check_model, check_origin, check_parameters, check_vectors, similarities
+from ragtrial.index.rules import TIE, Origin, check_model, check_origin, check_parameters, check_vectors, ranked, similarities
 
 _CHUNK_CELLS = 1 << 23
 """Similarities held at once (32 MiB of float32)."""
@@ -38,23 +38,24 @@ def exact_search(
         raise ValueError(f"{len(matrix)} rows have {len(ids)} ids")
     if not len(ids):
         return ((),) * len(vectors)
-    place = np.empty(len(ids), dtype=np.int64)  # place[row]: where its id stands among the sorted ids
-    place[sorted(range(len(ids)), key=lambda row: ids[row])] = np.arange(len(ids))
     step = max(1, _CHUNK_CELLS // len(ids))
     found: list[tuple[Hit, ...]] = []
     for start in range(0, len(vectors), step):
         for row in similarities(vectors[start : start + step], matrix, metric):
-            best = _best(row, place, top_k)
-            found.append(tuple(Hit(passage_id=ids[i], similarity=float(row[i])) for i in best))
+            near = [(ids[i], float(row[i])) for i in _candidates(row, top_k)]
+            found.append(ranked("in memory", near, top_k=top_k))
     return tuple(found)
 
 
-def _best(row: NDArray[np.float32], place: NDArray[np.int64], top_k: int) -> list[int]:
-    """Positions of the `top_k` largest values; all that tie with the last one are ordered before the cut."""
+def _candidates(row: NDArray[np.float32], top_k: int) -> list[int]:
+    """Positions of the `top_k` largest values, and of all that tie with the last of them."""
     least = np.partition(row, len(row) - top_k)[len(row) - top_k] if top_k < len(row) else row.min()
-    candidates = np.flatnonzero(row >= least)
-    order = np.lexsort((place[candidates], -row[candidates]))[:top_k]
-    return [int(position) for position in candidates[order]]
+    while True:
+        candidates = np.flatnonzero(row >= least - TIE)
+        lower = row[candidates].min()
+        if lower == least:
+            return [int(position) for position in candidates]
+        least = lower
 
 
 @dataclass(slots=True, kw_only=True)

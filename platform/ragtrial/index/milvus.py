@@ -30,6 +30,7 @@ from ragtrial.index.rules import (
     check_origin,
     check_parameters,
     check_vectors,
+    cuts_a_tie,
     ranked,
     search_parameters,
 )
@@ -309,7 +310,7 @@ class MilvusIndex:
         found = self._search(client, record, queries, top_k, limit)
         for position, hits in enumerate(found):
             wider = limit
-            while len(hits) == wider > top_k and hits[top_k - 1][1] == hits[-1][1] and wider < MAX_HITS:
+            while len(hits) == wider > top_k and cuts_a_tie([value for _, value in hits], top_k=top_k) and wider < MAX_HITS:
                 wider = min(4 * wider, MAX_HITS)
                 hits = self._search(client, record, queries[position : position + 1], top_k, wider)[0]  # noqa: PLW2901 - widened
                 found[position] = hits

@@ -1,7 +1,8 @@
 """What every vector store keeps, whichever it is: which vectors and parameters it takes, and how it orders hits."""
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,10 @@ from ragtrial.errors import StoreError
 
 UNIT_TOLERANCE = 1e-3
 """How far a vector's length may be from 1: above the rounding of bfloat16 models, far below a vector that nobody normalised."""
+
+TIE = 1e-6
+"""Similarities this near to each other are equal: the difference is float32 rounding, which another store, build or number of threads
+rounds otherwise. Without it, the order of passages that are equally near would depend on the machine."""
 
 BUILD_DEFAULTS: Mapping[str, Mapping[str, int]] = {"FLAT": {}, "IVF_FLAT": {"nlist": 128}, "HNSW": {"M": 16, "efConstruction": 200}}
 SEARCH_DEFAULTS: Mapping[str, Mapping[str, int]] = {"FLAT": {}, "IVF_FLAT": {"nprobe": 16}, "HNSW": {"ef": 64}}
@@ -135,15 +140,38 @@ def check_vectors(name: str, vectors: Vectors, *, dimension: int, ids: Sequence[
 
 
 def ranked(name: str, found: Sequence[tuple[str, float]], *, top_k: int) -> tuple[Hit, ...]:
-    """The first `top_k` of (passage id, similarity), best first, ties by passage id.
+    """The first `top_k` of (passage id, similarity), best first, ties (see `TIE`) by passage id, with the best similarity among them.
 
     Raises:
         StoreError: A similarity is not finite.
     """
     if not all(math.isfinite(similarity) for _, similarity in found):
         raise StoreError(f"collection {name!r} returned similarities that are not finite: index the corpus again")
-    ordered = sorted(found, key=lambda pair: (-pair[1], pair[0]))[:top_k]
-    return tuple(Hit(passage_id=passage_id, similarity=similarity) for passage_id, similarity in ordered)
+    hits: list[Hit] = []
+    for tied in _groups(sorted(found, key=lambda pair: -pair[1])):
+        best = tied[0][1]
+        hits.extend(Hit(passage_id=passage_id, similarity=best) for passage_id in sorted(passage_id for passage_id, _ in tied))
+        if len(hits) >= top_k:
+            break
+    return tuple(hits[:top_k])
+
+
+def cuts_a_tie(similarities: Sequence[float], *, top_k: int) -> bool:
+    """Whether more hits, descending as these are, could tie with the `top_k`-th: none after it is farther away than a tie."""
+    tail = similarities[top_k - 1 :]
+    return all(above - below <= TIE for above, below in itertools.pairwise(tail))
+
+
+def _groups(ordered: Sequence[tuple[str, float]]) -> Iterator[list[tuple[str, float]]]:
+    """Runs of hits of which each ties with the one before it."""
+    group: list[tuple[str, float]] = []
+    for pair in ordered:
+        if group and group[-1][1] - pair[1] > TIE:
+            yield group
+            group = []
+        group.append(pair)
+    if group:
+        yield group
 
 
 def similarities(queries: Vectors, matrix: Vectors, metric: str) -> NDArray[np.float32]:

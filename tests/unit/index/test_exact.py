@@ -6,6 +6,7 @@ from ragtrial.domain.model import ModelIdentity
 from ragtrial.errors import StoreError
 from ragtrial.index import exact
 from ragtrial.index.exact import ExactIndex, exact_search
+from ragtrial.index.rules import cuts_a_tie, ranked
 
 
 def unit(rng: np.random.Generator, n: int) -> Vectors:
@@ -53,3 +54,14 @@ def test_a_closed_store_says_so() -> None:
         index.create(
             "x", model=ModelIdentity(name="m", revision="1", dimension=8), corpus="c", parameters=IndexParameters(build={}, search={})
         )
+
+
+def test_what_differs_by_rounding_alone_is_a_tie_and_stands_by_id() -> None:
+    # 0.6 and its neighbours in float32: another order of adding up gives the one or the other
+    near = [("b", 0.6), ("c", 0.5999999), ("a", 0.5999998), ("d", 0.5)]
+    assert [hit.passage_id for hit in ranked("c", near, top_k=4)] == ["a", "b", "c", "d"]
+    assert [hit.passage_id for hit in ranked("c", near, top_k=2)] == ["a", "b"]
+    assert [hit.similarity for hit in ranked("c", near, top_k=4)] == [0.6, 0.6, 0.6, 0.5]
+    assert cuts_a_tie([0.7, 0.6, 0.5999999], top_k=2)
+    assert not cuts_a_tie([0.7, 0.6, 0.5], top_k=2)
+    assert exact_search(np.eye(3, dtype=np.float32), ["z", "y", "x"], np.full((1, 3), 3**-0.5, np.float32), 2)[0][0].passage_id == "x"
