@@ -83,7 +83,7 @@ class EmbeddingSpec:
     passage_prompt: str | None = _described("Text put before each passage; default: the model's own.", default=None)
     max_seq_length: int | None = _described("Tokens after which the model truncates; default: the model's own.", default=None)
     precision: Literal["fp32", "bf16"] = _described("fp32 is the reference; bf16 is faster where the CPU or GPU has it.", default="fp32")
-    batch_size: int = _described("Texts per forward pass, or per request.", default=32)
+    batch_size: int = _described("Texts per forward pass, or per request, at most.", default=64)
     dimensions: int | None = _described("Dimension to ask the endpoint for, or of the hashing fake.", default=None)
     base_url: str | None = _described("openai-compatible: the endpoint, e.g. http://localhost:8000/v1.", default=None)
     api_key_env: str = _described("openai-compatible: the environment variable that holds the key.", default="OPENAI_API_KEY")

@@ -1,7 +1,7 @@
 """Dense retrieval: embed the queries, search the arm's collection."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ragtrial.contracts import Embedder, Retrieved, VectorIndex
 from ragtrial.domain.gold import Query
@@ -18,6 +18,18 @@ class DenseRetriever:
 
     def __init__(self, *, embedder: Embedder, index: VectorIndex, collection: str) -> None:
         self._embedder, self._index, self._collection = embedder, index, collection
+
+    def embed_ahead(self, queries: Sequence[Query], *, progress: Callable[[int], None]) -> None:
+        """Embed all queries in one go, for which more of them are of like length; pays where the embedder has a cache.
+
+        Args:
+            queries: That will be asked.
+            progress: Told how many more are embedded.
+
+        Raises:
+            ModelError: A query can't be embedded.
+        """
+        self._embedder.embed([query.text for query in queries], kind="query", progress=progress)
 
     def retrieve(self, queries: Sequence[Query], *, top_k: int) -> Retrieved:
         """See `contracts.Retriever`."""

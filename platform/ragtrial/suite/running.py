@@ -1,7 +1,7 @@
 """The evaluation itself: one command from an experiment file to a logged, analysed, reported result."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,11 +13,11 @@ from ragtrial.db.recorder import Recorder
 from ragtrial.domain.evaluation import ArmFacts, Evaluation
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.fingerprint import digest
-from ragtrial.domain.gold import GoldSet
+from ragtrial.domain.gold import GoldSet, Query
 from ragtrial.domain.metric import Metric, metric_named
 from ragtrial.domain.parity import certify
 from ragtrial.embedding.cache import VectorCache
-from ragtrial.errors import InputError
+from ragtrial.errors import InputError, ModelError
 from ragtrial.evaluation import Line, evaluate, order_of
 from ragtrial.formats.experiment import resolve_path, sql_url
 from ragtrial.index.bm25 import Bm25Retriever
@@ -146,8 +146,17 @@ def run(
         if resume:
             say(_resumption(evaluation_id, done))
         if done is not None:
+            embed_queries(arms, prepared.gold.queries, progress=progress)
             _ask(prepared, evaluation_id, lines, recorder=recorder, done=done, progress=progress)
     return evaluation_id
+
+
+def embed_queries(arms: Sequence[ReadyArm], queries: Sequence[Query], *, progress: Progress = no_progress) -> None:
+    """Every query's vector in the cache before the first is asked; one that fails here is tried again, and counted, when it is asked."""
+    advance = progress("embed the gold queries", len(arms) * len(queries))
+    for arm in arms:
+        with suppress(ModelError):
+            arm.retriever.embed_ahead(queries, progress=advance)
 
 
 def _ask(

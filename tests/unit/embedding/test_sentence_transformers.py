@@ -1,5 +1,6 @@
 """Local models: what makes them exact, their prompts, and every way in which one can't be loaded."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragtrial.embedding.sentence_transformers import SentenceTransformersEmbedder, content_hash, folder_of_package
+from ragtrial.embedding.sentence_transformers import SentenceTransformersEmbedder, batches_by_length, content_hash, folder_of_package
 from ragtrial.errors import ModelError
 
 TEXTS = ["The reefer lost its power.", "demurrage"]
@@ -29,6 +30,34 @@ def test_the_vectors_are_those_of_the_bare_model(minilm: Path) -> None:
 
     bare = SentenceTransformer(str(minilm)).encode(TEXTS, normalize_embeddings=True, show_progress_bar=False)
     np.testing.assert_allclose(SentenceTransformersEmbedder(minilm).embed(TEXTS, kind="query"), bare, atol=1e-5)
+
+
+def test_batches_hold_every_text_once_the_longest_first_and_are_mostly_text() -> None:
+    lengths = np.random.default_rng(3).integers(4, 256, size=500)
+    batches = list(batches_by_length(lengths, most=64))
+    assert sorted(np.concatenate(batches)) == list(range(500))
+    assert all(min(lengths[above]) >= max(lengths[below]) for above, below in itertools.pairwise(batches))
+    assert all(len(batch) <= 64 for batch in batches)
+    padding = [1 - lengths[batch].mean() / lengths[batch].max() for batch in batches if len(batch) > 8]
+    assert padding
+    assert max(padding) <= 0.1
+
+
+def test_texts_of_one_length_fill_whole_batches_and_no_text_makes_none() -> None:
+    assert [len(batch) for batch in batches_by_length(np.full(150, 7), most=64)] == [64, 64, 22]
+    assert list(batches_by_length(np.array([], dtype=np.int64), most=64)) == []
+
+
+def test_a_static_embedding_model_embeds_and_counts_tokens(minilm: Path, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer
+
+    static = StaticEmbedding(Tokenizer.from_file(str(minilm / "tokenizer.json")), embedding_dim=16)
+    SentenceTransformer(modules=[static], device="cpu").save(str(tmp_path / "static"), create_model_card=False)
+    embedder = SentenceTransformersEmbedder(tmp_path / "static")
+    assert embedder.embed(TEXTS, kind="passage").shape == (2, 16)
+    assert embedder.count_tokens(["power"]) == 1 + embedder.count_tokens([""])
 
 
 def test_loading_prints_nothing(minilm: Path, capfd: pytest.CaptureFixture[str]) -> None:
