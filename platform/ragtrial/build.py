@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ragtrial.contracts import Embedder, Generator, IndexParameters, Scorer, VectorIndex
+from ragtrial.contracts import Embedder, Generator, IndexParameters, Retriever, Scorer, VectorIndex
 from ragtrial.domain.corpus import Corpus
 from ragtrial.domain.experiment import EmbeddingSpec, GenerationSpec, IndexSpec
 from ragtrial.domain.metric import Metric
@@ -163,6 +163,13 @@ def build_generator(spec: GenerationSpec, corpus: Corpus) -> Generator | None:
             generator: Generator = _imported(provider, "generation.provider")(spec)
             return generator
     raise InputError(f"generation.provider {spec.provider!r} is unknown: give extractive, none or 'package.module:Class'")
+
+
+def build_bm25(corpus: Corpus) -> Retriever:
+    """The free method that stands as a reference line beside the arms."""
+    from ragtrial.index.bm25 import Bm25Retriever
+
+    return Bm25Retriever(corpus.passages)
 
 
 def build_scorers(metrics: Sequence[Metric], *, corpus: Corpus, similarity: Embedder | None, retrieval: bool = True) -> tuple[Scorer, ...]:

@@ -11,13 +11,11 @@ class Settings:
 
     Attributes:
         environment: The variables that experiment files may name for secrets (`api_key_env`, `milvus_token_env`).
-        no_color: `NO_COLOR` is set to anything: plain text only (https://no-color.org).
         registry: `RAGTRIAL_REGISTRY`, the model registry of commands that take no experiment file.
         torch_threads: `RAGTRIAL_TORCH_THREADS`, threads of one forward pass; None leaves torch's own choice.
     """
 
     environment: Mapping[str, str]
-    no_color: bool
     registry: str
     torch_threads: int | None
 
@@ -36,7 +34,6 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     threads = variables.get("RAGTRIAL_TORCH_THREADS", "")
     return Settings(
         environment=variables,
-        no_color=bool(variables.get("NO_COLOR")),
         registry=variables.get("RAGTRIAL_REGISTRY", ".ragtrial/models"),
         torch_threads=int(threads) if threads.isdigit() and int(threads) > 0 else None,
     )

@@ -17,7 +17,7 @@ RAGTRIAL = str(Path(sys.executable).parent / "ragtrial")
 COMMANDS = ("demo", "validate", "train", "index", "evaluate", "analyse", "report", "compare", "doctor", "models", "db")
 COMMANDS_OF_GROUPS = (("models", "list"), ("models", "show"), ("db", "upgrade"), ("db", "info"))
 EXPECTED_LINES = re.compile(
-    r"small: |before the run: |load the models: |index hashing-[ab]@1: |asking the gold queries: |analysing evaluation small-"
+    r"small: |before the run: |load the models: |embed the gold queries: |index hashing-[ab]@1: |asking the gold queries: |analysing evaluation small-"
 )
 
 

@@ -7,7 +7,7 @@ from ragtrial.settings import read_settings
 
 def test_without_any_variable_there_are_defaults() -> None:
     settings = read_settings({})
-    assert (settings.registry, settings.torch_threads, settings.no_color) == (".ragtrial/models", None, False)
+    assert (settings.registry, settings.torch_threads) == (".ragtrial/models", None)
 
 
 @pytest.mark.parametrize(("given", "threads"), [("4", 4), ("0", None), ("-1", None), ("many", None), ("", None), ("1.5", None)])
@@ -18,11 +18,6 @@ def test_threads_are_a_number_above_0_or_left_to_torch(given: str, threads: int 
 def test_a_secret_that_is_unset_or_empty_is_none() -> None:
     settings = read_settings({"KEY": "s3cret", "EMPTY": ""})
     assert (settings.secret("KEY"), settings.secret("EMPTY"), settings.secret("OTHER")) == ("s3cret", None, None)
-
-
-@pytest.mark.parametrize(("value", "off"), [("1", True), ("0", True), ("", False)])
-def test_no_color_counts_whatever_it_holds_unless_it_is_empty(value: str, off: bool) -> None:
-    assert read_settings({"NO_COLOR": value}).no_color is off
 
 
 def test_what_is_read_does_not_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

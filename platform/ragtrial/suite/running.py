@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ragtrial.analysis.analysing import planned_mde
-from ragtrial.build import build_embedder, build_scorers
+from ragtrial.build import build_bm25, build_embedder, build_scorers
 from ragtrial.contracts import Embedder, Progress, Scorer, no_progress
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
@@ -20,7 +20,6 @@ from ragtrial.embedding.cache import VectorCache
 from ragtrial.errors import InputError, ModelError
 from ragtrial.evaluation import Line, evaluate, order_of
 from ragtrial.formats.experiment import resolve_path, sql_url
-from ragtrial.index.bm25 import Bm25Retriever
 from ragtrial.pipeline import Pipeline
 from ragtrial.suite.arms import ReadyArm, check_models, leakage, load_generators, load_models, missing_models, open_index, ready_arms
 from ragtrial.suite.environment import environment
@@ -221,7 +220,7 @@ def _lines(prepared: Prepared, arms: Sequence[ReadyArm], metrics: Sequence[Metri
     quality = [metric for metric in metrics if metric.kind != "operation"]
     for name in _references(experiment):
         borrows = name == "shuffled-context"
-        retriever = control.retriever if borrows else Bm25Retriever(prepared.corpus.passages)
+        retriever = control.retriever if borrows else build_bm25(prepared.corpus)
         pipeline = Pipeline(
             arm=name,
             retriever=retriever,
