@@ -1,17 +1,26 @@
 """Specifications to objects: the only module that names providers, and where heavy packages are first imported."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ragtrial.contracts import Embedder, Generator, IndexParameters, Retriever, Scorer, VectorIndex
 from ragtrial.domain.corpus import Corpus
-from ragtrial.domain.experiment import EmbeddingSpec, GenerationSpec, IndexSpec
+from ragtrial.domain.experiment import EmbeddingSpec, Experiment, GenerationSpec, IndexSpec, JudgeSpec, LlmSpec
 from ragtrial.domain.metric import Metric
 from ragtrial.errors import InputError, ModelError, SetupError
 from ragtrial.finetuning.registry import Registry
+from ragtrial.llm.cache import CallCache
+from ragtrial.llm.chat import Endpoint, Sampling
+from ragtrial.llm.prices import PriceTable, read_prices
 from ragtrial.settings import Settings
+
+if TYPE_CHECKING:
+    from ragtrial.llm.gate import Gate
+
+OPENAI = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,11 +152,59 @@ def index_parameters(spec: IndexSpec) -> IndexParameters:
     return IndexParameters(type=spec.type, metric=spec.metric, build=dict(spec.build), search=dict(spec.search))
 
 
-def build_generator(spec: GenerationSpec, corpus: Corpus) -> Generator | None:
-    """The generator that a specification asks for; None for `none`.
+def build_prices(spec: LlmSpec, around: Surroundings) -> PriceTable:
+    """The bundled price table, behind the user's own.
 
     Raises:
-        InputError: No such provider, or a setting that it doesn't take.
+        InputError: The user's own can't be read.
+    """
+    return read_prices(None if spec.prices is None else around.folder / spec.prices)
+
+
+def build_gate(spec: LlmSpec, around: Surroundings, *, cache: CallCache | None, notify: Callable[[str], None]) -> "Gate":
+    """The gate that all calls to LLMs go through; to be closed.
+
+    Args:
+        spec: Its limits.
+        around: For the price table.
+        cache: Of calls.
+        notify: Told what slows it down.
+    """
+    from ragtrial.llm.gate import Gate, Limits
+
+    limits = Limits(
+        concurrency=spec.concurrency,
+        timeout_s=spec.timeout_s,
+        attempts=spec.attempts,
+        max_wait_s=spec.max_wait_s,
+        patience_s=spec.patience_s,
+        run_timeout_s=spec.run_timeout_s,
+        max_cost_usd=spec.max_cost_usd,
+    )
+    return Gate(limits, prices=build_prices(spec, around), cache=cache, notify=notify)
+
+
+def endpoint_of(spec: GenerationSpec | JudgeSpec, around: Surroundings) -> Endpoint:
+    """Who is asked; the key comes from the environment."""
+    return Endpoint(
+        base_url=spec.base_url or OPENAI,
+        model=spec.model or "",
+        api_key=around.settings.secret(spec.api_key_env) or "none",
+        response_format=spec.response_format,
+    )
+
+
+def build_generator(spec: GenerationSpec, corpus: Corpus, around: Surroundings, *, gate: "Gate | None" = None) -> Generator | None:
+    """The generator that a specification asks for; None for `none`.
+
+    Args:
+        spec: Of the experiment or the arm.
+        corpus: That an extractive generator is fitted on.
+        around: For prompts and keys.
+        gate: For generators that ask an LLM.
+
+    Raises:
+        InputError: No such provider, a setting that it doesn't take, or no such prompt.
     """
     match spec.provider:
         case "none":
@@ -159,10 +216,30 @@ def build_generator(spec: GenerationSpec, corpus: Corpus) -> Generator | None:
                 return ExtractiveGenerator(corpus.passages, min_score=spec.min_score)
             except ValueError as error:
                 raise InputError(f"generation.{error}") from error
+        case "openai-compatible":
+            return _llm_generator(spec, around, gate)
         case provider if ":" in provider:
             generator: Generator = _imported(provider, "generation.provider")(spec)
             return generator
-    raise InputError(f"generation.provider {spec.provider!r} is unknown: give extractive, none or 'package.module:Class'")
+    raise InputError(
+        f"generation.provider {spec.provider!r} is unknown: give extractive, openai-compatible, none or 'package.module:Class'"
+    )
+
+
+def _llm_generator(spec: GenerationSpec, around: Surroundings, gate: "Gate | None") -> Generator:
+    from ragtrial.generation.openai_compatible import PLACES, OpenAICompatibleGenerator
+    from ragtrial.llm.prompt import bundled_prompt, read_prompt
+
+    if gate is None:
+        raise ValueError("a generator that asks an LLM needs the gate")
+    own = spec.prompt.endswith(".md")
+    prompt = read_prompt(around.folder / spec.prompt, places=PLACES) if own else bundled_prompt("ragtrial.generation", spec.prompt)
+    return OpenAICompatibleGenerator(gate=gate, endpoint=endpoint_of(spec, around), sampling=_sampling(spec), prompt=prompt)
+
+
+def _sampling(spec: GenerationSpec | JudgeSpec) -> Sampling:
+    stop = spec.stop if isinstance(spec, GenerationSpec) else ()
+    return Sampling(temperature=spec.temperature, seed=spec.seed, max_tokens=spec.max_tokens, stop=tuple(stop))
 
 
 def build_bm25(corpus: Corpus) -> Retriever:
@@ -172,14 +249,64 @@ def build_bm25(corpus: Corpus) -> Retriever:
     return Bm25Retriever(corpus.passages)
 
 
-def build_scorers(metrics: Sequence[Metric], *, corpus: Corpus, similarity: Embedder | None, retrieval: bool = True) -> tuple[Scorer, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judging:
+    """What scorers that ask an LLM need.
+
+    Attributes:
+        gate: What every call goes through.
+        spec: Who judges.
+        around: For the key.
+        repetitions: Judgments of each answer, by metric.
+        context_passages: How many of the ranking's passages an answer was made from.
+        control: Name of the control arm.
+        treatment: Name of the treatment arm.
+    """
+
+    gate: "Gate"
+    spec: JudgeSpec
+    around: Surroundings
+    repetitions: Mapping[str, int]
+    context_passages: int
+    control: str
+    treatment: str
+
+
+def judging_of(experiment: Experiment, gate: "Gate", around: Surroundings) -> Judging | None:
+    """What the experiment's judged metrics need; None where no judge is named."""
+    spec = experiment.metrics.judge
+    if spec is None:
+        return None
+    return Judging(
+        gate=gate,
+        spec=spec,
+        around=around,
+        repetitions={name: experiment.metrics.judgments_of(name) for name in experiment.metrics.names},
+        context_passages=experiment.generation.context_passages,
+        control=experiment.control.name,
+        treatment=experiment.treatment.name,
+    )
+
+
+def build_scorers(
+    metrics: Sequence[Metric],
+    *,
+    corpus: Corpus,
+    similarity: Embedder | None,
+    retrieval: bool = True,
+    judging: Judging | None = None,
+) -> tuple[Scorer, ...]:
     """The scorers that compute these metrics.
 
     Args:
         metrics: Each is computed by exactly one scorer.
         corpus: For the texts of cited passages.
-        similarity: The model behind `answer_similarity`.
+        similarity: The model behind `answer_similarity` and `answer_relevancy`.
         retrieval: Score rankings too (not for lines that borrow them).
+        judging: For metrics that an LLM judges; without it they are left out.
+
+    Raises:
+        MissingExtraError: A metric of RAGAS is asked for, and it is not installed.
     """
     from ragtrial.scoring.grounding import GroundingScorer
     from ragtrial.scoring.lexical import LexicalScorer
@@ -192,7 +319,8 @@ def build_scorers(metrics: Sequence[Metric], *, corpus: Corpus, similarity: Embe
     rankings = [metric for metric in metrics if metric.kind == "retrieval"]
     if rankings and retrieval:
         scorers.append(RetrievalScorer(rankings))
-    lexical = [m for m in metrics if m.kind == "answer" and m.name not in ("citation_support", "answer_similarity")]
+    own = [m for m in metrics if m.kind == "answer" and m.judge is None]
+    lexical = [m for m in own if m.name not in ("citation_support", "answer_similarity")]
     if lexical:
         scorers.append(LexicalScorer(lexical))
     if "citation_support" in names:
@@ -202,7 +330,48 @@ def build_scorers(metrics: Sequence[Metric], *, corpus: Corpus, similarity: Embe
     operation = [metric for metric in metrics if metric.kind == "operation"]
     if operation:
         scorers.append(OperationScorer(operation))
+    if judging is not None:
+        scorers += _judges(metrics, corpus, similarity, judging)
     return tuple(scorers)
+
+
+def _judges(metrics: Sequence[Metric], corpus: Corpus, similarity: Embedder | None, judging: Judging) -> list[Scorer]:
+    endpoint, sampling = endpoint_of(judging.spec, judging.around), _sampling(judging.spec)
+    scorers: list[Scorer] = []
+    ours = [metric for metric in metrics if metric.judge == "judge"]
+    if ours:
+        from ragtrial.scoring.judge import JudgeScorer
+
+        scorers.append(
+            JudgeScorer(
+                ours,
+                gate=judging.gate,
+                endpoint=endpoint,
+                sampling=sampling,
+                passages=corpus.by_id,
+                context_passages=judging.context_passages,
+                repetitions=judging.repetitions,
+                control=judging.control,
+                treatment=judging.treatment,
+            )
+        )
+    theirs = [metric for metric in metrics if metric.judge == "ragas"]
+    if theirs:
+        from ragtrial.scoring.ragas import RagasScorer
+
+        scorers.append(
+            RagasScorer(
+                theirs,
+                gate=judging.gate,
+                endpoint=endpoint,
+                sampling=sampling,
+                passages=corpus.by_id,
+                context_passages=judging.context_passages,
+                repetitions=judging.repetitions,
+                embedder=similarity,
+            )
+        )
+    return scorers
 
 
 def _imported(path: str, field: str) -> type:

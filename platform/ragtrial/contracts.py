@@ -5,7 +5,7 @@ Each has a conformance suite under `tests/conformance/` that runs on every shipp
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,12 @@ from ragtrial.domain.metric import Metric
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.score import Score
 from ragtrial.domain.trial import Answer, Hit, Trial
+from ragtrial.errors import CallError
 
 Vectors = NDArray[np.float32]
 Kind = Literal["query", "passage"]
+Reading = tuple[Query, Sequence[Passage]]
+"""What a generator is given."""
 
 
 class Progress(Protocol):
@@ -220,6 +223,23 @@ class Generator(Protocol):
         ...
 
 
+@runtime_checkable
+class ManyAtOnce(Generator, Protocol):
+    """A generator that answers several queries side by side, as one that waits for a server does."""
+
+    def generate_many(self, readings: Sequence[Reading], *, repetition: int = 0) -> tuple[Answer | CallError, ...]:
+        """An answer, or why there is none, for each query with its passages, in order.
+
+        Args:
+            readings: Each query with the passages to read.
+            repetition: From 0; a further one is asked anew.
+
+        Raises:
+            StoppedError: The run has to stop.
+        """
+        ...
+
+
 class Scorer(Protocol):
     """Computes metrics of trials. Total: never raises on a failed trial, and never leaves a metric out."""
 
@@ -239,5 +259,13 @@ class Scorer(Protocol):
         ...
 
     def score(self, trials: Sequence[Trial], gold: GoldSet) -> tuple[tuple[Score, ...], ...]:
-        """One tuple of scores, one for each metric in the order of `metrics`, for each trial in order."""
+        """One tuple of scores, one for each metric in the order of `metrics`, for each trial in order.
+
+        Args:
+            trials: Of any arms together, so that what both arms share is judged once, and pairs can be compared.
+            gold: With judgments on passages.
+
+        Raises:
+            StoppedError: A scorer that asks an LLM has to stop the run.
+        """
         ...

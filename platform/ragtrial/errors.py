@@ -7,6 +7,8 @@
     │   ├── MissingExtraError     an optional package is not installed
     │   ├── StoreError            Milvus or SQL refused, is not there, or is not what it should be
     │   └── ModelError            a model can't be loaded, or is not the one that was expected
+    ├── CallError                 one call to an LLM failed for good; its `kind` is counted
+    ├── StoppedError              the run was stopped on purpose, nothing is lost, and it can be resumed
     └── NotEnoughDataError        a statistic has no value for these data (never a stand-in number)
 
 A foreign error is translated once, where the foreign code is called.
@@ -86,6 +88,24 @@ class StoreError(SetupError):
 
 class ModelError(SetupError):
     """A model can't be loaded, or is not the model that was expected."""
+
+
+class CallError(RagtrialError):
+    """One call to an LLM failed for good: the item that needed it has no result, and the run goes on.
+
+    Args:
+        kind: The class of the failure, for counting: `rate_limit`, `timeout`, `connection`, `server`, `malformed`, `refused`,
+            `truncated` or `bad_request`.
+        message: What was said.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class StoppedError(RagtrialError):
+    """The run stopped before its end (spending cap, time limit, dead endpoint); what was paid for is kept, and it can be resumed."""
 
 
 class NotEnoughDataError(RagtrialError):

@@ -117,33 +117,65 @@ def _run_batch(batch: Sequence[Query], lines: Sequence[Line], repetition: int, t
     for line in lines:
         first = rankings.get(lines[0].name, ())
         rankings[line.name] = _borrowed(batch, first) if line.borrows else line.pipeline.retrieve(batch)
-    timings = {query.query_id: _timings(query, lines, turn) for turn, query in enumerate(batch) if query.query_id in timed_ids}
-    answers: dict[tuple[str, ...], Answer | Failure | None] = {}
+    answers = _answers(batch, lines, rankings, repetition)
+    timings = {
+        query.query_id: _timings(query, lines, turn, {line.name: answers[line.name][turn] for line in lines if line.pipeline.waits})
+        for turn, query in enumerate(batch)
+        if query.query_id in timed_ids
+    }
     trials = []
     for line in lines:
         for position, query in enumerate(batch):
-            ranking = rankings[line.name][position]
-            answer: Answer | Failure | None = None
-            shared = False
+            ranking, answer = rankings[line.name][position], answers[line.name][position]
             alone = timings.get(query.query_id, {}).get(line.name)
             if isinstance(ranking, Ranking) and isinstance(alone, Failure):
                 answer = alone  # asked alone it failed, so a user would have got nothing
-            elif isinstance(ranking, Ranking):
-                key = _answer_key(line.pipeline, query, ranking)
-                if key not in answers:
-                    answers[key] = line.pipeline.answer(query, ranking)
-                answer = answers[key]
-                shared = line.is_arm and answer is not None and _same_for_arms(position, lines, rankings, query)
+            shared = line.is_arm and answer is not None and _same_for_arms(position, lines, rankings, query)
             trial = line.pipeline.trial(
                 query,
                 ranking,
                 answer,
                 repetition=repetition,
-                answer_shared=shared,
+                answer_shared=shared and isinstance(ranking, Ranking),
                 timings=alone if isinstance(alone, Timings) else None,
             )
             trials.append(trial)
     return trials
+
+
+def _answers(
+    batch: Sequence[Query], lines: Sequence[Line], rankings: Mapping[str, Sequence[Ranking | Failure]], repetition: int
+) -> dict[str, list[Answer | Failure | None]]:
+    """Each line's answers, by its name; what reads the same passages in the same order is answered once.
+
+    All lines of one generator are asked together, query by query, so that a slow moment of a server meets the arms alike.
+    """
+    keys = {
+        line.name: [
+            _answer_key(line.pipeline, query, ranking) if isinstance(ranking, Ranking) else None
+            for query, ranking in zip(batch, rankings[line.name], strict=True)
+        ]
+        for line in lines
+    }
+    wanted: dict[tuple[str, ...], tuple[Pipeline, Query, Ranking]] = {}
+    for position, query in enumerate(batch):
+        for line in lines:
+            key, ranking = keys[line.name][position], rankings[line.name][position]
+            if key is not None and isinstance(ranking, Ranking):
+                wanted.setdefault(key, (line.pipeline, query, ranking))
+    made: dict[tuple[str, ...], Answer | Failure | None] = {}
+    for part in _by_generator(wanted):
+        pipeline = wanted[part[0]][0]
+        made.update(zip(part, pipeline.answers([wanted[key][1:] for key in part], repetition=repetition), strict=True))
+    return {name: [None if key is None else made[key] for key in own] for name, own in keys.items()}
+
+
+def _by_generator(wanted: Mapping[tuple[str, ...], tuple[Pipeline, Query, Ranking]]) -> list[list[tuple[str, ...]]]:
+    """The keys of answers that can be asked for together, in their order."""
+    parts: dict[tuple[int, int], list[tuple[str, ...]]] = {}
+    for key, (pipeline, _query, _ranking) in wanted.items():
+        parts.setdefault((id(pipeline.generator), pipeline.context_passages), []).append(key)
+    return list(parts.values())
 
 
 def _answer_key(pipeline: Pipeline, query: Query, ranking: Ranking) -> tuple[str, ...]:
@@ -178,22 +210,29 @@ def _borrowed(batch: Sequence[Query], rankings: Sequence[Ranking | Failure]) -> 
     return result
 
 
-def _timings(query: Query, lines: Sequence[Line], turn: int) -> dict[str, Timings | Failure | None]:
-    """Each arm's timings of the query asked alone, or how it failed; who goes first alternates, so that drift of the machine cancels."""
+def _timings(
+    query: Query, lines: Sequence[Line], turn: int, known: Mapping[str, Answer | Failure | None]
+) -> dict[str, Timings | Failure | None]:
+    """Each arm's timings of the query asked alone, or how it failed; who goes first alternates, so that drift of the machine cancels.
+
+    An answer that is known and was waited for is not asked for again.
+    """
     timed = [line for line in lines if line.timed is not None]
     if turn % 2:
         timed.reverse()
-    trials = {line.name: line.timed.run(query) for line in timed if line.timed is not None}
+    trials = {line.name: line.timed.run(query, known.get(line.name)) for line in timed if line.timed is not None}
     return {name: trial.failure or trial.timings for name, trial in trials.items()}
 
 
 def _scored(trials: Sequence[Trial], lines: Sequence[Line], gold: GoldSet) -> list[Logged]:
-    logged: list[Logged] = []
-    for line in lines:
-        own = [trial for trial in trials if trial.arm == line.name]
-        columns = [scorer.score(own, gold) for scorer in line.scorers]
-        logged.extend((trial, tuple(score for column in columns for score in column[i])) for i, trial in enumerate(own))
-    return logged
+    """Each trial with its scores; a scorer sees the trials of all its lines at once."""
+    collected: dict[int, tuple[Score, ...]] = dict.fromkeys(range(len(trials)), ())
+    for scorer in dict.fromkeys(scorer for line in lines for scorer in line.scorers):
+        own = {line.name for line in lines if scorer in line.scorers}
+        places = [place for place, trial in enumerate(trials) if trial.arm in own]
+        for place, scores in zip(places, scorer.score([trials[place] for place in places], gold), strict=True):
+            collected[place] += scores
+    return [(trial, collected[place]) for place, trial in enumerate(trials)]
 
 
 def _passages_seen(logged: Sequence[Logged], passages: Mapping[str, Passage]) -> list[Passage]:

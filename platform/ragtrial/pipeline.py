@@ -8,11 +8,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ragtrial.contracts import Generator, Retriever
+from ragtrial.contracts import Generator, ManyAtOnce, Retriever
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.gold import Query
 from ragtrial.domain.trial import Answer, Failure, Ranking, Stage, Timings, Trial
-from ragtrial.errors import ModelError, RagtrialError
+from ragtrial.errors import CallError, ModelError, RagtrialError, StoppedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +51,27 @@ class Pipeline:
         """The answer from the ranking's first passages; None where generation is off."""
         if self.generator is None:
             return None
-        context = [self.passages[passage_id] for passage_id in self.context_of(ranking)]
         try:
-            return self.generator.generate(query, context)
+            return self.generator.generate(query, self._reading(ranking))
+        except StoppedError:
+            raise
         except RagtrialError as error:
             return _failure("generate", error)
+
+    def answers(self, asked: Sequence[tuple[Query, Ranking]], *, repetition: int = 0) -> tuple[Answer | Failure | None, ...]:
+        """As `answer`, for several queries: side by side where the generator can."""
+        if not isinstance(self.generator, ManyAtOnce):
+            return tuple(self.answer(query, ranking) for query, ranking in asked)
+        made = self.generator.generate_many([(query, self._reading(ranking)) for query, ranking in asked], repetition=repetition)
+        return tuple(_failure("generate", each) if isinstance(each, CallError) else each for each in made)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the generator waits for a server, so that many queries are better asked together."""
+        return isinstance(self.generator, ManyAtOnce)
+
+    def _reading(self, ranking: Ranking) -> list[Passage]:
+        return [self.passages[passage_id] for passage_id in self.context_of(ranking)]
 
     def context_of(self, ranking: Ranking) -> tuple[str, ...]:
         """Ids of the passages that the generator reads."""
@@ -72,19 +88,26 @@ class Pipeline:
             **more,  # type: ignore[arg-type]  # forwarded by keyword to the dataclass, which checks them
         )
 
-    def run(self, query: Query) -> Trial:
-        """The whole way for one query alone, timed: what a user would wait for."""
+    def run(self, query: Query, known: Answer | Failure | None = None) -> Trial:
+        """The whole way for one query alone, timed: what a user would wait for.
+
+        Args:
+            query: To ask.
+            known: Its answer or failure, where the generator measured its own time: a call to an LLM is not paid for twice to be timed.
+        """
         try:
             found = self.retriever.retrieve([query], top_k=self.top_k)
         except RagtrialError as error:
             return self.trial(query, _failure("embed" if isinstance(error, ModelError) else "search", error), None)
         ranking = Ranking(query_id=query.query_id, hits=found.hits[0])
         start = time.perf_counter()
-        answer = self.answer(query, ranking)
+        answer = self.answer(query, ranking) if known is None else known
         generate_ms = (time.perf_counter() - start) * 1000
+        if isinstance(answer, Answer) and answer.generate_ms is not None:
+            generate_ms = answer.generate_ms
         timings = Timings(embed_ms=found.embed_ms, search_ms=found.search_ms, generate_ms=generate_ms)
         return self.trial(query, ranking, answer, timings=None if isinstance(answer, Failure) else timings)
 
 
 def _failure(stage: Stage, error: RagtrialError) -> Failure:
-    return Failure(stage=stage, kind=type(error).__name__, message=str(error))
+    return Failure(stage=stage, kind=error.kind if isinstance(error, CallError) else type(error).__name__, message=str(error))

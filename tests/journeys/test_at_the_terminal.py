@@ -14,8 +14,16 @@ from commands import ragtrial_command
 from material import write_beir_folder, write_experiment
 
 RAGTRIAL = str(Path(sys.executable).parent / "ragtrial")
-COMMANDS = ("demo", "validate", "train", "index", "evaluate", "analyse", "report", "compare", "doctor", "models", "db")
-COMMANDS_OF_GROUPS = (("models", "list"), ("models", "show"), ("db", "upgrade"), ("db", "info"))
+COMMANDS = ("demo", "validate", "train", "index", "evaluate", "analyse", "report", "compare", "doctor", "models", "cache", "db")
+COMMANDS_OF_GROUPS = (
+    ("models", "list"),
+    ("models", "show"),
+    ("cache", "list"),
+    ("cache", "show"),
+    ("cache", "prune"),
+    ("db", "upgrade"),
+    ("db", "info"),
+)
 EXPECTED_LINES = re.compile(
     r"small: |before the run: |load the models: |embed the gold queries: |index hashing-[ab]@1: |asking the gold queries: |analysing evaluation small-"
 )

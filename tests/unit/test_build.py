@@ -60,10 +60,10 @@ def test_an_embedder_of_ones_own_is_made_with_its_specification(around: Surround
     assert embedder.identity == HashingEmbedder(model="mine", dimension=8).identity
 
 
-def test_a_generator_of_ones_own_is_made_with_its_specification(own: str) -> None:
+def test_a_generator_of_ones_own_is_made_with_its_specification(around: Surroundings, own: str) -> None:
     corpus, gold = world()
     spec = GenerationSpec(provider=f"{own}:Says", context_passages=1)
-    generator = build_generator(spec, corpus)
+    generator = build_generator(spec, corpus, around)
     assert generator is not None
     assert generator.spec == spec  # type: ignore[attr-defined]  # the class above
     assert generator.generate(gold.queries[0], []).text == gold.queries[0].text
@@ -84,7 +84,7 @@ def test_a_provider_that_is_not_there_is_named(provider: str, message: str, arou
     with pytest.raises(InputError, match=rf"embedding\.provider .*{message}"):
         build_embedder(EmbeddingSpec(provider=provider, model="m"), around)
     with pytest.raises(InputError, match=rf"generation\.provider .*{message}"):
-        build_generator(GenerationSpec(provider=provider), corpus)
+        build_generator(GenerationSpec(provider=provider), corpus, around)
 
 
 @pytest.mark.parametrize("field", ["dimensions", "batch_size", "max_seq_length"])
@@ -95,12 +95,12 @@ def test_numbers_of_an_embedder_are_at_least_1(field: str, around: Surroundings)
 
 def test_generation_can_be_off_or_extractive_and_its_threshold_is_checked() -> None:
     corpus, gold = world()
-    assert build_generator(GenerationSpec(provider="none"), corpus) is None
-    extractive = build_generator(GenerationSpec(min_score=0.1), corpus)
+    assert build_generator(GenerationSpec(provider="none"), corpus, around) is None
+    extractive = build_generator(GenerationSpec(min_score=0.1), corpus, around)
     assert extractive is not None
     assert extractive.generate(gold.queries[2], corpus.passages[1:4]).cited == ("p002",)
     with pytest.raises(InputError, match=r"generation\.min_score is -1"):
-        build_generator(GenerationSpec(min_score=-1.0), corpus)
+        build_generator(GenerationSpec(min_score=-1.0), corpus, around)
 
 
 def test_a_model_folder_is_found_beside_the_experiment_file(around: Surroundings) -> None:
@@ -186,7 +186,7 @@ def test_without_metrics_there_is_nothing_to_score_with() -> None:
 def test_the_extractive_generator_reads_the_corpus_it_was_built_for() -> None:
     corpus, gold = world(4)
     other, _ = world(5)
-    generator = build_generator(GenerationSpec(), corpus)
+    generator = build_generator(GenerationSpec(), corpus, around)
     assert generator is not None
     with pytest.raises(InputError, match="p004"):
         generator.generate(Query(query_id="x", text=gold.queries[0].text), other.passages[4:])

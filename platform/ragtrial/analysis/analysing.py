@@ -1,17 +1,19 @@
 """One evaluation, analysed: compare, check, decide."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ragtrial.analysis.comparing import adjusted, compare, slices_of
 from ragtrial.analysis.deciding import decide, labelled
 from ragtrial.analysis.health import health_checks
+from ragtrial.analysis.judging import count_calls, judges_of
 from ragtrial.analysis.setting import Setting
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.gold import GoldSet
-from ragtrial.domain.score import ScoreTable
+from ragtrial.domain.score import LoggedOpinion, ScoreTable
+from ragtrial.domain.trial import Trial
 from ragtrial.domain.verdict import Analysis, MetricRole
 from ragtrial.errors import InputError
 from ragtrial.stats.power import mde_planned
@@ -24,6 +26,9 @@ def analyse(
     gold: GoldSet,
     tables: Mapping[str, ScoreTable],
     failures: Mapping[str, Mapping[str, int]],
+    opinions: Sequence[LoggedOpinion] = (),
+    trials: Sequence[Trial] = (),
+    scorers: Mapping[str, str] | None = None,
 ) -> Analysis:
     """Compare the arms on every planned metric, check the experiment's health, and decide.
 
@@ -33,6 +38,9 @@ def analyse(
         gold: For tags and reference answers.
         tables: Scores by metric, with a row for each trial; every planned metric has one.
         failures: Failed trials of each arm, counted by kind.
+        opinions: What LLM judges said.
+        trials: For the calls behind answers.
+        scorers: Version of what scored each metric.
 
     Raises:
         InputError: A planned metric was not measured.
@@ -53,6 +61,8 @@ def analyse(
         verdict=labelled(decide(setting, comparisons, checks), checks),
         mde_planned=planned_mde(experiment, evaluation.n_queries) if evaluation.n_queries > 1 else None,
         headline_answer_metric=headline_answer_metric(gold) if experiment.generation.provider != "none" else None,
+        judges=judges_of(setting, opinions, scorers or {}),
+        calls=count_calls(setting, trials, opinions),
     )
 
 

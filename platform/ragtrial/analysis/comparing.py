@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,15 @@ from ragtrial.domain.experiment import AnalysisPlan, Guardrail
 from ragtrial.domain.gold import GoldSet
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.score import PairedScores, ScoreTable
-from ragtrial.domain.verdict import ArmSummary, Comparison, Effect, GuardrailResult, MetricRole, Slice
+from ragtrial.domain.verdict import ArmSummary, Comparison, Effect, GuardrailResult, MetricRole, Slice, WorstCase
 from ragtrial.errors import NotEnoughDataError
+from ragtrial.scoring.operation import NOT_TIMED
+from ragtrial.scoring.reasons import NO_REFERENCE
+from ragtrial.scoring.retrieval import NOTHING_RELEVANT
 from ragtrial.stats.binary import mcnemar_midp
 from ragtrial.stats.bootstrap import bootstrap_mean
 from ragtrial.stats.equivalence import tost
+from ragtrial.stats.missing import worst_case
 from ragtrial.stats.multiplicity import adjust
 from ragtrial.stats.noninferiority import NonInferiority, non_inferiority, non_inferiority_ratio
 from ragtrial.stats.paired import paired_t, standardised_effect
@@ -25,6 +29,9 @@ from ragtrial.stats.power import mde
 
 MIN_SLICE = 10
 """Slices with fewer scored queries are listed without a test."""
+
+BY_DESIGN = (NOTHING_RELEVANT, NO_REFERENCE, NOT_TIMED)
+"""Reasons for no score that come with the query or the plan, not with an arm."""
 
 _TIE = 1e-9
 """Differences closer to 0 than this are ties: what is left of float rounding."""
@@ -50,7 +57,41 @@ def compare(setting: Setting, name: str, role: MetricRole) -> Comparison:
         ties=int((abs(better) <= _TIE).sum()),
         losses=int((better < -_TIE).sum()),
         guardrail=_guardrail(setting, name, scores),
+        worst_case=_worst_case(setting, table, scores),
     )
+
+
+def _worst_case(setting: Setting, table: ScoreTable, scores: PairedScores) -> WorstCase | None:
+    """What the missing scores could hide, where the arms lack different numbers of them."""
+    if table.metric.unit != "share":
+        return None
+    control, treatment = setting.experiment.control.name, setting.experiment.treatment.name
+    left, right = table.per_query(control), table.per_query(treatment)
+    can_have_one = ~missing_by_design(table, (control, treatment))
+    left, right = left[can_have_one], right[can_have_one]
+    if np.isnan(left).sum() == np.isnan(right).sum():
+        return None
+    clusters = None if clusters_of(setting, scores) is None else np.array(table.clusters)[can_have_one]
+    try:
+        bounds = worst_case(left, right, low=0.0, high=1.0, alpha=setting.plan.alpha, clusters=clusters)
+    except NotEnoughDataError:
+        return None
+    return WorstCase(
+        low=bounds.worst.low,
+        high=bounds.best.high,
+        estimate_low=bounds.worst.estimate,
+        estimate_high=bounds.best.estimate,
+        missing_control=bounds.missing_control,
+        missing_treatment=bounds.missing_treatment,
+    )
+
+
+def missing_by_design(table: ScoreTable, arms: Sequence[str]) -> NDArray[np.bool_]:
+    """Queries that can have no score because of what they are, in any of the arms; shape (n_queries,)."""
+    reasons = np.array([reason in BY_DESIGN for reason in table.unscored], dtype=bool)
+    missing = np.zeros(len(table.query_ids), dtype=bool)
+    missing[table.query[np.isin(table.arm, list(arms)) & reasons]] = True
+    return missing
 
 
 def _summary(table: ScoreTable, arm: str, paired_values: NDArray[np.float64]) -> ArmSummary:

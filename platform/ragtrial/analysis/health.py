@@ -4,21 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ragtrial.analysis.comparing import clusters_of
+from ragtrial.analysis.comparing import BY_DESIGN, clusters_of, missing_by_design
 from ragtrial.analysis.setting import Setting
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.verdict import Check, Comparison
 from ragtrial.errors import NotEnoughDataError
-from ragtrial.scoring.operation import NOT_TIMED
-from ragtrial.scoring.reasons import NO_REFERENCE
-from ragtrial.scoring.retrieval import NOTHING_RELEVANT
+from ragtrial.stats.binary import mcnemar_midp
 from ragtrial.stats.paired import paired_t
 
 MIN_COVERAGE = 0.95
 """Below this share of scorable queries scored in both arms, what is missing could turn the verdict."""
-
-_BY_DESIGN = (NOTHING_RELEVANT, NO_REFERENCE, NOT_TIMED)
-"""Reasons that come with the query or the plan, not with an arm."""
 
 MIN_ANN_RECALL = 0.99
 """A loss of more than 1 % of the exact hits shows in nDCG."""
@@ -30,7 +25,13 @@ MIN_CLUSTERS = 20
 def health_checks(setting: Setting, comparisons: Sequence[Comparison]) -> tuple[Check, ...]:
     """Every check, those that can refuse a verdict first."""
     given = [Check(name=name, state=state, detail=detail) for name, (state, detail) in setting.evaluation.checks.items()]  # type: ignore[arg-type]  # written by us as CheckState
-    own = [_parity(setting.evaluation), _coverage(setting), *_index_checks(setting.evaluation), *_reference_check(setting, comparisons)]
+    own = [
+        _parity(setting.evaluation),
+        _coverage(setting),
+        *_failure_check(setting),
+        *_index_checks(setting.evaluation),
+        *_reference_check(setting, comparisons),
+    ]
     return (*own[:2], *given, *own[2:], *_cluster_check(setting, comparisons), _plan_check(setting))
 
 
@@ -58,13 +59,13 @@ def _coverage(setting: Setting) -> Check:
     by_design: dict[str, int] = {}
     for arm_and_reason, n in scores.excluded.items():
         reason = arm_and_reason.partition(": ")[2]
-        if reason in _BY_DESIGN:
+        if reason in BY_DESIGN:
             by_design[reason] = max(n, by_design.get(reason, 0))
     scorable = scores.n_queries - sum(by_design.values())
     detail = f"{scores.n_scored} of {scores.n_queries} queries scored in both arms on {name}"
     for reason, n in by_design.items():
         detail += f"; {n} left out of both arms: {reason}"
-    lost = {reason: n for reason, n in scores.excluded.items() if reason.partition(": ")[2] not in _BY_DESIGN}
+    lost = {reason: n for reason, n in scores.excluded.items() if reason.partition(": ")[2] not in BY_DESIGN}
     if lost:
         detail += "; missing: " + ", ".join(f"{reason} ({n})" for reason, n in lost.items())
     failed = {arm: counts for arm, counts in setting.failures.items() if counts}
@@ -75,6 +76,27 @@ def _coverage(setting: Setting) -> Check:
     if scorable == 0 or scores.n_scored < MIN_COVERAGE * scorable or worst > allowed:
         return Check(name="coverage", state="fail", detail=f"{detail}; at least {MIN_COVERAGE:.0%} must work in both arms")
     return Check(name="coverage", state="warn" if lost or failed else "pass", detail=detail)
+
+
+def _failure_check(setting: Setting) -> list[Check]:
+    """Whether one arm fails more often than the other: what fails is seldom what is easy, so a mean without it flatters."""
+    name = setting.experiment.metrics.primary.name
+    table = setting.tables[name]
+    arms = (setting.experiment.control.name, setting.experiment.treatment.name)
+    can_have_one = ~missing_by_design(table, arms)
+    left, right = (np.isnan(table.per_query(arm))[can_have_one] for arm in arms)
+    if not left.any() and not right.any():
+        return []
+    detail = f"{int(left.sum())} of {left.size} queries have no {name} in {arms[0]}, {int(right.sum())} in {arms[1]}"
+    try:
+        p = mcnemar_midp(left.astype(np.float64), right.astype(np.float64)).p_value
+    except NotEnoughDataError:
+        return [Check(name="failures", state="pass", detail=f"{detail}: the same ones in both arms")]
+    if p < setting.plan.alpha:
+        return [
+            Check(name="failures", state="warn", detail=f"{detail}: one arm fails more often (McNemar mid-p {p:.3f}); see the worst case")
+        ]
+    return [Check(name="failures", state="pass", detail=f"{detail}: no more often in one arm than chance has it (McNemar mid-p {p:.3f})")]
 
 
 def _index_checks(evaluation: Evaluation) -> list[Check]:

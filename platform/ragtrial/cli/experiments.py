@@ -176,7 +176,7 @@ def show(outcome: "Outcome", *, as_json: bool, quiet: bool) -> None:
 def _say_plan(prepared: "Prepared", planned: "Plan", *, as_json: bool, quiet: bool) -> None:
     experiment = prepared.experiment
     if as_json:
-        fields = {name: getattr(planned, name) for name in planned.__slots__}
+        fields = dataclasses.asdict(planned)
         typer.echo(json.dumps({"experiment": experiment.name, "plan_digest": experiment.plan_digest(), **fields}))
         return
     if quiet:
@@ -188,6 +188,8 @@ def _say_plan(prepared: "Prepared", planned: "Plan", *, as_json: bool, quiet: bo
         markup=False,
         soft_wrap=True,
     )
+    for line in planned.llm.lines() if planned.llm is not None else ():
+        out.print(line, markup=False, soft_wrap=True)
     if planned.to_train:
         out.print(f"to be trained first: {', '.join(planned.to_train)}", markup=False)
     spread = experiment.analysis.assumed_sd

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ragtrial import __version__
-from ragtrial.cli import checking, demonstration, experiments, registry, results, sql
+from ragtrial.cli import calls, checking, demonstration, experiments, registry, results, sql
 from ragtrial.cli.terminal import error_console
 from ragtrial.errors import RagtrialError
 
@@ -49,6 +49,7 @@ app.command(name="analyse")(results.analyse)
 app.command(name="report")(results.report)
 app.command(name="compare")(results.compare)
 app.add_typer(registry.app, name="models")
+app.add_typer(calls.app, name="cache")
 app.command(name="doctor")(checking.doctor)
 app.add_typer(sql.app, name="db")
 

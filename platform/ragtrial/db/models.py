@@ -5,7 +5,7 @@
                 ├── evaluation_queries      what was asked, so that a report needs nothing but this database
                 ├── judgments               what was known to be right
                 └── trials ── hits
-                        └── scores
+                        └── scores ── opinions     what LLM judges said, where a score is a mean of that
     passages                                by corpus: texts that were retrieved or judged
 
 A change here needs a migration in `migrations/versions/`, and its revision in `engine.REVISIONS`.
@@ -174,7 +174,10 @@ class PassageRow(Base):
 
 
 class TrialRow(Base):
-    """One query through one arm once. `n_hits` is NULL where there is no ranking; 0 is a search that found nothing."""
+    """One query through one arm once. `n_hits` is NULL where there is no ranking; 0 is a search that found nothing.
+
+    `generate_ms` belongs to a query timed alone; `answer_ms` is what the generator itself measured, where it did.
+    """
 
     __tablename__ = "trials"
     __table_args__ = (
@@ -203,8 +206,10 @@ class TrialRow(Base):
     search_ms: Mapped[float | None]
     generate_ms: Mapped[float | None]
     prompt_tokens: Mapped[int | None]
+    cached_tokens: Mapped[int | None]
     completion_tokens: Mapped[int | None]
     cost_usd: Mapped[float | None]
+    answer_ms: Mapped[float | None]
     created_at: Mapped[datetime]
 
 
@@ -236,3 +241,29 @@ class ScoreRow(Base):
     value: Mapped[float | None]
     unscored: Mapped[str | None]
     scorer: Mapped[str]
+
+
+class OpinionRow(Base):
+    """What an LLM judge said of a trial, once; the score of the same trial and metric is their mean."""
+
+    __tablename__ = "opinions"
+    __table_args__ = (
+        CheckConstraint("(value IS NULL) = (unscored IS NOT NULL)", name="value_or_reason"),
+        CheckConstraint(f"value BETWEEN -{_LARGEST} AND {_LARGEST}", name="finite"),
+        CheckConstraint("unscored <> ''", name="reason"),
+        ForeignKeyConstraint(["trial_id", "metric"], ["scores.trial_id", "scores.metric"]),
+        {"sqlite_with_rowid": False},
+    )
+
+    trial_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    repetition: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    key: Mapped[str]
+    value: Mapped[float | None]
+    unscored: Mapped[str | None]
+    verdict: Mapped[str | None]
+    rationale: Mapped[str]
+    n_calls: Mapped[int]
+    prompt_tokens: Mapped[int | None]
+    completion_tokens: Mapped[int | None]
+    cost_usd: Mapped[float | None]

@@ -19,8 +19,10 @@ from ragtrial.db.models import (
     ExperimentRow,
     HitRow,
     JudgmentRow,
+    OpinionRow,
     PassageRow,
     QueryRow,
+    ScoreRow,
     TrialRow,
 )
 from ragtrial.db.score_tables import Order, read_score_tables
@@ -28,7 +30,7 @@ from ragtrial.domain.corpus import Passage
 from ragtrial.domain.evaluation import ArmFacts, Evaluation
 from ragtrial.domain.gold import GoldSet, Judgment, Query
 from ragtrial.domain.parity import ParityCertificate
-from ragtrial.domain.score import ScoreTable
+from ragtrial.domain.score import LoggedOpinion, Opinion, ScoreTable
 from ragtrial.domain.trial import Answer, Failure, Hit, Ranking, Timings, Trial, Usage
 from ragtrial.errors import InputError
 
@@ -178,6 +180,36 @@ class Reader:
         rows.sort(key=lambda row: (order.queries[row.query_id], order.arm(row.arm), row.repetition))
         return tuple(_trial(row, tuple(hits[row.id])) for row in rows)
 
+    def opinions(self, evaluation_id: str, metrics: Sequence[str] | None = None) -> tuple[LoggedOpinion, ...]:
+        """What LLM judges said, ordered as `trials`, then by metric and repetition; of some metrics if asked."""
+        wanted: Select[Any] = (
+            select(*OpinionRow.__table__.columns, TrialRow.arm, TrialRow.query_id, TrialRow.repetition.label("trial_repetition"))
+            .join(TrialRow, TrialRow.id == OpinionRow.trial_id)
+            .where(TrialRow.evaluation_id == evaluation_id)
+        )
+        if metrics is not None:
+            wanted = wanted.where(OpinionRow.metric.in_(metrics))
+        with self._reading(evaluation_id) as connection:
+            order = Order.of(connection, evaluation_id)
+            found = [_opinion(row) for row in connection.execute(wanted)]
+        return tuple(
+            sorted(
+                found,
+                key=lambda o: (order.queries[o.query_id], order.arm(o.arm), o.trial_repetition, o.metric, o.opinion.repetition),
+            )
+        )
+
+    def scorers(self, evaluation_id: str) -> dict[str, str]:
+        """Name and version of what scored each metric."""
+        wanted = (
+            select(ScoreRow.metric, func.max(ScoreRow.scorer))
+            .join(TrialRow, TrialRow.id == ScoreRow.trial_id)
+            .where(TrialRow.evaluation_id == evaluation_id)
+            .group_by(ScoreRow.metric)
+        )
+        with self._reading(evaluation_id) as connection:
+            return {row[0]: row[1] for row in connection.execute(wanted)}
+
     def scores(self, evaluation_id: str, metrics: Sequence[str] | None = None) -> dict[str, ScoreTable]:
         """A table for each metric, rows ordered as `trials`; a trial without a score of the metric has no row.
 
@@ -279,11 +311,38 @@ def _trial(row: Row[Any], hits: tuple[Hit, ...]) -> Trial:
     )
 
 
+def _opinion(row: Row[Any]) -> LoggedOpinion:
+    return LoggedOpinion(
+        arm=row.arm,
+        query_id=row.query_id,
+        trial_repetition=row.trial_repetition,
+        metric=row.metric,
+        opinion=Opinion(
+            repetition=row.repetition,
+            key=row.key,
+            value=row.value,
+            unscored=row.unscored,
+            verdict=row.verdict,
+            rationale=row.rationale,
+            n_calls=row.n_calls,
+            prompt_tokens=row.prompt_tokens,
+            completion_tokens=row.completion_tokens,
+            cost_usd=row.cost_usd,
+        ),
+    )
+
+
 def _answer(row: Row[Any]) -> Answer:
     return Answer(
         text=row.answer_text,
         cited=tuple(row.cited),
         finish_reason=row.finish_reason,
         generator=row.generator,
-        usage=Usage(prompt_tokens=row.prompt_tokens, completion_tokens=row.completion_tokens, cost_usd=row.cost_usd),
+        usage=Usage(
+            prompt_tokens=row.prompt_tokens,
+            cached_tokens=row.cached_tokens,
+            completion_tokens=row.completion_tokens,
+            cost_usd=row.cost_usd,
+        ),
+        generate_ms=row.answer_ms,
     )

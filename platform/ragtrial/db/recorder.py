@@ -20,6 +20,7 @@ from ragtrial.db.models import (
     ExperimentRow,
     HitRow,
     JudgmentRow,
+    OpinionRow,
     PassageRow,
     QueryRow,
     ScoreRow,
@@ -38,7 +39,19 @@ Row = dict[str, Any]
 _HitValues = tuple[int, int, str, float]
 _ScoreValues = tuple[int, str, float | None, str | None, str]
 
-_NO_ANSWER: Row = dict.fromkeys(("answer_text", "finish_reason", "generator", "cited", "prompt_tokens", "completion_tokens", "cost_usd"))
+_NO_ANSWER: Row = dict.fromkeys(
+    (
+        "answer_text",
+        "finish_reason",
+        "generator",
+        "cited",
+        "prompt_tokens",
+        "cached_tokens",
+        "completion_tokens",
+        "cost_usd",
+        "answer_ms",
+    )
+)
 _NO_FAILURE: Row = dict.fromkeys(("failure_stage", "failure_kind", "failure_message"))
 _NO_TIMINGS: Row = dict.fromkeys(("embed_ms", "search_ms", "generate_ms"))
 
@@ -155,6 +168,9 @@ class Recorder:
                     connection.exec_driver_sql(self._insert_hits, hits)
                 if scores:
                     connection.exec_driver_sql(self._insert_scores, scores)
+                opinions = _opinion_rows(batch, first)
+                if opinions:
+                    connection.execute(insert(OpinionRow), opinions)
         except StoreError as error:
             if isinstance(error.__cause__, IntegrityError):
                 self._explain_refusal(evaluation_id, batch, error)
@@ -198,7 +214,7 @@ class Recorder:
         found = connection.execute(known).scalar()
         if found is not None:
             return found
-        plan = {key: value for key, value in dataclasses.asdict(experiment).items() if key not in ("stores", "training")}
+        plan = {key: value for key, value in dataclasses.asdict(experiment).items() if key not in ("stores", "training", "llm")}
         row = {
             "name": experiment.name,
             "plan_digest": plan_digest,
@@ -285,7 +301,7 @@ def _evaluation_row(evaluation: Evaluation, experiment: Experiment, gold: GoldSe
         "gold_fingerprint": evaluation.gold_fingerprint,
         "n_queries": evaluation.n_queries,
         "n_trials_planned": n_trials_planned,
-        "setup": {"stores": stores, "training": whole["training"]},
+        "setup": {"stores": stores, "training": whole["training"], "llm": whole["llm"]},
         "arms": [dataclasses.asdict(arm) for arm in evaluation.arms],
         "parity": dataclasses.asdict(evaluation.parity),
         "environment": dict(evaluation.environment),
@@ -362,6 +378,18 @@ def _answer_columns(answer: Answer) -> Row:
         "generator": answer.generator,
         "cited": list(answer.cited),
         "prompt_tokens": answer.usage.prompt_tokens,
+        "cached_tokens": answer.usage.cached_tokens,
         "completion_tokens": answer.usage.completion_tokens,
         "cost_usd": answer.usage.cost_usd,
+        "answer_ms": answer.generate_ms,
     }
+
+
+def _opinion_rows(batch: Sequence[Scored], first: int) -> list[Row]:
+    """Rows of what LLM judges said; trials are numbered from `first`."""
+    return [
+        {"trial_id": number, "metric": score.metric, **dataclasses.asdict(opinion)}
+        for number, (_trial, scores) in enumerate(batch, first)
+        for score in scores
+        for opinion in score.opinions
+    ]

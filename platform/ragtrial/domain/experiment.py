@@ -14,6 +14,7 @@ Role = Literal["control", "treatment", "reference"]
 DataFormat = Literal["beir", "trec", "table"]
 ReferenceName = Literal["bm25", "shuffled-context"]
 Aspect = Literal["embedding", "retrieval", "generation"]
+ResponseFormat = Literal["auto", "json_schema", "json_object", "text"]
 
 _STRICT = {"extra": "forbid"}
 
@@ -122,16 +123,102 @@ class GenerationSpec:
     __pydantic_config__ = _STRICT
 
     provider: str = _described(
-        "extractive (no LLM: BM25 over the whole corpus picks a sentence of the passages), none (retrieval only), "
-        "or the import path 'package.module:Class' of your own generator.",
+        "extractive (no LLM: BM25 over the whole corpus picks a sentence of the passages), openai-compatible (an LLM behind any server "
+        "that speaks OpenAI's protocol), none (retrieval only), or the import path 'package.module:Class' of your own generator.",
         default="extractive",
     )
     context_passages: int = _described("How many of the retrieved passages the generator reads.", default=5)
     min_score: float = _described("extractive: abstain where the best sentence's BM25 score is below this.", default=1.0)
+    model: str | None = _described("openai-compatible: the server's name of the model, e.g. gpt-4o-mini.", default=None)
+    base_url: str | None = _described(
+        "openai-compatible: the endpoint with its /v1, e.g. http://localhost:11434/v1; default: OpenAI's own.", default=None
+    )
+    api_key_env: str = _described("openai-compatible: the environment variable that holds the key.", default="OPENAI_API_KEY")
+    prompt: str = _described(
+        "openai-compatible: a built-in prompt by name and version, or a .md file of your own, relative to the experiment file.",
+        default="answer-1",
+    )
+    temperature: float | None = _described("openai-compatible: null leaves it to the server (some models refuse any).", default=0.0)
+    seed: int | None = _described("openai-compatible: null sends none; repetition r is asked with seed + r.", default=7)
+    max_tokens: int = _described("openai-compatible: longest answer; a longer one is a failure, never a cut text.", default=512)
+    stop: tuple[str, ...] = _described("openai-compatible: texts at which the answer ends.", default=())
+    response_format: ResponseFormat = _described(
+        "openai-compatible: how citations are asked for; auto begins with a JSON schema and steps down where the server refuses it.",
+        default="auto",
+    )
+    references: Literal["retrieve", "answer"] = _described(
+        "openai-compatible: whether the reference lines only retrieve, or answer too, which takes as many calls as an arm for each.",
+        default="retrieve",
+    )
 
     def __post_init__(self) -> None:
         if self.context_passages < 1:
             raise ValueError(f"context_passages is {self.context_passages}: the generator reads at least 1 passage")
+        if self.provider == "openai-compatible":
+            _check_llm("generation", self.model, self.temperature, self.max_tokens)
+
+
+def _check_llm(where: str, model: str | None, temperature: float | None, max_tokens: int) -> None:
+    if not model:
+        raise ValueError(f"{where}.model is missing: give the server's name of the model, e.g. gpt-4o-mini")
+    if temperature is not None and not 0 <= temperature <= 2:
+        raise ValueError(f"{where}.temperature is {temperature}: give a number from 0 to 2, or null")
+    if max_tokens < 1:
+        raise ValueError(f"{where}.max_tokens is {max_tokens}: give at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeSpec:
+    """The LLM that judges answers: ours (judge_...) and RAGAS' metrics ask it."""
+
+    __pydantic_config__ = _STRICT
+
+    model: str = _described("The server's name of the model; better another one than the generator's, which likes its own style.")
+    base_url: str | None = _described("The endpoint with its /v1; default: OpenAI's own.", default=None)
+    api_key_env: str = _described("The environment variable that holds the key.", default="OPENAI_API_KEY")
+    temperature: float | None = _described("null leaves it to the server.", default=0.0)
+    seed: int | None = _described("null sends none; repetition r is asked with seed + r.", default=7)
+    max_tokens: int = _described("Longest judgment; a longer one is a failure.", default=2048)
+    response_format: ResponseFormat = _described(
+        "auto begins with a JSON schema and steps down where the server refuses it.", default="auto"
+    )
+    repetitions: Mapping[str, int] = _described(
+        "Judgments of each answer by metric name, averaged before the test; default: 3 for metrics that decide, 1 for others.",
+        default_factory=dict,
+    )
+
+    def __post_init__(self) -> None:
+        _check_llm("metrics.judge", self.model, self.temperature, self.max_tokens)
+        for name, times in self.repetitions.items():
+            if metric_named(name).judge is None:
+                raise ValueError(f"metrics.judge.repetitions: {name!r} asks no LLM")
+            if times < 1:
+                raise ValueError(f"metrics.judge.repetitions: {name} is {times}: give at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlmSpec:
+    """What the calls to LLMs may take; no part of the plan, because it changes no answer."""
+
+    __pydantic_config__ = _STRICT
+
+    concurrency: int = _described("Most calls in flight to one endpoint; fewer where it answers 429.", default=16)
+    timeout_s: float = _described("Seconds for one attempt.", default=60.0)
+    attempts: int = _described("Tries of one call in all; only what is transient is tried again.", default=8)
+    max_wait_s: float = _described("Longest waiting time that a server may ask for; beyond it the run stops, to be resumed.", default=120.0)
+    patience_s: float = _described("Seconds without any answer until the run stops, to be resumed.", default=120.0)
+    run_timeout_s: float | None = _described("Seconds for all calls of a run; then it stops, to be resumed.", default=None)
+    max_cost_usd: float | None = _described("Spending cap of one invocation; the run stops before it, to be resumed.", default=None)
+    prices: str | None = _described("Your own price table (YAML), relative to the experiment file; see docs/judging.md.", default=None)
+
+    def __post_init__(self) -> None:
+        for name, least in (("concurrency", 1), ("attempts", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"llm.{name} is {getattr(self, name)}: give at least {least}")
+        for name in ("timeout_s", "max_wait_s", "patience_s", "run_timeout_s", "max_cost_usd"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"llm.{name} is {value}: give a number above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +292,10 @@ class MetricsPlan:
     secondary: tuple[str, ...] = _described("Decision metrics besides the primary one; adjusted together with it.", default=())
     guardrails: tuple[Guardrail, ...] = _described("What must not get worse.", default=())
     exploratory: tuple[str, ...] = _described("Shown without a claim.", default=())
-    similarity: EmbeddingSpec | None = _described("The model behind answer_similarity; must be neither arm's model.", default=None)
+    similarity: EmbeddingSpec | None = _described(
+        "The model behind answer_similarity and answer_relevancy; must be neither arm's model.", default=None
+    )
+    judge: JudgeSpec | None = _described("The LLM behind judged metrics.", default=None)
 
     def __post_init__(self) -> None:
         names = [self.primary.name, *self.secondary, *self.exploratory]
@@ -217,8 +307,18 @@ class MetricsPlan:
         guarded = [guardrail.name for guardrail in self.guardrails]
         if len(set(guarded)) < len(guarded):
             raise ValueError(f"guardrails are {', '.join(guarded)}: give each metric one guardrail")
-        if self.similarity is None and "answer_similarity" in [*names, *(g.name for g in self.guardrails)]:
-            raise ValueError("answer_similarity needs metrics.similarity: a model that is neither arm's")
+        for name in ("answer_similarity", "answer_relevancy"):
+            if self.similarity is None and name in [*names, *guarded]:
+                raise ValueError(f"{name} needs metrics.similarity: a model that is neither arm's")
+        judged = [name for name in [*names, *guarded] if metric_named(name).judge is not None]
+        if judged and self.judge is None:
+            raise ValueError(f"{judged[0]} needs metrics.judge: the LLM that judges")
+
+    def judgments_of(self, name: str) -> int:
+        """How often each answer is judged on this metric."""
+        given = {} if self.judge is None else self.judge.repetitions
+        decides = name in (self.primary.name, *self.secondary)
+        return given.get(name, 3 if decides else 1)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -273,6 +373,7 @@ class StoresSpec:
     milvus_token_env: str = _described("The environment variable that holds the Milvus token.", default="RAGTRIAL_MILVUS_TOKEN")
     sql: str = _described("SQLAlchemy URL; SQLite paths are relative to the experiment file.", default="sqlite:///.ragtrial/ragtrial.db")
     vectors: str = _described("Folder of the vector cache.", default=".ragtrial/vectors")
+    calls: str = _described("Folder of the cache of LLM calls: what was paid for once is not paid for again.", default=".ragtrial/calls")
     registry: str = _described("Folder of the model registry.", default=".ragtrial/models")
 
 
@@ -319,6 +420,7 @@ class Experiment:
     repetitions: int = _described("Times each query runs through each arm; averaged before the test.", default=1)
     metrics: MetricsPlan = _described("What is measured.")
     analysis: AnalysisPlan = _described("How the verdict is reached.", default_factory=AnalysisPlan)
+    llm: LlmSpec = _described("What the calls to LLMs may take.", default_factory=LlmSpec)
     stores: StoresSpec = _described("Where things are kept.", default_factory=StoresSpec)
     training: TrainingSpec | None = _described("How `ragtrial train` makes the custom model.", default=None)
 
@@ -361,11 +463,33 @@ class Experiment:
         """The retrieval that holds for this arm."""
         return arm.retrieval or self.retrieval
 
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """Names of the planned metrics that ask an LLM or come from RAGAS."""
+        return tuple(name for name in self.metrics.names if metric_named(name).judge is not None)
+
+    @property
+    def asks_llm(self) -> bool:
+        """Whether anything in it calls an LLM."""
+        return bool(self.judged) or any(self.generation_of(arm).provider == "openai-compatible" for arm in self.arms)
+
+    @property
+    def reference_lines(self) -> tuple[ReferenceName, ...]:
+        """Lines beside the arms; where they don't answer there is no answer whose floor could be shown."""
+        return tuple(name for name in self.references if self.references_answer or name != "shuffled-context")
+
+    @property
+    def references_answer(self) -> bool:
+        """Whether reference lines generate answers: what costs nothing always, an LLM where it is asked to."""
+        return self.generation.provider != "none" and (
+            self.generation.provider != "openai-compatible" or self.generation.references == "answer"
+        )
+
     def generation_of(self, arm: Arm) -> GenerationSpec:
         """The generation that holds for this arm."""
         return arm.generation or self.generation
 
     def plan_digest(self) -> str:
-        """Digest of everything that was planned before the data: stores and training left out."""
+        """Digest of everything that was planned before the data: stores, training and limits of LLM calls left out."""
         planned = [self.name, self.hypothesis, self.data, self.chunking, self.arms, self.subject, self.references]
         return digest([*planned, self.retrieval, self.generation, self.repetitions, self.metrics, self.analysis])

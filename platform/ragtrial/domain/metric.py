@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 MetricKind = Literal["retrieval", "answer", "operation"]
+Judge = Literal["judge", "ragas"]
 RETRIEVAL_MEASURES = ("nDCG", "R", "P", "RR", "AP", "Success", "Judged")
 _CUT_OFF = re.compile(r"(?P<measure>[A-Za-z]+)@(?P<cutoff>[1-9][0-9]*)")
 
@@ -20,6 +21,8 @@ class Metric:
         higher_is_better: False for latency, cost and abstention.
         measure: The retrieval measure without its cut-off; None for other kinds.
         cutoff: The retrieval cut-off k; None for other kinds.
+        judge: Who computes it, where that takes an LLM or RAGAS: `judge` (our own) or `ragas`.
+        needs_reference: It compares with a reference answer, so a query without one has no score.
     """
 
     name: str
@@ -28,23 +31,38 @@ class Metric:
     higher_is_better: bool = True
     measure: str | None = None
     cutoff: int | None = None
+    judge: Judge | None = None
+    needs_reference: bool = False
 
 
 _OTHERS = {
     metric.name: metric
     for metric in (
-        Metric(name="answer_f1", kind="answer"),
-        Metric(name="answer_containment", kind="answer"),
-        Metric(name="answer_token_recall", kind="answer"),
-        Metric(name="answer_exact_match", kind="answer"),
-        Metric(name="answer_rouge_l", kind="answer"),
-        Metric(name="answer_similarity", kind="answer"),
+        Metric(name="answer_f1", kind="answer", needs_reference=True),
+        Metric(name="answer_containment", kind="answer", needs_reference=True),
+        Metric(name="answer_token_recall", kind="answer", needs_reference=True),
+        Metric(name="answer_exact_match", kind="answer", needs_reference=True),
+        Metric(name="answer_rouge_l", kind="answer", needs_reference=True),
+        Metric(name="answer_similarity", kind="answer", needs_reference=True),
         Metric(name="citation_support", kind="answer"),
         Metric(name="abstained", kind="answer", higher_is_better=False),
+        Metric(name="judge_correctness", kind="answer", judge="judge", needs_reference=True),
+        Metric(name="judge_groundedness", kind="answer", judge="judge"),
+        Metric(name="judge_preference", kind="answer", judge="judge"),
+        Metric(name="faithfulness", kind="answer", judge="ragas"),
+        Metric(name="answer_relevancy", kind="answer", judge="ragas"),
+        Metric(name="context_precision", kind="answer", judge="ragas", needs_reference=True),
+        Metric(name="context_recall", kind="answer", judge="ragas", needs_reference=True),
+        Metric(name="factual_correctness", kind="answer", judge="ragas", needs_reference=True),
+        Metric(name="answer_accuracy", kind="answer", judge="ragas", needs_reference=True),
+        Metric(name="ragas_rouge", kind="answer", judge="ragas", needs_reference=True),
+        Metric(name="ragas_chrf", kind="answer", judge="ragas", needs_reference=True),
+        Metric(name="ragas_string_similarity", kind="answer", judge="ragas", needs_reference=True),
         Metric(name="latency_ms", kind="operation", unit="ms", higher_is_better=False),
         Metric(name="embed_ms", kind="operation", unit="ms", higher_is_better=False),
         Metric(name="search_ms", kind="operation", unit="ms", higher_is_better=False),
         Metric(name="generate_ms", kind="operation", unit="ms", higher_is_better=False),
+        Metric(name="failed", kind="operation", higher_is_better=False),
         Metric(name="cost_usd", kind="operation", unit="usd", higher_is_better=False),
         Metric(name="prompt_tokens", kind="operation", unit="tokens", higher_is_better=False),
         Metric(name="completion_tokens", kind="operation", unit="tokens", higher_is_better=False),

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,41 @@ Design = Literal["paired", "by_unit", "within_query"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What an LLM judge said of one trial, once; a judged score is the mean of its opinions.
+
+    Attributes:
+        repetition: From 0; each repetition asks the same question anew.
+        key: Digest of the question: opinions of equal key were asked once and paid for once, whatever the arm.
+        value: Finite, or None.
+        unscored: Why there is no value; None where there is one.
+        verdict: The word that the judge chose, where it chose from a closed set.
+        rationale: What it gave as its reason.
+        n_calls: Calls to the LLM that it took.
+        prompt_tokens: Of all its calls; None where the server did not say.
+        completion_tokens: Likewise.
+        cost_usd: Likewise; None where there is no price.
+    """
+
+    repetition: int
+    key: str
+    value: float | None = None
+    unscored: str | None = None
+    verdict: str | None = None
+    rationale: str = ""
+    n_calls: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_usd: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.value is None) != bool(self.unscored):
+            raise ValueError(f"an opinion has a value or the reason why there is none, got {self.value!r} and {self.unscored!r}")
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"an opinion's value is {self.value}: give the reason instead of a value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """One metric of one trial.
 
@@ -23,6 +58,7 @@ class Score:
         value: Finite, or None.
         unscored: Why there is no value, in a few words (it is counted by them); None where there is one.
         scorer: Name and version of what computed it, e.g. `retrieval/1`.
+        opinions: What an LLM judge said, one for each repetition; empty where no judge was asked.
 
     Raises:
         ValueError: Neither or both of value and reason, or a value that is not finite.
@@ -32,6 +68,7 @@ class Score:
     value: float | None = None
     unscored: str | None = None
     scorer: str
+    opinions: tuple[Opinion, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.value is None) != bool(self.unscored):
@@ -40,6 +77,40 @@ class Score:
             )
         if self.value is not None and not math.isfinite(self.value):
             raise ValueError(f"score {self.metric!r} is {self.value}: give the reason instead of a value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedOpinion:
+    """An opinion with the trial that it is about.
+
+    Attributes:
+        arm: The trial's arm.
+        query_id: The trial's query.
+        trial_repetition: The trial's repetition.
+        metric: The score that it belongs to.
+        opinion: What the judge said.
+    """
+
+    arm: str
+    query_id: str
+    trial_repetition: int
+    metric: str
+    opinion: Opinion
+
+
+def score_of(metric: str, opinions: Sequence[Opinion], *, scorer: str) -> Score:
+    """The mean of the opinions that have a value; where none has, the most frequent reason.
+
+    Raises:
+        ValueError: There is no opinion.
+    """
+    if not opinions:
+        raise ValueError(f"score {metric!r}: no opinion to average")
+    values = [opinion.value for opinion in opinions if opinion.value is not None]
+    if values:
+        return Score(metric=metric, value=math.fsum(values) / len(values), scorer=scorer, opinions=tuple(opinions))
+    reasons = Counter(opinion.unscored for opinion in opinions)
+    return Score(metric=metric, unscored=reasons.most_common(1)[0][0], scorer=scorer, opinions=tuple(opinions))
 
 
 @dataclass(frozen=True, kw_only=True)

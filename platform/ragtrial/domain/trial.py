@@ -52,9 +52,10 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a call consumed; None is unknown, never 0."""
+    """What a call consumed; None is unknown, never 0. `cached_tokens` are those of the prompt that the provider had in its own cache."""
 
     prompt_tokens: int | None = None
+    cached_tokens: int | None = None
     completion_tokens: int | None = None
     cost_usd: float | None = None
 
@@ -69,6 +70,7 @@ class Answer:
         finish_reason: `stop`, or `abstained` where nothing fitted.
         generator: Name and version, e.g. `extractive/1`.
         usage: Tokens and cost, where there are any.
+        generate_ms: How long its making took, where the generator measured it; an answer from a cache keeps what it took when it was made.
     """
 
     text: str
@@ -76,6 +78,7 @@ class Answer:
     finish_reason: Literal["stop", "abstained", "length"] = "stop"
     generator: str
     usage: Usage = Usage()
+    generate_ms: float | None = None
 
     def __post_init__(self) -> None:
         if (self.finish_reason == "abstained") != (not self.text.strip()):

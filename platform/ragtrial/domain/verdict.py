@@ -82,6 +82,89 @@ class GuardrailResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorstCase:
+    """What the difference could be at the two extremes of what is missing (Manski bounds).
+
+    Attributes:
+        low: Lower end of the interval where every missing score speaks against the treatment.
+        high: Upper end where every missing score speaks for it.
+        estimate_low: The difference in the first case.
+        estimate_high: In the second.
+        missing_control: Queries that control has no score for, though they could have one.
+        missing_treatment: Likewise.
+    """
+
+    low: float
+    high: float
+    estimate_low: float
+    estimate_high: float
+    missing_control: int
+    missing_treatment: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeQuality:
+    """How much an LLM judge can be trusted on one metric, as far as its own repeated opinions tell.
+
+    Attributes:
+        metric: What it judged.
+        scorer: Version of the judge: model, prompt, rubric and sampling.
+        n_opinions: Distinct questions that it was asked (a question of both arms counts once).
+        n_unscored: Of them, those without a usable answer.
+        n_repeated: Items that it judged more than once.
+        flipped: Share of these whose opinions are not all equal, with its interval; None where none was judged twice.
+        flipped_low: Lower end.
+        flipped_high: Upper end.
+        disagreement: Chance that two opinions of one item differ; None where none was judged twice.
+        noise_share: Share of the variance of the mean difference that is the judge's wavering; None where it can't be told.
+        half_width: Half of the interval's width now; None likewise.
+        half_width_judgments: With twice the judgments of each answer.
+        half_width_queries: With twice the queries.
+        n_pairs: Pairs compared in both orders (judge_preference).
+        n_inconsistent: Of them, those where the same place won twice; they count as ties.
+        first_share: Share of wins that went to the answer shown first; 0.5 is no bias. None where nothing was won.
+        why_not: Why the noise can't be told, or None.
+    """
+
+    metric: str
+    scorer: str
+    n_opinions: int
+    n_unscored: int
+    n_repeated: int = 0
+    flipped: float | None = None
+    flipped_low: float | None = None
+    flipped_high: float | None = None
+    disagreement: float | None = None
+    noise_share: float | None = None
+    half_width: float | None = None
+    half_width_judgments: float | None = None
+    half_width_queries: float | None = None
+    n_pairs: int = 0
+    n_inconsistent: int = 0
+    first_share: float | None = None
+    why_not: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallCount:
+    """LLM calls for one purpose, as made, and as each arm alone would have needed them.
+
+    Attributes:
+        purpose: `answer`, or a metric's name.
+        made: Calls behind the results, each counted once.
+        alone: Calls if each arm had been answered and judged alone.
+        cost_usd: Of `made`; None where a price or a usage is unknown.
+        cost_alone_usd: Of `alone`; None likewise.
+    """
+
+    purpose: str
+    made: int
+    alone: int
+    cost_usd: float | None
+    cost_alone_usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Control against treatment on one metric.
 
@@ -100,6 +183,8 @@ class Comparison:
         ties: Queries where both are equal.
         losses: Queries where baseline is better.
         guardrail: For guardrails.
+        worst_case: Where the arms lack scores of different numbers of queries, what that could hide; None where they don't, or where
+            the metric has no range.
     """
 
     metric: Metric
@@ -116,6 +201,7 @@ class Comparison:
     ties: int
     losses: int
     guardrail: GuardrailResult | None = None
+    worst_case: WorstCase | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +274,8 @@ class Analysis:
         verdict: The decision.
         mde_planned: Smallest effect that was expected to be seen, computed before the run; None for a single query.
         headline_answer_metric: Which answer metric suits the length of the references, or None.
+        judges: One for each metric that an LLM judged.
+        calls: LLM calls by purpose; empty where none were made.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -196,6 +284,8 @@ class Analysis:
     verdict: Verdict
     mde_planned: float | None
     headline_answer_metric: str | None = None
+    judges: tuple[JudgeQuality, ...] = ()
+    calls: tuple[CallCount, ...] = ()
 
     @property
     def primary(self) -> Comparison:

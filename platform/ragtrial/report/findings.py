@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from ragtrial.domain.verdict import Comparison, Slice
+from ragtrial.domain.verdict import Comparison, JudgeQuality, Slice
 from ragtrial.report import words
 from ragtrial.report.content import ReportContent
 from ragtrial.report.examples import TIE
@@ -143,3 +143,59 @@ def exclusions(content: ReportContent) -> str:
         f"{primary.metric.name} is scored in both arms on {primary.n_scored:,} of {words.count(primary.n, 'query', 'queries')}; "
         f"{left_out:,} {'is' if left_out == 1 else 'are'} left out; {trials}"
     )
+
+
+def judges(content: ReportContent) -> list[str]:
+    """What an LLM judge's own repeated opinions tell about it, a sentence for each metric."""
+    return [f"{judge.metric}: {'; '.join(_judge(judge, content.level))}" for judge in content.analysis.judges]
+
+
+def _judge(judge: JudgeQuality, level: str) -> list[str]:
+    said = [f"{words.count(judge.n_opinions, 'opinion')} of {judge.scorer or 'an LLM judge'}"]
+    if judge.n_unscored:
+        said.append(f"{judge.n_unscored:,} of them unusable")
+    if judge.flipped is not None and judge.flipped_low is not None and judge.flipped_high is not None:
+        interval = f"{level} interval {judge.flipped_low:.0%} to {judge.flipped_high:.0%}"
+        said.append(f"asked again it changed its mind on {judge.flipped:.0%} of {judge.n_repeated:,} answers ({interval})")
+    if judge.noise_share is not None:
+        said.append(
+            f"its wavering is {judge.noise_share:.0%} of the variance of the difference: the interval is ±{judge.half_width:.4f} now, would be "
+            f"±{judge.half_width_judgments:.4f} with twice the judgments and ±{judge.half_width_queries:.4f} with twice the queries"
+        )
+    elif judge.why_not:
+        said.append(f"its noise is not known ({judge.why_not})")
+    if judge.n_pairs:
+        first = "" if judge.first_share is None else f", and {judge.first_share:.0%} of all wins went to the answer shown first"
+        said.append(f"{judge.n_inconsistent:,} of {judge.n_pairs:,} pairs were decided by their order and count as ties{first}")
+    return said
+
+
+def calls(content: ReportContent) -> str | None:
+    """What the calls to LLMs came to, and what sharing saved; None where there were none."""
+    counts = content.analysis.calls
+    if not counts:
+        return None
+    made, alone = sum(count.made for count in counts), sum(count.alone for count in counts)
+    cost, cost_alone = _total([count.cost_usd for count in counts]), _total([count.cost_alone_usd for count in counts])
+    price = "cost unknown" if cost is None else f"{cost:,.4f} USD"
+    said = f"{words.count(made, 'call')} to LLMs ({price}) answered and judged both arms"
+    if made == alone:
+        return f"{said}; the arms shared none"
+    saved = "" if cost is None or cost_alone is None else f" and {cost_alone - cost:,.4f} USD"
+    return f"{said}; each arm alone would have taken {alone:,}, so sharing saved {alone - made:,} calls{saved}"
+
+
+def _total(costs: Sequence[float | None]) -> float | None:
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
+
+
+def worst_cases(comparisons: Sequence[Comparison]) -> list[str]:
+    """What missing scores could hide on planned metrics, a sentence each."""
+    return [
+        f"{c.metric.name}: {c.worst_case.missing_control:,} queries lack a score in the baseline and {c.worst_case.missing_treatment:,} in "
+        f"custom; whatever these were, the difference lies between {c.worst_case.estimate_low:+.4f} and {c.worst_case.estimate_high:+.4f} "
+        f"(interval {c.worst_case.low:+.4f} to {c.worst_case.high:+.4f})"
+        for c in comparisons
+        if c.worst_case is not None and c.role != "exploratory"
+    ]

@@ -4,6 +4,7 @@ Two runs that measure the same give the same bytes apart from `timing` and `late
 nowhere else. A metric that is itself a time is listed among `metrics` without values, and with its values under `latency`.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any
 
 from ragtrial.domain.evaluation import ArmFacts
 from ragtrial.domain.metric import Metric
-from ragtrial.domain.verdict import Analysis, ArmSummary, Comparison, Effect, GuardrailResult, Slice
+from ragtrial.domain.verdict import Analysis, ArmSummary, CallCount, Comparison, Effect, GuardrailResult, JudgeQuality, Slice, WorstCase
 from ragtrial.report.content import ArmUsage, ReportContent, StageLatency
 
 FORMAT = "ragtrial-report/1"
@@ -66,6 +67,8 @@ def report_dict(content: ReportContent) -> dict[str, Any]:
             "extractive": content.extractive,
             "headline_metric": content.analysis.headline_answer_metric,
         },
+        "judges": [_judge(judge) for judge in content.analysis.judges],
+        "calls": [_calls(count) for count in content.analysis.calls],
         "usage": [_usage(usage) for usage in content.usage],
         "failures": {arm: dict(counts) for arm, counts in content.failures.items()},
         "exclusions": [{"metric": e.metric, "arm": e.arm, "reason": e.reason, "n": e.n} for e in content.exclusions],
@@ -104,6 +107,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "ties": comparison.ties,
         "losses": comparison.losses,
         "guardrail": _guardrail(comparison.guardrail),
+        "worst_case": _worst_case(comparison.worst_case),
         "reason": comparison.no_effect,
     }
 
@@ -125,6 +129,25 @@ def _guardrail(result: GuardrailResult | None) -> dict[str, Any] | None:
         return None
     numbers = {"margin": _number(result.margin), "estimate": _number(result.estimate), "bound": _number(result.bound)}
     return {"state": result.state, "relative": result.relative, **numbers}
+
+
+def _worst_case(bounds: WorstCase | None) -> dict[str, Any] | None:
+    if bounds is None:
+        return None
+    numbers = {name: _number(getattr(bounds, name)) for name in ("low", "high", "estimate_low", "estimate_high")}
+    return {**numbers, "missing_control": bounds.missing_control, "missing_treatment": bounds.missing_treatment}
+
+
+def _judge(judge: JudgeQuality) -> dict[str, Any]:
+    return {
+        name: _number(value) if isinstance(value, float) else value
+        for name, value in ((field.name, getattr(judge, field.name)) for field in dataclasses.fields(judge))
+    }
+
+
+def _calls(count: CallCount) -> dict[str, Any]:
+    costs = {"cost_usd": _number(count.cost_usd), "cost_alone_usd": _number(count.cost_alone_usd)}
+    return {"purpose": count.purpose, "made": count.made, "alone": count.alone, **costs}
 
 
 def _without_times(row: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,9 @@ def render_terminal(content: ReportContent, console: Console) -> None:
     console.print()
     for said in (findings.latency(content), findings.index(content), findings.exclusions(content)):
         console.print(_text(f"{said}."))
+    told = [*findings.worst_cases(content.analysis.comparisons), *findings.judges(content), findings.calls(content)]
+    for line in (each for each in told if each is not None):
+        console.print(_text(f"{line}."))
     if content.extractive:
         console.print(_text("Answers are extractive: no LLM wrote them."))
     console.print()

@@ -1,4 +1,4 @@
-"""What the run itself tells: latency, tokens, cost."""
+"""What the run itself tells: latency, tokens, cost, failures."""
 
 from collections.abc import Sequence
 
@@ -39,6 +39,8 @@ class OperationScorer:
 
 
 def _measured(name: str, trial: Trial) -> float | None:
+    if name == "failed":
+        return float(trial.failure is not None)
     if name == "generate_ms" and trial.answer is None:
         return None  # the clock ran around nothing
     if name.endswith("_ms"):

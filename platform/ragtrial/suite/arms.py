@@ -16,6 +16,7 @@ from ragtrial.finetuning.leakage import check_lineage
 from ragtrial.finetuning.registry import Registry
 from ragtrial.formats.experiment import milvus_uri
 from ragtrial.indexing import alias_of, index_arm, measured_recall
+from ragtrial.llm.gate import Gate
 from ragtrial.suite.preparing import Prepared
 
 RECALL_SAMPLE = 100
@@ -56,14 +57,19 @@ def load_models(prepared: Prepared, *, progress: Progress = no_progress) -> dict
     return embedders
 
 
-def load_generators(prepared: Prepared) -> dict[str, Generator | None]:
+def load_generators(prepared: Prepared, gate: Gate | None = None) -> dict[str, Generator | None]:
     """Each arm's generator, by arm; one for both where they generate alike, so that answers can be shared.
+
+    Args:
+        prepared: The experiment with its data.
+        gate: For generators that ask an LLM.
 
     Raises:
         InputError: An arm's generator does not exist, or refuses its settings.
     """
     experiment = prepared.experiment
-    by_spec = {spec: build_generator(spec, prepared.corpus) for spec in {experiment.generation_of(arm) for arm in experiment.arms}}
+    specs = {experiment.generation_of(arm) for arm in experiment.arms}
+    by_spec = {spec: build_generator(spec, prepared.corpus, prepared.around, gate=gate) for spec in specs}
     return {arm.name: by_spec[experiment.generation_of(arm)] for arm in experiment.arms}
 
 

@@ -76,7 +76,16 @@ def conclude(reader: Reader, evaluation: Evaluation, experiment: Experiment, *, 
     gold = reader.gold(evaluation.evaluation_id)
     tables = reader.scores(evaluation.evaluation_id, None)
     trials = reader.trials(evaluation.evaluation_id)
-    analysis = analyse(evaluation=evaluation, experiment=experiment, gold=gold, tables=tables, failures=failures(trials))
+    analysis = analyse(
+        evaluation=evaluation,
+        experiment=experiment,
+        gold=gold,
+        tables=tables,
+        failures=failures(trials),
+        opinions=reader.opinions(evaluation.evaluation_id),
+        trials=trials,
+        scorers=reader.scorers(evaluation.evaluation_id),
+    )
     shown = {hit.passage_id for trial in trials if trial.ranking is not None for hit in trial.ranking.hits}
     judged = {judgment.target_id for judgment in gold.judgments}
     content = build_content(

@@ -31,6 +31,8 @@ def check_stores(prepared: Prepared) -> None:
     file, stores = prepared.file, prepared.experiment.stores
     current_revision(sql_url(file))
     places = {"vectors": resolve_path(file.folder, stores.vectors)}
+    if prepared.experiment.asks_llm:
+        places["calls"] = resolve_path(file.folder, stores.calls)
     if "://" not in stores.milvus:
         places["milvus"] = Path(milvus_uri(file)).parent
     url = parse_url(sql_url(file))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ragtrial.analysis.analysing import planned_mde
-from ragtrial.build import build_bm25, build_embedder, build_scorers
+from ragtrial.build import Judging, build_bm25, build_embedder, build_scorers, judging_of
 from ragtrial.contracts import Embedder, Progress, Scorer, no_progress
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
@@ -22,12 +22,13 @@ from ragtrial.evaluation import Line, evaluate, order_of
 from ragtrial.formats.experiment import resolve_path, sql_url
 from ragtrial.pipeline import Pipeline
 from ragtrial.suite.arms import ReadyArm, check_models, leakage, load_generators, load_models, missing_models, open_index, ready_arms
+from ragtrial.suite.calls import Estimate, estimate, open_gate
 from ragtrial.suite.environment import environment
 from ragtrial.suite.folders import check_stores
 from ragtrial.suite.preparing import Prepared
 from ragtrial.suite.training import train_model
 
-_WITHOUT_REFERENCES = ("abstained", "citation_support")
+_LLM_METRICS = ("failed", "cost_usd", "prompt_tokens", "completion_tokens")
 _ANSWER_METRICS = ("answer_f1", "answer_containment", "answer_token_recall", "answer_exact_match", "answer_rouge_l")
 
 
@@ -41,6 +42,7 @@ class Plan:
         n_trials: Trials to log, reference lines included.
         mde: Smallest effect on the primary metric that is expected to be seen, from the planned spread.
         to_train: Models that have to be trained first.
+        llm: What the calls to LLMs may come to; None where there are none.
     """
 
     n_passages: int
@@ -48,6 +50,7 @@ class Plan:
     n_trials: int
     mde: float
     to_train: tuple[str, ...]
+    llm: Estimate | None = None
 
 
 def plan(prepared: Prepared, *, allow_training: bool = True) -> Plan:
@@ -59,13 +62,14 @@ def plan(prepared: Prepared, *, allow_training: bool = True) -> Plan:
     """
     experiment, n = prepared.experiment, len(prepared.gold.queries)
     check_measurable(experiment, prepared.gold)
-    n_lines = len(experiment.arms) + len(_references(experiment))
+    n_lines = len(experiment.arms) + len(experiment.reference_lines)
     return Plan(
         n_passages=len(prepared.corpus.passages),
         n_queries=n,
         n_trials=n * n_lines * experiment.repetitions,
         mde=planned_mde(experiment, n),
         to_train=_to_train(prepared, allowed=allow_training),
+        llm=estimate(prepared) if experiment.asks_llm else None,
     )
 
 
@@ -82,7 +86,7 @@ def check_measurable(experiment: Experiment, gold: GoldSet) -> None:
         metric, why = metric_named(name), None
         if metric.kind == "answer" and silent:
             why = f"generation.provider is 'none' in arm {silent[0]!r}, so there are no answers: choose a generator or another metric"
-        elif metric.kind == "answer" and name not in _WITHOUT_REFERENCES and not any(query.answers for query in gold.queries):
+        elif metric.needs_reference and not any(query.answers for query in gold.queries):
             why = f"no query of gold set {gold.name!r} has reference answers: add 'answers' to the queries, or choose another metric"
         elif metric.unit == "ms" and not experiment.analysis.latency_queries:
             why = "analysis.latency_queries is 0, so nothing is timed: raise it, or choose another metric"
@@ -130,16 +134,18 @@ def run(
         open_index(prepared).close()  # minutes of training are lost where its result could not be indexed
     for name in to_train:
         train_model(prepared, name=name, progress=progress)
-    embedders, generators = load_models(prepared, progress=progress), load_generators(prepared)
-    similarity = _similarity(prepared, embedders)
     with ExitStack() as stack:
+        gate = stack.enter_context(open_gate(prepared, say=say)) if prepared.experiment.asks_llm else None
+        embedders, generators = load_models(prepared, progress=progress), load_generators(prepared, gate)
+        similarity = _similarity(prepared, embedders)
+        judging = None if gate is None else judging_of(prepared.experiment, gate, prepared.around)
         index = stack.enter_context(closing(open_index(prepared)))
         recorder = stack.enter_context(Recorder(sql_url(prepared.file)))
         reader = stack.enter_context(Reader(sql_url(prepared.file)))
         cache = stack.enter_context(VectorCache(resolve_path(prepared.file.folder, stores.vectors)))
         arms = ready_arms(prepared, embedders, generators, index=index, cache=cache, progress=progress)
         metrics = metrics_of(prepared.experiment, prepared.gold)
-        lines = _lines(prepared, arms, metrics, similarity)
+        lines = _lines(prepared, arms, metrics, similarity, judging)
         evaluation = evaluation_of(prepared, arms, lines, reader)
         evaluation_id, done = _open(evaluation, prepared, lines, recorder=recorder, reader=reader, resume=resume)
         if resume:
@@ -147,6 +153,8 @@ def run(
         if done is not None:
             embed_queries(arms, prepared.gold.queries, progress=progress)
             _ask(prepared, evaluation_id, lines, recorder=recorder, done=done, progress=progress)
+        if gate is not None:
+            say(gate.spending.summary())
     return evaluation_id
 
 
@@ -190,15 +198,11 @@ def metrics_of(experiment: Experiment, gold: GoldSet) -> tuple[Metric, ...]:
         names.append("latency_ms")
     if experiment.generation.provider != "none":
         names += ["citation_support", "abstained"]
+        if experiment.generation.provider == "openai-compatible":
+            names += _LLM_METRICS
         if any(query.answers for query in gold.queries):
             names += _ANSWER_METRICS
     return tuple(metric_named(name) for name in dict.fromkeys(names))
-
-
-def _references(experiment: Experiment) -> tuple[str, ...]:
-    """Reference lines; without generation there is no answer whose floor could be shown."""
-    off = experiment.generation.provider == "none"
-    return tuple(name for name in experiment.references if not (off and name == "shuffled-context"))
 
 
 def _similarity(prepared: Prepared, embedders: Mapping[str, Embedder]) -> Embedder | None:
@@ -212,19 +216,22 @@ def _similarity(prepared: Prepared, embedders: Mapping[str, Embedder]) -> Embedd
     return embedder
 
 
-def _lines(prepared: Prepared, arms: Sequence[ReadyArm], metrics: Sequence[Metric], similarity: Embedder | None) -> tuple[Line, ...]:
+def _lines(
+    prepared: Prepared, arms: Sequence[ReadyArm], metrics: Sequence[Metric], similarity: Embedder | None, judging: Judging | None
+) -> tuple[Line, ...]:
     experiment = prepared.experiment
-    scorers = build_scorers(metrics, corpus=prepared.corpus, similarity=similarity)
+    scorers = build_scorers(metrics, corpus=prepared.corpus, similarity=similarity, judging=judging)
     lines = [_arm_line(prepared, arm, scorers) for arm in arms]
     control = lines[0].pipeline
-    quality = [metric for metric in metrics if metric.kind != "operation"]
-    for name in _references(experiment):
+    free = [metric for metric in metrics if metric.kind != "operation" and metric.judge is None]
+    quality = free if experiment.references_answer else [metric for metric in free if metric.kind == "retrieval"]
+    for name in experiment.reference_lines:
         borrows = name == "shuffled-context"
         retriever = control.retriever if borrows else build_bm25(prepared.corpus)
         pipeline = Pipeline(
             arm=name,
             retriever=retriever,
-            generator=control.generator,
+            generator=control.generator if experiment.references_answer else None,
             passages=prepared.corpus.by_id,
             top_k=control.top_k,
             context_passages=control.context_passages,

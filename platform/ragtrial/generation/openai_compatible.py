@@ -1,0 +1,147 @@
+"""Answers by an LLM behind any server that speaks OpenAI's protocol: OpenAI, Azure, vLLM, Ollama, llama.cpp."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ragtrial.contracts import Reading
+from ragtrial.domain.corpus import Passage
+from ragtrial.domain.gold import Query
+from ragtrial.domain.trial import Answer, Usage
+from ragtrial.errors import CallError
+from ragtrial.llm.chat import CallFailure, ChatRequest, Completion, Endpoint, Sampling
+from ragtrial.llm.gate import Gate
+from ragtrial.llm.prompt import Prompt
+from ragtrial.llm.structured import json_object
+
+PLACES = ("passages", "query")
+
+_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "answer": {"type": "string", "description": "The answer; empty where it abstains."},
+        "citations": {"type": "array", "items": {"type": "integer"}, "description": "Numbers of the passages that the answer rests on."},
+        "abstained": {"type": "boolean", "description": "True where the passages do not hold the answer."},
+    },
+    "required": ["answer", "citations", "abstained"],
+    "additionalProperties": False,
+}
+_CITATION = re.compile(r"\s*\[(\d+(?:\s*,\s*\d+)*)\]")
+_NO_ANSWER = re.compile(r"\W*no answer\W*", re.IGNORECASE)
+
+
+class OpenAICompatibleGenerator:
+    """Reads numbered passages, answers with citations, or abstains.
+
+    Args:
+        gate: What every call goes through.
+        endpoint: Server and model.
+        sampling: Temperature, seed, length.
+        prompt: With the places `passages` and `query`.
+    """
+
+    def __init__(self, *, gate: Gate, endpoint: Endpoint, sampling: Sampling, prompt: Prompt) -> None:
+        self._gate, self._endpoint, self._sampling, self._prompt = gate, endpoint, sampling, prompt
+        self.version = f"openai-compatible/1 {endpoint.model} {prompt.version}"
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Everything that changes its answers."""
+        sampling = self._sampling
+        return {
+            "model": self._endpoint.model,
+            "base_url": self._endpoint.base_url,
+            "prompt": self._prompt.version,
+            "temperature": str(sampling.temperature),
+            "seed": str(sampling.seed),
+            "max_tokens": str(sampling.max_tokens),
+            "stop": repr(list(sampling.stop)),
+            "response_format": self._endpoint.response_format,
+        }
+
+    def generate(self, query: Query, passages: Sequence[Passage]) -> Answer:
+        """See `contracts.Generator`.
+
+        Raises:
+            CallError: The call failed for good.
+        """
+        answer = self.generate_many([(query, passages)])[0]
+        if isinstance(answer, CallError):
+            raise answer
+        return answer
+
+    def generate_many(self, readings: Sequence[Reading], *, repetition: int = 0) -> tuple[Answer | CallError, ...]:
+        """See `contracts.ManyAtOnce`; without passages there is nothing to ask, and it abstains."""
+        asked = [self.request(query, passages, repetition=repetition) if passages else None for query, passages in readings]
+        outcomes = iter(self._gate.complete([request for request in asked if request is not None], accept=_parsed))
+        return tuple(
+            Answer(text="", finish_reason="abstained", generator=self.version)
+            if request is None
+            else self._answer(next(outcomes), reading[1])
+            for request, reading in zip(asked, readings, strict=True)
+        )
+
+    def request(self, query: Query, passages: Sequence[Passage], *, repetition: int = 0) -> ChatRequest:
+        """What is asked."""
+        numbered = "\n\n".join(f"[{number}] {passage.content}" for number, passage in enumerate(passages, 1))
+        return ChatRequest(
+            endpoint=self._endpoint,
+            system=self._prompt.system,
+            user=self._prompt.fill({"passages": numbered, "query": query.text}),
+            prompt=self._prompt.version,
+            sampling=self._sampling,
+            schema=_SCHEMA,
+            repetition=repetition,
+        )
+
+    def _answer(self, outcome: Completion | CallFailure, passages: Sequence[Passage]) -> Answer | CallError:
+        if isinstance(outcome, CallFailure):
+            return CallError(outcome.kind, outcome.message)
+        text, numbers = _parsed(outcome.text)
+        cited = tuple(dict.fromkeys(passages[number - 1].passage_id for number in numbers if 1 <= number <= len(passages)))
+        usage = Usage(
+            prompt_tokens=outcome.prompt_tokens,
+            cached_tokens=outcome.cached_tokens,
+            completion_tokens=outcome.completion_tokens,
+            cost_usd=outcome.cost_usd,
+        )
+        return Answer(
+            text=text,
+            cited=cited if text else (),
+            finish_reason="stop" if text else "abstained",
+            generator=self.version,
+            usage=usage,
+            generate_ms=outcome.elapsed_ms,
+        )
+
+
+def _parsed(text: str) -> tuple[str, tuple[int, ...]]:
+    """Answer and cited numbers; an empty answer is an abstention.
+
+    Raises:
+        ValueError: It looks like JSON and isn't what was asked for, or it is empty without abstaining.
+    """
+    found = json_object(text)
+    if found is None:
+        if text.lstrip().startswith(("{", "```")):
+            raise ValueError(f"an answer that begins as JSON and is none: {text.strip()[:80]!r}")
+        return _plain(text)
+    answer, citations = found.get("answer"), found.get("citations", [])
+    if not isinstance(answer, str) or not isinstance(citations, list):
+        raise ValueError(f"JSON without an answer and its citations: {text.strip()[:80]!r}")  # noqa: TRY004  # of the text, not of our types
+    if found.get("abstained") is True or _NO_ANSWER.fullmatch(answer):
+        return "", ()
+    plain, marks = _plain(answer) if answer.strip() else ("", ())
+    if not plain:
+        raise ValueError("an empty answer that does not abstain")
+    bare = [str(each).strip("[] ") for each in citations]
+    numbers = [int(each) for each in bare if each.isdecimal()]
+    return plain, (*numbers, *marks)
+
+
+def _plain(text: str) -> tuple[str, tuple[int, ...]]:
+    """The answer without its citation marks, and their numbers."""
+    if _NO_ANSWER.fullmatch(text.strip()):
+        return "", ()
+    numbers = tuple(int(number) for marks in _CITATION.findall(text) for number in marks.split(","))
+    return _CITATION.sub("", text).strip(), numbers

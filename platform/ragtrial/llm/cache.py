@@ -1,0 +1,165 @@
+"""Completions on disk by content: what was paid for once is never paid for again, and a kill loses nothing that was stored."""
+
+import json
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import lmdb
+
+from ragtrial.errors import StoreError
+from ragtrial.llm.chat import ChatRequest, Completion
+
+T = TypeVar("T")
+_FIRST_MAP_BYTES = 1 << 30
+_FORM = 1
+_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One kept completion.
+
+    Attributes:
+        completion: As it came.
+        request: Everything that the key covers.
+        purpose: What it was asked for.
+        stored_at: Seconds since 1970.
+        n_bytes: On disk.
+    """
+
+    completion: Completion
+    request: Mapping[str, Any]
+    purpose: str
+    stored_at: float
+    n_bytes: int
+
+
+class CallCache:
+    """An LMDB store of completions: transactional, safe for several processes, never corrupted by a kill.
+
+    Only completions are kept, never a failure.
+
+    Args:
+        folder: Made where it doesn't exist.
+        first_map_bytes: Size that the store may have at first; it doubles when it is full.
+
+    Raises:
+        StoreError: The folder can't be made or written, or holds something else.
+    """
+
+    def __init__(self, folder: Path, *, first_map_bytes: int = _FIRST_MAP_BYTES) -> None:
+        self._folder = folder
+        self._reading = threading.Lock()  # LMDB must not change its map's size while this process reads
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._environment = lmdb.open(str(folder), map_size=first_map_bytes, subdir=True)
+            self._environment.reader_check()  # killed processes leave their places behind
+        except (OSError, lmdb.Error) as error:
+            raise StoreError(f"call cache {str(folder)!r} can't be opened: {error}; give a writable folder in stores.calls") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._environment.close()
+
+    def get(self, key: str) -> Completion | None:
+        """The kept completion, or None."""
+        entry = self.entry(key)
+        return None if entry is None else entry.completion
+
+    def entry(self, key: str) -> Entry | None:
+        """The kept completion with its request, or None."""
+        value: bytes | None = self._read(lambda transaction: transaction.get(key.encode()))
+        return None if value is None else self._entry(key, value)
+
+    def put(self, items: Sequence[tuple[ChatRequest, Completion]]) -> None:
+        """Keep all or none of the completions; on disk when it returns."""
+        now = time.time()
+        packed = [(request.key.encode(), _packed(request, completion, now)) for request, completion in items]
+
+        def put_all(transaction: Any) -> None:
+            for key, value in packed:
+                transaction.put(key, value)
+
+        self._write(put_all)
+
+    def entries(self) -> Iterator[Entry]:
+        """All that is kept, in the order of the keys; what is added or removed meanwhile may be among them or not."""
+        after = b""
+        while batch := self._read(lambda transaction, after=after: _some_after(transaction, after)):
+            for key, value in batch:
+                yield self._entry(key.decode(), value)
+            after = batch[-1][0]
+
+    def remove(self, keys: Sequence[str]) -> int:
+        """Forget these; how many there were."""
+        return self._write(lambda transaction: sum(transaction.delete(key.encode()) for key in keys))
+
+    def _read(self, work: Callable[[Any], T]) -> T:
+        try:
+            with self._reading, self._environment.begin() as transaction:
+                return work(transaction)
+        except lmdb.MapResizedError:
+            self._resize(0)  # another process made it larger; 0 takes over its size
+            return self._read(work)
+        except lmdb.Error as error:
+            raise self._unreadable(error) from error
+
+    def _write(self, work: Callable[[Any], T]) -> T:
+        try:
+            with self._environment.begin(write=True) as transaction:
+                return work(transaction)
+        except lmdb.MapFullError:
+            self._resize(self._environment.info()["map_size"] * 2)
+        except lmdb.MapResizedError:
+            self._resize(0)
+        except lmdb.Error as error:
+            raise StoreError(f"call cache {str(self._folder)!r} can't be written: {error}") from error
+        return self._write(work)
+
+    def _resize(self, n_bytes: int) -> None:
+        with self._reading:
+            self._environment.set_mapsize(n_bytes)
+
+    def _entry(self, key: str, value: bytes) -> Entry:
+        try:
+            kept = json.loads(zlib.decompress(value))
+            if kept["form"] != _FORM:
+                raise ValueError(f"form {kept['form']!r}")  # noqa: TRY301  # the same words for every way to be unreadable
+            completion = Completion(key=key, from_cache=True, **kept["completion"])
+            return Entry(
+                completion=completion, request=kept["request"], purpose=kept["purpose"], stored_at=kept["stored_at"], n_bytes=len(value)
+            )
+        except (zlib.error, ValueError, KeyError, TypeError) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"call cache {str(self._folder)!r} can't be read ({type(error).__name__}: {error}): it was written by another version or is "
+            "damaged. Move it away; what it held will be paid for again"
+        )
+
+
+def _some_after(transaction: Any, after: bytes) -> list[tuple[bytes, bytes]]:
+    cursor = transaction.cursor()
+    found = cursor.set_range(after + b"\0") if after else cursor.first()
+    return [(bytes(key), bytes(value)) for key, value in islice(cursor, _AT_ONCE)] if found else []
+
+
+def _packed(request: ChatRequest, completion: Completion, now: float) -> bytes:
+    kept = asdict(completion)
+    del kept["key"], kept["from_cache"]
+    value = {"form": _FORM, "purpose": request.purpose, "stored_at": now, "request": request.content, "completion": kept}
+    return zlib.compress(json.dumps(value, ensure_ascii=False).encode(), 1)

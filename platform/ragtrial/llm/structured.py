@@ -1,0 +1,33 @@
+"""JSON out of what a model wrote, also where the server does not enforce the schema."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_THOUGHTS = re.compile(r"\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
+
+
+def without_thoughts(text: str) -> str:
+    """The text behind a `<think>` block at its beginning, as reasoning models leave one where the server does not cut it off."""
+    return _THOUGHTS.sub("", text, count=1) if _THOUGHTS.match(text) else text
+
+
+def json_object(text: str) -> Mapping[str, Any] | None:
+    """The first whole JSON object in the text, be it fenced or among words; None where there is none.
+
+    A cut object is not mended: a guess about what a judge would have said is no judgment. What stands in a leading `<think>` block is
+    not an answer.
+    """
+    decoder, text = json.JSONDecoder(), without_thoughts(text)
+    start = text.find("{")
+    while start >= 0:
+        try:
+            found, _ = decoder.raw_decode(text, start)
+        except RecursionError:  # nested a thousand deep
+            return None
+        except ValueError:
+            start = text.find("{", start + 1)
+            continue
+        return found if isinstance(found, dict) else None
+    return None

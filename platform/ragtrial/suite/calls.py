@@ -1,0 +1,247 @@
+"""The calls to LLMs that an experiment makes: opened, and estimated before they are paid for."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from ragtrial.build import build_gate, build_prices
+from ragtrial.domain.experiment import GenerationSpec, JudgeSpec
+from ragtrial.domain.metric import metric_named
+from ragtrial.formats.experiment import resolve_path
+from ragtrial.llm.cache import CallCache, Entry
+from ragtrial.llm.gate import Gate
+from ragtrial.suite.preparing import Prepared
+
+CHARS_PER_TOKEN = 4.0
+"""Of English text; other languages take more tokens."""
+SECONDS_PER_CALL = 1.5
+"""Assumed, because the endpoint is not asked."""
+_ANSWER_TOKENS, _JUDGMENT_TOKENS = 80, 160
+_INSTRUCTION_TOKENS = 350
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallEstimate:
+    """Calls of one kind.
+
+    Attributes:
+        purpose: `answer`, or the metric's name.
+        model: Who is asked.
+        n_calls: At most: what both arms share is asked once, and what is in the cache not at all.
+        prompt_tokens: Of all of them.
+        completion_tokens: Of all of them, as such answers usually are.
+        cost_usd: None where the model has no price.
+    """
+
+    purpose: str
+    model: str
+    n_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What the calls of an evaluation may come to.
+
+    Attributes:
+        parts: By purpose.
+        minutes: At the experiment's concurrency and an assumed time per call.
+    """
+
+    parts: tuple[CallEstimate, ...]
+    minutes: float
+
+    @property
+    def n_calls(self) -> int:
+        """All calls."""
+        return sum(part.n_calls for part in self.parts)
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Of all calls; None where one of the models has no price."""
+        costs = [part.cost_usd for part in self.parts]
+        return None if any(cost is None for cost in costs) else sum(cost or 0.0 for cost in costs)
+
+    def lines(self) -> tuple[str, ...]:
+        """For people."""
+        shown = [
+            f"  {part.purpose:<22} {part.n_calls:>9,} calls to {part.model}, {part.prompt_tokens:,} + {part.completion_tokens:,} tokens, "
+            f"{_money(part.cost_usd)}"
+            for part in self.parts
+        ]
+        total = f"LLM calls: at most {self.n_calls:,}, about {_money(self.cost_usd)}, about {self.minutes:,.0f} min"
+        return (f"{total}; less where both arms retrieve the same passages, nothing for what is in the cache", *shown)
+
+
+def _money(cost: float | None) -> str:
+    return "cost unknown (no price)" if cost is None else f"{cost:,.2f} USD"
+
+
+@contextmanager
+def open_gate(prepared: Prepared, *, say: Callable[[str], None]) -> Iterator[Gate]:
+    """The experiment's gate over its cache of calls; closed at the end.
+
+    Args:
+        prepared: The experiment.
+        say: Told what slows the calls down.
+
+    Raises:
+        InputError: The price table can't be read.
+        StoreError: The cache can't be opened.
+    """
+    experiment, folder = prepared.experiment, prepared.file.folder
+    with ExitStack() as stack:
+        cache = stack.enter_context(CallCache(resolve_path(folder, experiment.stores.calls)))
+        yield stack.enter_context(build_gate(experiment.llm, prepared.around, cache=cache, notify=say))
+
+
+def estimate(prepared: Prepared) -> Estimate:
+    """What the calls may come to, from the lengths of the texts; nothing is asked.
+
+    Raises:
+        InputError: The price table can't be read.
+    """
+    experiment = prepared.experiment
+    prices = build_prices(experiment.llm, prepared.around)
+    n = len(prepared.gold.queries) * experiment.repetitions
+    passage = float(np.mean([len(each.content) for each in prepared.corpus.passages])) / CHARS_PER_TOKEN
+    query = float(np.mean([len(each.text) for each in prepared.gold.queries])) / CHARS_PER_TOKEN
+
+    def part(purpose: str, spec: GenerationSpec | JudgeSpec, n_calls: int, material: float, completion: int) -> CallEstimate:
+        price = prices.price(spec.model or "")
+        prompt_tokens, completion_tokens = int(n_calls * (material + query + _INSTRUCTION_TOKENS)), n_calls * completion
+        cost = None if price is None else price.cost(prompt_tokens, completion_tokens)
+        return CallEstimate(
+            purpose=purpose,
+            model=spec.model or "",
+            n_calls=n_calls,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            cost_usd=cost,
+        )
+
+    parts = []
+    for line, spec in _answering(prepared):
+        parts.append(part(f"answer ({line})", spec, n, spec.context_passages * passage, _ANSWER_TOKENS))
+    judge, context = experiment.metrics.judge, experiment.generation.context_passages
+    for name in experiment.judged if judge is not None else ():
+        calls = n * len(experiment.arms) * experiment.metrics.judgments_of(name) * calls_per_judgment(name, context)
+        if judge is not None and calls:
+            parts.append(part(name, judge, calls, context * passage, _JUDGMENT_TOKENS))
+    total = sum(each.n_calls for each in parts)
+    return Estimate(parts=tuple(parts), minutes=total * SECONDS_PER_CALL / experiment.llm.concurrency / 60)
+
+
+def _answering(prepared: Prepared) -> list[tuple[str, GenerationSpec]]:
+    """Lines whose answers an LLM makes, with how."""
+    experiment = prepared.experiment
+    specs: list[tuple[str, GenerationSpec]] = [(arm.name, experiment.generation_of(arm)) for arm in experiment.arms]
+    if experiment.references_answer:
+        specs += [(name, experiment.generation) for name in experiment.reference_lines]
+    return [(name, spec) for name, spec in specs if spec.provider == "openai-compatible"]
+
+
+def calls_per_judgment(metric: str, context_passages: int) -> int:
+    """Calls that one judgment of one answer takes, at most."""
+    if metric_named(metric).judge == "judge":
+        from ragtrial.scoring.judge import calls_per_sample
+
+        return calls_per_sample(metric)
+    from ragtrial.scoring.ragas import calls_per_sample as calls_of_ragas
+
+    return calls_of_ragas(metric, context_passages)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptCalls:
+    """Kept calls of one purpose to one model.
+
+    Attributes:
+        purpose: `answer`, or a metric's name.
+        model: Who was asked.
+        base_url: Where.
+        n_calls: How many.
+        prompt_tokens: Of those that tell.
+        completion_tokens: Of those that tell.
+        cost_usd: Of those that have a price.
+        unpriced: How many have none.
+        n_bytes: On disk.
+        oldest: ISO 8601, UTC.
+        newest: ISO 8601, UTC.
+    """
+
+    purpose: str
+    model: str
+    base_url: str
+    n_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    unpriced: int
+    n_bytes: int
+    oldest: str
+    newest: str
+
+    def line(self) -> str:
+        """For people."""
+        unpriced = f" ({self.unpriced:,} without a price)" if self.unpriced else ""
+        return (
+            f"{self.purpose:<22} {self.n_calls:>8,} calls to {self.model} at {self.base_url}: {self.prompt_tokens:,} + "
+            f"{self.completion_tokens:,} tokens, {self.cost_usd:,.4f} USD{unpriced}, {self.n_bytes / 1e6:,.1f} MB, "
+            f"{self.oldest[:10]} to {self.newest[:10]}"
+        )
+
+
+def summarise(cache: CallCache) -> tuple[KeptCalls, ...]:
+    """What is kept, by purpose, model and address."""
+    groups: dict[tuple[str, str, str], list[Entry]] = {}
+    for entry in cache.entries():
+        groups.setdefault((entry.purpose, entry.request["model"], entry.request["base_url"]), []).append(entry)
+    return tuple(_kept(*key, entries) for key, entries in sorted(groups.items()))
+
+
+def _kept(purpose: str, model: str, base_url: str, entries: Sequence[Entry]) -> KeptCalls:
+    completions = [entry.completion for entry in entries]
+    times = [datetime.fromtimestamp(entry.stored_at, UTC).isoformat() for entry in entries]
+    return KeptCalls(
+        purpose=purpose,
+        model=model,
+        base_url=base_url,
+        n_calls=len(entries),
+        prompt_tokens=sum(completion.prompt_tokens or 0 for completion in completions),
+        completion_tokens=sum(completion.completion_tokens or 0 for completion in completions),
+        cost_usd=sum(completion.cost_usd or 0.0 for completion in completions),
+        unpriced=sum(completion.cost_usd is None for completion in completions),
+        n_bytes=sum(entry.n_bytes for entry in entries),
+        oldest=min(times),
+        newest=max(times),
+    )
+
+
+def prune(cache: CallCache, *, purpose: str | None, model: str | None, older_than_days: float | None, really: bool) -> tuple[int, float]:
+    """Forget calls; how many there are, and what they cost as far as that is known.
+
+    Args:
+        cache: To prune.
+        purpose: Only these.
+        model: Only calls to it.
+        older_than_days: Only older ones.
+        really: Otherwise they are only counted.
+    """
+    before = None if older_than_days is None else time.time() - older_than_days * 86_400
+    chosen = [
+        entry
+        for entry in cache.entries()
+        if (purpose is None or entry.purpose == purpose)
+        and (model is None or entry.request["model"] == model)
+        and (before is None or entry.stored_at < before)
+    ]
+    if really:
+        cache.remove([entry.completion.key for entry in chosen])
+    return len(chosen), sum(entry.completion.cost_usd or 0.0 for entry in chosen)
