@@ -60,9 +60,10 @@ Script = Callable[[dict[str, Any], int], Reply]
 
 
 class ScriptedLlm:
-    """The server; `script` may be changed while it runs."""
+    """The server; `script` may be changed while it runs. A `port` that is given is that of a server that was there before."""
 
-    def __init__(self, script: Script | None = None) -> None:
+    def __init__(self, script: Script | None = None, *, port: int = 0) -> None:
+        self._port = port
         self.script: Script = script or (lambda _request, _number: Reply())
         self.requests: list[dict[str, Any]] = []
         self.headers: list[Mapping[str, str]] = []
@@ -76,7 +77,7 @@ class ScriptedLlm:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        port = asyncio.run_coroutine_threadsafe(self.start(0), self._loop).result()
+        port = asyncio.run_coroutine_threadsafe(self.start(self._port), self._loop).result()
         self.url = f"http://127.0.0.1:{port}/v1"
         return self
 
@@ -145,10 +146,10 @@ def user_text(asked: Mapping[str, Any]) -> str:
     return str(asked["messages"][-1]["content"])
 
 
-def sensible(asked: Mapping[str, Any], delay_s: float = 0.0) -> Reply:
-    """An answer of the asked form: the schema's first choices, deterministic in the request."""
+def sensible(asked: Mapping[str, Any], delay_s: float = 0.0, otherwise: str = "It is so [1].") -> Reply:
+    """An answer of the asked form, deterministic in the request: a value that keeps the schema, or `otherwise` where there is none."""
     wanted = asked.get("response_format", {}).get("json_schema", {}).get("schema")
-    text = json.dumps(example(wanted, user_text(asked))) if wanted else "It is so [1]."
+    text = json.dumps(example(wanted, user_text(asked))) if wanted else otherwise
     n_prompt = sum(len(message["content"]) for message in asked["messages"]) // 4
     usage = {"prompt_tokens": n_prompt, "completion_tokens": len(text) // 4, "total_tokens": n_prompt + len(text) // 4}
     return Reply(text=text, usage=usage, delay_s=delay_s, model=str(asked["model"]))
@@ -177,8 +178,8 @@ def example(schema: Mapping[str, Any], salt: str, definitions: Mapping[str, Any]
     return "as the passage says"
 
 
-async def _serve(port: int, delay_s: float) -> None:
-    server = ScriptedLlm(lambda asked, _number: sensible(asked, delay_s))
+async def _serve(port: int, delay_s: float, otherwise: str) -> None:
+    server = ScriptedLlm(lambda asked, _number: sensible(asked, delay_s, otherwise))
     print(await server.start(port), flush=True)  # noqa: T201  # whoever started the process waits for the port
     await asyncio.Event().wait()
 
@@ -187,5 +188,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--delay-ms", type=float, default=0)
+    parser.add_argument("--text", default="It is so [1].", help="the answer where no schema is asked for")
     options = parser.parse_args()
-    asyncio.run(_serve(options.port, options.delay_ms / 1000))
+    asyncio.run(_serve(options.port, options.delay_ms / 1000, options.text))

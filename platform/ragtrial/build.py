@@ -316,7 +316,7 @@ def build_scorers(
 
     scorers: list[Scorer] = []
     names = {metric.name for metric in metrics}
-    rankings = [metric for metric in metrics if metric.kind == "retrieval"]
+    rankings = [metric for metric in metrics if metric.kind == "retrieval" and metric.judge is None]
     if rankings and retrieval:
         scorers.append(RetrievalScorer(rankings))
     own = [m for m in metrics if m.kind == "answer" and m.judge is None]
@@ -338,7 +338,14 @@ def build_scorers(
 def _judges(metrics: Sequence[Metric], corpus: Corpus, similarity: Embedder | None, judging: Judging) -> list[Scorer]:
     endpoint, sampling = endpoint_of(judging.spec, judging.around), _sampling(judging.spec)
     scorers: list[Scorer] = []
-    ours = [metric for metric in metrics if metric.judge == "judge"]
+    filled = [metric for metric in metrics if metric.judge == "judge" and metric.kind == "retrieval"]
+    if filled:
+        from ragtrial.scoring.filled import FilledRetrievalScorer
+        from ragtrial.scoring.umbrela import RelevanceJudge
+
+        judge = RelevanceJudge(gate=judging.gate, endpoint=endpoint, sampling=sampling)
+        scorers.append(FilledRetrievalScorer(filled, judge=judge, passages=corpus.by_id))
+    ours = [metric for metric in metrics if metric.judge == "judge" and metric.kind == "answer"]
     if ours:
         from ragtrial.scoring.judge import JudgeScorer
 

@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ragtrial.analysis.calibrating import calibrations_of
 from ragtrial.analysis.comparing import adjusted, compare, slices_of
 from ragtrial.analysis.deciding import decide, labelled
-from ragtrial.analysis.health import health_checks
+from ragtrial.analysis.health import calibration_checks, health_checks
 from ragtrial.analysis.judging import count_calls, judges_of
 from ragtrial.analysis.setting import Setting
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.gold import GoldSet
+from ragtrial.domain.label import Label
 from ragtrial.domain.score import LoggedOpinion, ScoreTable
 from ragtrial.domain.trial import Trial
 from ragtrial.domain.verdict import Analysis, MetricRole
@@ -29,6 +31,7 @@ def analyse(
     opinions: Sequence[LoggedOpinion] = (),
     trials: Sequence[Trial] = (),
     scorers: Mapping[str, str] | None = None,
+    labels: Sequence[Label] = (),
 ) -> Analysis:
     """Compare the arms on every planned metric, check the experiment's health, and decide.
 
@@ -41,6 +44,7 @@ def analyse(
         opinions: What LLM judges said.
         trials: For the calls behind answers.
         scorers: Version of what scored each metric.
+        labels: What people said, in all evaluations of the experiment.
 
     Raises:
         InputError: A planned metric was not measured.
@@ -53,7 +57,8 @@ def analyse(
         )
     setting = Setting(evaluation=evaluation, experiment=experiment, plan=experiment.analysis, tables=tables, failures=failures)
     comparisons = adjusted([compare(setting, name, role) for name, role in planned_roles(experiment, tables)], setting.plan)
-    checks = health_checks(setting, comparisons)
+    calibrations = tuple(found for found in calibrations_of(setting, labels, opinions, scorers or {}) if found.has_labels)
+    checks = (*health_checks(setting, comparisons), *calibration_checks(setting, calibrations))
     return Analysis(
         comparisons=comparisons,
         slices=slices_of(setting, gold),
@@ -63,6 +68,7 @@ def analyse(
         headline_answer_metric=headline_answer_metric(gold) if experiment.generation.provider != "none" else None,
         judges=judges_of(setting, opinions, scorers or {}),
         calls=count_calls(setting, trials, opinions),
+        calibrations=calibrations,
     )
 
 

@@ -6,7 +6,9 @@ import numpy as np
 
 from ragtrial.analysis.comparing import BY_DESIGN, clusters_of, missing_by_design
 from ragtrial.analysis.setting import Setting
+from ragtrial.domain.calibration import Calibration, Estimate
 from ragtrial.domain.evaluation import Evaluation
+from ragtrial.domain.metric import metric_named
 from ragtrial.domain.verdict import Check, Comparison
 from ragtrial.errors import NotEnoughDataError
 from ragtrial.stats.binary import mcnemar_midp
@@ -146,3 +148,38 @@ def _cluster_check(setting: Setting, comparisons: Sequence[Comparison]) -> list[
         return [Check(name="independence", state="pass", detail=detail)]
     weight = f"they weigh as much as {effective:.1f} equal ones, below {MIN_CLUSTERS} the interval is too narrow"
     return [Check(name="independence", state="warn", detail=f"{detail}; {weight}: write queries for more documents")]
+
+
+def calibration_checks(setting: Setting, calibrations: Sequence[Calibration]) -> tuple[Check, ...]:
+    """Whether people agree with the judge: a check for each metric that they labelled, and for a judged primary metric in any case."""
+    checks = [_calibration_check(setting, found) for found in calibrations]
+    primary = setting.experiment.metrics.primary.name
+    if metric_named(primary).judge is not None and primary not in {found.metric for found in calibrations}:
+        detail = "nobody compared the judge with people: it may be lenient, or kinder to one arm; ragtrial calibrate draws what to label"
+        checks.append(Check(name=f"calibration[{primary}]", state="unknown", detail=detail))
+    return tuple(checks)
+
+
+def _calibration_check(setting: Setting, found: Calibration) -> Check:
+    name, bias, corrected, naive = f"calibration[{found.metric}]", found.bias.difference, found.corrected.difference, found.naive.difference
+    if not found.n_labels:
+        own = [f"{found.n_volunteered:,} labels came by themselves, which say nothing of the other answers"] if found.n_volunteered else []
+        detail = "; ".join([*found.stale, *own])
+        return Check(name=name, state="unknown", detail=f"no label counts: {detail}; ragtrial calibrate draws what to label")
+    said = f"people labelled {found.n_answers:,} answers to {found.n_queries:,} queries"
+    if bias is None or corrected is None:
+        why = (found.corrected if corrected is None else found.bias).why_not
+        return Check(name=name, state="unknown", detail=f"{said}, too few to correct the judge: {why}")
+    said += f"; corrected by them the difference is {_signed(corrected)}"
+    if naive is not None:
+        said += f", where the judge has {_signed(naive)}"
+    if bias.excludes_zero:
+        favoured = setting.experiment.treatment.name if bias.estimate > 0 else setting.experiment.control.name
+        return Check(name=name, state="warn", detail=f"the judge favours {favoured} by {_signed(bias)}: {said}; go by the corrected one")
+    if naive is not None and naive.excludes_zero and not (corrected.excludes_zero and (corrected.estimate > 0) == (naive.estimate > 0)):
+        return Check(name=name, state="warn", detail=f"{said}: what the judge shows is not shown of what people would say; label more")
+    return Check(name=name, state="pass", detail=f"{said}; no arm is favoured beyond chance (by {_signed(bias)})")
+
+
+def _signed(value: Estimate) -> str:
+    return f"{value.estimate:+.4f} [{value.low:+.4f}, {value.high:+.4f}]"

@@ -36,6 +36,10 @@ def judges_of(setting: Setting, opinions: Sequence[LoggedOpinion], scorers: Mapp
 def _quality(setting: Setting, metric: str, logged: Sequence[LoggedOpinion], scorer: str) -> JudgeQuality:
     asked = _asked(logged)
     fields: dict[str, object] = {}
+    n_unscored = sum(opinion.value is None for opinion in asked)
+    if setting.tables[metric].metric.kind == "retrieval":
+        why_not = "each passage is graded once"
+        return JudgeQuality(metric=metric, scorer=scorer, n_opinions=len(asked), n_unscored=n_unscored, why_not=why_not)
     try:
         again = self_agreement(*_items(logged), alpha=setting.plan.alpha)
         share = again.flipped
@@ -53,7 +57,7 @@ def _quality(setting: Setting, metric: str, logged: Sequence[LoggedOpinion], sco
         metric=metric,
         scorer=scorer,
         n_opinions=len(asked),
-        n_unscored=sum(opinion.value is None for opinion in asked),
+        n_unscored=n_unscored,
         **fields,  # type: ignore[arg-type]  # the fields of the row, put together above
     )
 
@@ -79,19 +83,37 @@ def _items(logged: Sequence[LoggedOpinion]) -> tuple[NDArray[np.str_], NDArray[n
 
 
 def _noise(setting: Setting, metric: str, logged: Sequence[LoggedOpinion]) -> dict[str, object]:
-    """The variance of the mean difference, split between queries and judge.
+    """The variance of the mean difference, split between queries and judge."""
+    scores = setting.paired(metric)
+    variances, counts = judgment_variances(setting, metric, logged)
+    split = split_noise(scores.differences, variances, np.maximum(counts, 1.0), clusters=clusters_of(setting, scores))
+    plan = compare_doublings(split, alpha=setting.plan.alpha, power=setting.plan.power)
+    return {
+        "noise_share": min(1.0, split.judge / split.total),
+        "half_width": plan.now.half_width,
+        "half_width_judgments": plan.twice_the_judgments.half_width,
+        "half_width_queries": plan.twice_the_queries.half_width,
+    }
+
+
+def judgment_variances(setting: Setting, metric: str, logged: Sequence[LoggedOpinion]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Variance of one judgment's difference on each query scored in both arms, and how often it was judged, each of shape (n,).
 
     What both arms share was asked once and can't differ, so it adds no noise. A preference is one opinion of both arms: its difference
     is twice its distance from a tie, so its variance is four times the opinion's.
+
+    Args:
+        setting: The evaluation at hand.
+        metric: What was judged.
+        logged: Opinions on it.
     """
-    scores = setting.paired(metric)
     values: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     for each in logged:
         if each.opinion.value is not None:
             values[each.arm, each.query_id][each.opinion.key] = each.opinion.value
     control, treatment = setting.experiment.control.name, setting.experiment.treatment.name
     variances, counts = [], []
-    for query_id in scores.query_ids:
+    for query_id in setting.paired(metric).query_ids:
         left, right = values[control, query_id], values[treatment, query_id]
         if metric == PREFERENCE:
             variances.append(4 * _variance(list(right.values())))
@@ -101,15 +123,7 @@ def _noise(setting: Setting, metric: str, logged: Sequence[LoggedOpinion]) -> di
                 _variance([v for k, v in left.items() if k not in right]) + _variance([v for k, v in right.items() if k not in left])
             )
             counts.append(min(len(left), len(right)))
-    counts_array = np.maximum(np.array(counts, dtype=np.float64), 1.0)
-    split = split_noise(scores.differences, np.array(variances), counts_array, clusters=clusters_of(setting, scores))
-    plan = compare_doublings(split, alpha=setting.plan.alpha, power=setting.plan.power)
-    return {
-        "noise_share": min(1.0, split.judge / split.total),
-        "half_width": plan.now.half_width,
-        "half_width_judgments": plan.twice_the_judgments.half_width,
-        "half_width_queries": plan.twice_the_queries.half_width,
-    }
+    return np.array(variances, dtype=np.float64), np.array(counts, dtype=np.float64)
 
 
 def _variance(values: Sequence[float]) -> float:

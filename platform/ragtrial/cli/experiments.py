@@ -110,6 +110,14 @@ def evaluate(
         Path | None, typer.Option("--output", "-o", help="Folder for the reports. [default: reports/NAME]", show_default=False)
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted evaluation, or reuse a finished one.")] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Ask again what failed in the finished evaluation, as an evaluation of its own. Retrying only what failed shifts the "
+            "distribution, which the report then says.",
+        ),
+    ] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Ask only a random sample of so many queries.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and stop.")] = False,
     training: Annotated[bool, typer.Option("--train/--no-train", help="Train a registered model that is missing.")] = True,
@@ -134,12 +142,14 @@ def evaluate(
     if dry_run:
         return
     folder = output_folder(output or Path("reports") / prepared.experiment.name)
-    outcome = evaluate_prepared(prepared, folder, resume=resume, training=training, quiet=quiet)
+    outcome = evaluate_prepared(prepared, folder, resume=resume, retry_failed=retry_failed, training=training, quiet=quiet)
     show(outcome, as_json=as_json, quiet=quiet)
     raise typer.Exit(0 if outcome.analysis.verdict.gate_passed else 1)
 
 
-def evaluate_prepared(prepared: "Prepared", folder: Path, *, resume: bool, training: bool, quiet: bool) -> "Outcome":
+def evaluate_prepared(
+    prepared: "Prepared", folder: Path, *, resume: bool, training: bool, quiet: bool, retry_failed: bool = False
+) -> "Outcome":
     """Run with progress bars, then conclude from what is in SQL."""
     from functools import partial
 
@@ -152,7 +162,7 @@ def evaluate_prepared(prepared: "Prepared", folder: Path, *, resume: bool, train
 
     say = partial((Console(quiet=True) if quiet else error_console()).print, markup=False, soft_wrap=True)
     with progress_bars(quiet=quiet) as progress:
-        evaluation_id = run(prepared, resume=resume, allow_training=training, progress=progress, say=say)
+        evaluation_id = run(prepared, resume=resume, retry_failed=retry_failed, allow_training=training, progress=progress, say=say)
     say(f"analysing evaluation {evaluation_id} and writing the reports to {folder}")
     with Reader(sql_url(prepared.file)) as reader:
         return conclude(reader, reader.evaluation(evaluation_id), prepared.experiment, output=folder)

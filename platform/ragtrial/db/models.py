@@ -5,7 +5,8 @@
                 ├── evaluation_queries      what was asked, so that a report needs nothing but this database
                 ├── judgments               what was known to be right
                 └── trials ── hits
-                        └── scores ── opinions     what LLM judges said, where a score is a mean of that
+                        ├── scores ── opinions     what LLM judges said, where a score is a mean of that
+                        └── labels                 what people said of the answer; the last one of a labeller counts
     passages                                by corpus: texts that were retrieved or judged
 
 A change here needs a migration in `migrations/versions/`, and its revision in `engine.REVISIONS`.
@@ -267,3 +268,36 @@ class OpinionRow(Base):
     prompt_tokens: Mapped[int | None]
     completion_tokens: Mapped[int | None]
     cost_usd: Mapped[float | None]
+
+
+class LabelRow(Base):
+    """What a person said of a trial's answer; another opinion of the same person is another row, and the last one counts.
+
+    `scorer` is the judge that had scored the answer by then: the label calibrates no other one.
+    """
+
+    __tablename__ = "labels"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["evaluation_id", "arm", "query_id", "repetition"],
+            ["trials.evaluation_id", "trials.arm", "trials.query_id", "trials.repetition"],
+        ),
+        CheckConstraint(f"value BETWEEN -{_LARGEST} AND {_LARGEST}", name="finite"),
+        CheckConstraint("selection IN ('random', 'volunteered')", name="selection"),
+        CheckConstraint("probability > 0 AND probability <= 1", name="probability"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    evaluation_id: Mapped[str] = mapped_column(index=True)
+    arm: Mapped[str]
+    query_id: Mapped[str]
+    repetition: Mapped[int]
+    metric: Mapped[str]
+    word: Mapped[str]
+    value: Mapped[float]
+    scorer: Mapped[str]
+    selection: Mapped[str]
+    probability: Mapped[float | None]
+    labeller: Mapped[str]
+    note: Mapped[str]
+    created_at: Mapped[datetime]

@@ -19,6 +19,7 @@ from ragtrial.db.models import (
     ExperimentRow,
     HitRow,
     JudgmentRow,
+    LabelRow,
     OpinionRow,
     PassageRow,
     QueryRow,
@@ -29,6 +30,7 @@ from ragtrial.db.score_tables import Order, read_score_tables
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.evaluation import ArmFacts, Evaluation
 from ragtrial.domain.gold import GoldSet, Judgment, Query
+from ragtrial.domain.label import Label
 from ragtrial.domain.parity import ParityCertificate
 from ragtrial.domain.score import LoggedOpinion, Opinion, ScoreTable
 from ragtrial.domain.trial import Answer, Failure, Hit, Ranking, Timings, Trial, Usage
@@ -199,6 +201,31 @@ class Reader:
             )
         )
 
+    def labels(self, experiment: str, *, history: bool = False) -> tuple[Label, ...]:
+        """What people said of answers in all evaluations of an experiment, in the order in which they said it.
+
+        Args:
+            experiment: Its name.
+            history: Also what a labeller has said otherwise since; without it only the last label of each labeller.
+        """
+        wanted = (
+            select(*LabelRow.__table__.columns)
+            .join(EvaluationRow, EvaluationRow.evaluation_id == LabelRow.evaluation_id)
+            .join(ExperimentRow, ExperimentRow.id == EvaluationRow.experiment_id)
+            .where(ExperimentRow.name == experiment)
+            .order_by(LabelRow.id)
+        )
+        with self._transaction() as connection:
+            found = [_label(row) for row in connection.execute(wanted)]
+        if history:
+            return tuple(found)
+        last: dict[tuple[object, ...], Label] = {}
+        for label in found:
+            key = (label.evaluation_id, *label.trial, label.metric, label.labeller)
+            last.pop(key, None)
+            last[key] = label
+        return tuple(last.values())
+
     def scorers(self, evaluation_id: str) -> dict[str, str]:
         """Name and version of what scored each metric."""
         wanted = (
@@ -329,6 +356,23 @@ def _opinion(row: Row[Any]) -> LoggedOpinion:
             completion_tokens=row.completion_tokens,
             cost_usd=row.cost_usd,
         ),
+    )
+
+
+def _label(row: Row[Any]) -> Label:
+    return Label(
+        evaluation_id=row.evaluation_id,
+        arm=row.arm,
+        query_id=row.query_id,
+        repetition=row.repetition,
+        metric=row.metric,
+        word=row.word,
+        value=row.value,
+        scorer=row.scorer,
+        selection=row.selection,
+        probability=row.probability,
+        labeller=row.labeller,
+        note=row.note,
     )
 
 

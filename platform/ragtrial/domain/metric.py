@@ -7,7 +7,7 @@ from typing import Literal
 MetricKind = Literal["retrieval", "answer", "operation"]
 Judge = Literal["judge", "ragas"]
 RETRIEVAL_MEASURES = ("nDCG", "R", "P", "RR", "AP", "Success", "Judged")
-_CUT_OFF = re.compile(r"(?P<measure>[A-Za-z]+)@(?P<cutoff>[1-9][0-9]*)")
+_CUT_OFF = re.compile(r"(?P<filled>judge_)?(?P<measure>[A-Za-z]+)@(?P<cutoff>[1-9][0-9]*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,8 @@ def metric_named(name: str) -> Metric:
     if name in _OTHERS:
         return _OTHERS[name]
     match = _CUT_OFF.fullmatch(name)
-    if match and match["measure"] in RETRIEVAL_MEASURES:
-        return Metric(name=name, kind="retrieval", measure=match["measure"], cutoff=int(match["cutoff"]))
+    if match and match["measure"] in RETRIEVAL_MEASURES and not (match["filled"] and match["measure"] == "Judged"):
+        judge: Judge | None = "judge" if match["filled"] else None
+        return Metric(name=name, kind="retrieval", measure=match["measure"], cutoff=int(match["cutoff"]), judge=judge)
     measures = ", ".join(f"{measure}@k" for measure in RETRIEVAL_MEASURES)
-    raise ValueError(f"unknown metric {name!r}: there are {measures}, {', '.join(_OTHERS)}")
+    raise ValueError(f"unknown metric {name!r}: there are {measures} (judge_nDCG@k: holes filled by an LLM), {', '.join(_OTHERS)}")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ragtrial.domain.calibration import Calibration
 from ragtrial.domain.metric import Metric
 
 MetricRole = Literal["primary", "secondary", "guardrail", "exploratory"]
@@ -276,6 +277,7 @@ class Analysis:
         headline_answer_metric: Which answer metric suits the length of the references, or None.
         judges: One for each metric that an LLM judged.
         calls: LLM calls by purpose; empty where none were made.
+        calibrations: One for each judged metric that people labelled answers for.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -286,6 +288,7 @@ class Analysis:
     headline_answer_metric: str | None = None
     judges: tuple[JudgeQuality, ...] = ()
     calls: tuple[CallCount, ...] = ()
+    calibrations: tuple[Calibration, ...] = ()
 
     @property
     def primary(self) -> Comparison:

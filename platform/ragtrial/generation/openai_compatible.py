@@ -12,7 +12,7 @@ from ragtrial.errors import CallError
 from ragtrial.llm.chat import CallFailure, ChatRequest, Completion, Endpoint, Sampling
 from ragtrial.llm.gate import Gate
 from ragtrial.llm.prompt import Prompt
-from ragtrial.llm.structured import json_object
+from ragtrial.llm.structured import json_object, without_thoughts
 
 PLACES = ("passages", "query")
 
@@ -27,6 +27,7 @@ _SCHEMA: Mapping[str, Any] = {
     "additionalProperties": False,
 }
 _CITATION = re.compile(r"\s*\[(\d+(?:\s*,\s*\d+)*)\]")
+_BEGINS_AS_JSON = re.compile(r"(?:```\w*\s*)?\{")
 _NO_ANSWER = re.compile(r"\W*no answer\W*", re.IGNORECASE)
 
 
@@ -121,27 +122,36 @@ def _parsed(text: str) -> tuple[str, tuple[int, ...]]:
     Raises:
         ValueError: It looks like JSON and isn't what was asked for, or it is empty without abstaining.
     """
-    found = json_object(text)
-    if found is None:
-        if text.lstrip().startswith(("{", "```")):
-            raise ValueError(f"an answer that begins as JSON and is none: {text.strip()[:80]!r}")
+    found, text = json_object(text), without_thoughts(text).strip()
+    if found is None or "answer" not in found:
+        if _BEGINS_AS_JSON.match(text):
+            raise ValueError(f"an answer that begins as JSON and is not what was asked for: {text[:80]!r}")
+        if not text:
+            raise ValueError("thoughts without an answer")
         return _plain(text)
-    answer, citations = found.get("answer"), found.get("citations", [])
-    if not isinstance(answer, str) or not isinstance(citations, list):
-        raise ValueError(f"JSON without an answer and its citations: {text.strip()[:80]!r}")  # noqa: TRY004  # of the text, not of our types
-    if found.get("abstained") is True or _NO_ANSWER.fullmatch(answer):
+    answer, citations = found["answer"], found.get("citations") or []
+    if found.get("abstained") is True:
         return "", ()
-    plain, marks = _plain(answer) if answer.strip() else ("", ())
-    if not plain:
+    if not isinstance(answer, str) or not isinstance(citations, list):
+        raise ValueError(f"JSON without an answer and its citations: {text[:80]!r}")  # noqa: TRY004  # of the text, not of our types
+    plain, marks = _plain(answer)
+    if not plain and not _NO_ANSWER.fullmatch(answer):
         raise ValueError("an empty answer that does not abstain")
-    bare = [str(each).strip("[] ") for each in citations]
-    numbers = [int(each) for each in bare if each.isdecimal()]
-    return plain, (*numbers, *marks)
+    numbers = tuple(_number(each) for each in citations) if plain else ()
+    return plain, (*(number for number in numbers if number is not None), *marks)
+
+
+def _number(citation: object) -> int | None:
+    """The number of a passage, be it written `2`, `2.0`, `"2"` or `"[2]"`."""
+    if isinstance(citation, float):
+        return int(citation) if citation.is_integer() else None
+    bare = str(citation).strip("[] ")
+    return int(bare) if bare.isdecimal() else None
 
 
 def _plain(text: str) -> tuple[str, tuple[int, ...]]:
     """The answer without its citation marks, and their numbers."""
-    if _NO_ANSWER.fullmatch(text.strip()):
+    if _NO_ANSWER.fullmatch(text):
         return "", ()
     numbers = tuple(int(number) for marks in _CITATION.findall(text) for number in marks.split(","))
     return _CITATION.sub("", text).strip(), numbers

@@ -25,7 +25,7 @@ class Brake:
     def check(self) -> None:
         """Raise the reason where there is one."""
         if self.reason is not None:
-            raise self.reason
+            raise self.reason.with_traceback(None)  # or it would grow by each task that raises it
 
     async def wait_for(self, waiting: Awaitable[T]) -> T:
         """What is awaited, or the reason to stop; `waiting` gives back what it holds where it is cancelled."""
@@ -39,6 +39,6 @@ class Brake:
             if self.reason is None:
                 raise
             task.uncancel()
-            raise self.reason from None
+            raise self.reason.with_traceback(None) from None
         finally:
             self._waiting.discard(task)

@@ -51,7 +51,7 @@ class Breaker:
         """
         while self.is_open:
             async with self._probing:
-                if not self.is_open:  # the probe before this one succeeded
+                if self._failures < _THRESHOLD:  # the probe before this one succeeded
                     return
                 await asyncio.sleep(max(0.0, self._opens_at - self._clock()))
                 await probe()

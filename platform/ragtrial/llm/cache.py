@@ -6,6 +6,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -98,14 +99,14 @@ class CallCache:
     def entries(self) -> Iterator[Entry]:
         """All that is kept, in the order of the keys; what is added or removed meanwhile may be among them or not."""
         after = b""
-        while batch := self._read(lambda transaction, after=after: _some_after(transaction, after)):
+        while batch := self._read(partial(_some_after, after=after)):
             for key, value in batch:
                 yield self._entry(key.decode(), value)
             after = batch[-1][0]
 
     def remove(self, keys: Sequence[str]) -> int:
         """Forget these; how many there were."""
-        return self._write(lambda transaction: sum(transaction.delete(key.encode()) for key in keys))
+        return self._write(lambda transaction: sum(bool(transaction.delete(key.encode())) for key in keys))
 
     def _read(self, work: Callable[[Any], T]) -> T:
         try:
@@ -152,7 +153,7 @@ class CallCache:
         )
 
 
-def _some_after(transaction: Any, after: bytes) -> list[tuple[bytes, bytes]]:
+def _some_after(transaction: Any, *, after: bytes) -> list[tuple[bytes, bytes]]:
     cursor = transaction.cursor()
     found = cursor.set_range(after + b"\0") if after else cursor.first()
     return [(bytes(key), bytes(value)) for key, value in islice(cursor, _AT_ONCE)] if found else []

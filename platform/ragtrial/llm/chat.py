@@ -95,12 +95,12 @@ class ChatRequest:
     @cached_property
     def key(self) -> str:
         """SHA-256 over `content`, in hexadecimal: equal keys are the same question, to the letter."""
-        return hashlib.sha256(json.dumps(self.content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.content, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
     def n_bytes(self) -> int:
         """Length of the prompt in UTF-8."""
-        return len(self.system.encode()) + len(self.user.encode())
+        return len(self.system.encode("utf-8", "surrogatepass")) + len(self.user.encode("utf-8", "surrogatepass"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,18 +5,16 @@ The SDK's own retries are off: a retry that nobody sees is a rate limit that nob
 
 import asyncio
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
 import openai
 
 from ragtrial.llm.chat import ChatRequest, Completion, Endpoint, FailureKind
+from ragtrial.llm.headers import hold, retry_after
 from ragtrial.llm.prices import PriceTable
 
 _TRANSIENT: frozenset[FailureKind] = frozenset(("rate_limit", "timeout", "connection", "server"))
@@ -143,7 +141,7 @@ class ChatClient:
                 raise self._no_completion(error) from error
             else:
                 completion = self._completion(request, answer, (time.perf_counter() - start) * 1000)
-                return Reply(completion=completion, hold_s=_hold(raw.headers))
+                return Reply(completion=completion, hold_s=hold(raw.headers))
 
     def _arguments(self, request: ChatRequest) -> dict[str, Any]:
         sampling = request.sampling
@@ -186,58 +184,88 @@ class ChatClient:
             self._notify(f"{self._endpoint.name} does not take response_format {sent}: asking for {self._formats[0]} instead")
         return True
 
-    def _whole(text: str) -> str:
+    def _status_error(self, error: openai.APIStatusError) -> AttemptError:
+        """The class of an HTTP error; those that every call would meet are fatal."""
+        status, said, code = error.status_code, self._line(error), getattr(error, "code", None)
+        wait = retry_after(error.response.headers)
+        if code == "insufficient_quota" or status == 402:
+            return AttemptError("rate_limit", f"the account at {self._endpoint.name} has no quota left: {said}", fatal=True)
+        if status in _FATAL:
+            return AttemptError("bad_request", _FATAL[status].format(self._endpoint.name) + f": {said}", fatal=True)
+        if status == 429:
+            return AttemptError("rate_limit", said, retry_after_s=wait if wait is not None else hold(error.response.headers) or None)
+        if status == 408 or status == 504:
+            return AttemptError("timeout", said, retry_after_s=wait, cost_usd=None)
+        if status == 409 or status >= 500:
+            return AttemptError("server", said, retry_after_s=wait)
+        return AttemptError("refused" if code == "content_filter" else "bad_request", said)
+
+    def _no_answer(self, error: BaseException) -> AttemptError:
+        """A timeout, or a connection that was not to be had or was cut; the SDK's transport calls all of them timeouts."""
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+                return AttemptError("connection", self._line(cause), unreachable=True)
+            if isinstance(cause, TimeoutError):
+                break
+            if isinstance(cause, aiohttp.ClientError):
+                return AttemptError("connection", f"the connection was cut: {self._line(cause)}", cost_usd=None)
+            cause = cause.__cause__
+        if cause is None and not isinstance(error, openai.APITimeoutError):
+            return AttemptError("connection", self._line(error.__cause__ or error), cost_usd=None)
+        return AttemptError("timeout", f"no answer within {self._timeout_s:g} s", cost_usd=None)
+
+    def _no_completion(self, error: object) -> AttemptError:
+        return AttemptError("server", f"a response that is no chat completion: {self._line(error)}", cost_usd=None)
+
+    def _line(self, error: object) -> str:
+        """What went wrong, without the page that a proxy may have sent, and never the key."""
+        if isinstance(error, openai.APIStatusError):
+            body = error.body if isinstance(error.body, dict) else {}
+            text = f"HTTP {error.status_code}: {body.get('message') or (json.dumps(body) if body else error.response.reason_phrase)}"
+        else:
+            text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return (text.replace(self._key, "***") if len(self._key) >= _SHORTEST_KEY else text)[:300]
+
+    def _completion(self, request: ChatRequest, answer: Any, elapsed_ms: float) -> Completion:
+        try:
+            choice = answer.choices[0]
+            message, finish_reason = choice.message, choice.finish_reason
+            text, refusal = message.content, getattr(message, "refusal", None)
+        except (AttributeError, LookupError, TypeError) as error:
+            raise self._no_completion(error) from error
+        usage = self._usage(answer)
+        cost = usage["cost_usd"]
+        if refusal or finish_reason == "content_filter":
+            raise AttemptError("refused", self._line(refusal or "stopped by the content filter"), cost_usd=cost)
+        if finish_reason == "length":
+            limit = request.sampling.max_tokens
+            raise AttemptError("truncated", f"the answer is longer than max_tokens ({limit})", cost_usd=cost)
+        if not isinstance(text, str) or not text.strip():
+            raise AttemptError("malformed", f"an empty answer (finish_reason {finish_reason!r})", cost_usd=cost)
+        return Completion(
+            key=request.key, text=_whole(text), model=_whole(str(answer.model or self._endpoint.model)), elapsed_ms=elapsed_ms, **usage
+        )
+
+    def _usage(self, answer: Any) -> dict[str, Any]:
+        """Tokens and cost as far as the server says; what it doesn't say is None."""
+        usage = getattr(answer, "usage", None)
+        prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+        cached = _count(getattr(usage, "prompt_tokens_details", None), "cached_tokens")
+        price = self._prices.price(self._endpoint.model)
+        cost = None if price is None or prompt is None or completion is None else price.cost(prompt, completion, cached or 0)
+        return {"prompt_tokens": prompt, "cached_tokens": cached, "completion_tokens": completion, "cost_usd": cost}
+
+
+def _count(usage: object, name: str) -> int | None:
+    value = getattr(usage, name, None)
+    return value if isinstance(value, int) and value >= 0 else None
+
+
+def _whole(text: str) -> str:
     """The text with half surrogate pairs (a cut emoji) replaced, which no file and no database takes."""
     try:
         text.encode()
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait: `retry-after-ms`, or `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3)."""
-    precise = _number(headers.get("retry-after-ms"))
-    if precise is not None:
-        return precise / 1000
-    given = headers.get("retry-after")
-    seconds = _number(given)
-    if seconds is not None or given is None:
-        return seconds
-    try:
-        moment = parsedate_to_datetime(given)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-
-
-def _hold(headers: Mapping[str, str]) -> float:
-    """Seconds until the quota is there again, where the headers say that none is left; 0 where there is some."""
-    used_up = [what for what in ("requests", "tokens") if _number(headers.get(f"x-ratelimit-remaining-{what}")) == 0]
-    return max((_duration(headers.get(f"x-ratelimit-reset-{what}")) or 0.0 for what in used_up), default=0.0)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text) if text is not None else None
-    except ValueError:
-        return None
-    return value if value is not None and math.isfinite(value) and value >= 0 else None
-
-
-def _duration(text: str | None) -> float | None:
-    """Seconds of `1.5`, `20ms`, `1s` or `6m12s`, as providers write the time until a reset."""
-    if text is None or _number(text) is not None:
-        return _number(text)
-    total, number, units = 0.0, "", {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-    rest = text.strip()
-    while rest:
-        digits = len(rest) - len(rest.lstrip("0123456789."))
-        number, rest = rest[:digits], rest[digits:]
-        unit = next((unit for unit in units if rest.startswith(unit)), None)
-        value = _number(number)
-        if value is None or unit is None:
-            return None
-        total, rest = total + value * units[unit], rest[len(unit) :]
-    return total

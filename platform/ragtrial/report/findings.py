@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ragtrial.domain.verdict import Comparison, JudgeQuality, Slice
-from ragtrial.report import words
+from ragtrial.report import people, words
 from ragtrial.report.content import ReportContent
 from ragtrial.report.examples import TIE
 
@@ -168,6 +168,11 @@ def _judge(judge: JudgeQuality, level: str) -> list[str]:
         first = "" if judge.first_share is None else f", and {judge.first_share:.0%} of all wins went to the answer shown first"
         said.append(f"{judge.n_inconsistent:,} of {judge.n_pairs:,} pairs were decided by their order and count as ties{first}")
     return said
+
+
+def calibrations(content: ReportContent) -> list[str]:
+    """What people said of the judge, a sentence for each metric that they labelled."""
+    return [people.sentence(found, treatment=content.treatment, level=content.level) for found in content.analysis.calibrations]
 
 
 def calls(content: ReportContent) -> str | None:

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ragtrial.domain.verdict import Check, Comparison, Decision
-from ragtrial.report import charts, findings, words
+from ragtrial.report import charts, findings, people, words
 from ragtrial.report.charts import DARK, LIGHT, Look, Spec
 from ragtrial.report.content import ReportContent
 from ragtrial.report.json_report import lineage_summary
@@ -51,6 +51,7 @@ def as_html(content: ReportContent) -> str:
         c=content,
         words=words,
         findings=findings,
+        people=people,
         alpha=content.experiment.analysis.alpha,
         charts=_charts(content),
         light={name: getattr(LIGHT, name) for name in _COLOURS},

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ragtrial.domain.calibration import Agreement, ArmEstimates, Calibration, Estimate
 from ragtrial.domain.evaluation import ArmFacts
 from ragtrial.domain.metric import Metric
 from ragtrial.domain.verdict import Analysis, ArmSummary, CallCount, Comparison, Effect, GuardrailResult, JudgeQuality, Slice, WorstCase
@@ -68,6 +69,7 @@ def report_dict(content: ReportContent) -> dict[str, Any]:
             "headline_metric": content.analysis.headline_answer_metric,
         },
         "judges": [_judge(judge) for judge in content.analysis.judges],
+        "calibrations": [calibration_json(found) for found in content.analysis.calibrations],
         "calls": [_calls(count) for count in content.analysis.calls],
         "usage": [_usage(usage) for usage in content.usage],
         "failures": {arm: dict(counts) for arm, counts in content.failures.items()},
@@ -143,6 +145,40 @@ def _judge(judge: JudgeQuality) -> dict[str, Any]:
         name: _number(value) if isinstance(value, float) else value
         for name, value in ((field.name, getattr(judge, field.name)) for field in dataclasses.fields(judge))
     }
+
+
+def calibration_json(found: Calibration) -> dict[str, Any]:
+    """A judge beside people; null where there is no value, and then `why_not` says why."""
+    counts = ("n_labels", "n_answers", "n_queries", "n_pairs", "n_labellers", "n_volunteered", "n_unused")
+    return {
+        "metric": found.metric,
+        "scorer": found.scorer,
+        **{name: getattr(found, name) for name in counts},
+        "stale": list(found.stale),
+        "agreements": [_agreement(each) for each in found.agreements],
+        **{name: _arm_estimates(getattr(found, name)) for name in ("bias", "naive", "corrected")},
+        "method": found.method,
+    }
+
+
+def _agreement(found: Agreement) -> dict[str, Any]:
+    return {
+        "selection": found.selection,
+        "n": found.n,
+        **{name: _estimate(getattr(found, name)) for name in ("share", "kappa", "weighted_kappa")},
+        "why_not": found.why_not,
+        "words": list(found.words),
+        "confusion": [list(row) for row in found.confusion],
+    }
+
+
+def _arm_estimates(found: ArmEstimates) -> dict[str, Any]:
+    parts = {name: _estimate(getattr(found, name)) for name in ("control", "treatment", "difference")}
+    return {**parts, "why_not": found.why_not}
+
+
+def _estimate(value: Estimate | None) -> dict[str, float] | None:
+    return None if value is None else {"estimate": value.estimate, "low": value.low, "high": value.high}
 
 
 def _calls(count: CallCount) -> dict[str, Any]:

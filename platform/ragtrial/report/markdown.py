@@ -25,7 +25,8 @@ def as_markdown(content: ReportContent) -> str:
     ]
     if content.analysis.slices:
         parts.append(_slices(content, alpha))
-    told = [*findings.worst_cases(content.analysis.comparisons), *findings.judges(content), findings.calls(content)]
+    judged = [*findings.judges(content), *findings.calibrations(content)]
+    told = [*findings.worst_cases(content.analysis.comparisons), *judged, findings.calls(content)]
     parts += [f"{text(each)}." for each in told if each is not None]
     parts.append(_footer(content))
     return "\n\n".join(parts) + "\n"

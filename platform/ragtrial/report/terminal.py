@@ -42,7 +42,8 @@ def render_terminal(content: ReportContent, console: Console) -> None:
     console.print()
     for said in (findings.latency(content), findings.index(content), findings.exclusions(content)):
         console.print(_text(f"{said}."))
-    told = [*findings.worst_cases(content.analysis.comparisons), *findings.judges(content), findings.calls(content)]
+    judged = [*findings.judges(content), *findings.calibrations(content)]
+    told = [*findings.worst_cases(content.analysis.comparisons), *judged, findings.calls(content)]
     for line in (each for each in told if each is not None):
         console.print(_text(f"{line}."))
     if content.extractive:

@@ -121,6 +121,8 @@ def check_name(name: str) -> str:
     base, _, arm = name.partition("[")
     if base == "ann_recall":
         return f"Index finds what exact search finds ({arm.rstrip(']')})"
+    if base == "calibration":
+        return f"People agree with the judge ({arm.rstrip(']')})"
     return CHECK_NAMES.get(name, name.replace("_", " "))
 
 

@@ -17,12 +17,10 @@ from ragtrial.llm.chat import CallFailure, ChatRequest, Completion, Endpoint, Ou
 from ragtrial.llm.gate import Gate
 from ragtrial.llm.prompt import bundled_prompt
 from ragtrial.scoring.preference import PreferenceRubric
+from ragtrial.scoring.reasons import JUDGE_FAILED
 from ragtrial.scoring.rubrics import Case, CorrectnessRubric, Finding, GroundednessRubric, Part, Rubric
 
 Number = TypeVar("Number", int, float)
-
-JUDGE_FAILED = "judge failed"
-"""Begins the reason of what the judge was asked and gave no usable answer to: `judge failed: malformed`."""
 
 _PACKAGE = "ragtrial.scoring"
 _PROMPTS = {"judge_correctness": "correctness-1", "judge_groundedness": "groundedness-1", "judge_preference": "preference-1"}

@@ -11,6 +11,9 @@ NO_REFERENCE = "no reference answer"
 ABSTAINED = "abstained"
 """There is no answer because the generator found nothing that fits."""
 
+JUDGE_FAILED = "judge failed"
+"""Begins the reason of what an LLM judge was asked and gave no usable answer to, e.g. `judge failed: malformed`."""
+
 
 def why_no_answer(trial: Trial) -> str | None:
     """Why the trial has no answer to score; None where it has one, be it an abstention."""

@@ -21,7 +21,8 @@ CHARS_PER_TOKEN = 4.0
 SECONDS_PER_CALL = 1.5
 """Assumed, because the endpoint is not asked."""
 _ANSWER_TOKENS, _JUDGMENT_TOKENS = 80, 160
-_INSTRUCTION_TOKENS = 350
+_INSTRUCTION_TOKENS, _RAGAS_INSTRUCTION_TOKENS = 450, 850
+"""Of our prompts, and of RAGAS' with their examples, both measured in characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +114,16 @@ def estimate(prepared: Prepared) -> Estimate:
     passage = float(np.mean([len(each.content) for each in prepared.corpus.passages])) / CHARS_PER_TOKEN
     query = float(np.mean([len(each.text) for each in prepared.gold.queries])) / CHARS_PER_TOKEN
 
-    def part(purpose: str, spec: GenerationSpec | JudgeSpec, n_calls: int, material: float, completion: int) -> CallEstimate:
+    def part(
+        purpose: str,
+        spec: GenerationSpec | JudgeSpec,
+        n_calls: int,
+        material: float,
+        completion: int,
+        instructions: int = _INSTRUCTION_TOKENS,
+    ) -> CallEstimate:
         price = prices.price(spec.model or "")
-        prompt_tokens, completion_tokens = int(n_calls * (material + query + _INSTRUCTION_TOKENS)), n_calls * completion
+        prompt_tokens, completion_tokens = int(n_calls * (material + query + instructions)), n_calls * completion
         cost = None if price is None else price.cost(prompt_tokens, completion_tokens)
         return CallEstimate(
             purpose=purpose,
@@ -130,10 +138,19 @@ def estimate(prepared: Prepared) -> Estimate:
     for line, spec in _answering(prepared):
         parts.append(part(f"answer ({line})", spec, n, spec.context_passages * passage, _ANSWER_TOKENS))
     judge, context = experiment.metrics.judge, experiment.generation.context_passages
+    deepest = max(
+        (name for name in experiment.judged if metric_named(name).cutoff), key=lambda name: metric_named(name).cutoff or 0, default=""
+    )
     for name in experiment.judged if judge is not None else ():
-        calls = n * len(experiment.arms) * experiment.metrics.judgments_of(name) * calls_per_judgment(name, context)
+        if metric_named(name).cutoff and name != deepest:
+            continue  # its passages are among the deepest metric's
+        calls = (
+            n * len(experiment.arms) * (1 if name == deepest else experiment.metrics.judgments_of(name)) * calls_per_judgment(name, context)
+        )
         if judge is not None and calls:
-            parts.append(part(name, judge, calls, context * passage, _JUDGMENT_TOKENS))
+            theirs = metric_named(name).judge == "ragas"
+            instructions = _RAGAS_INSTRUCTION_TOKENS if theirs else _INSTRUCTION_TOKENS
+            parts.append(part(name, judge, calls, (1 if name == deepest else context) * passage, _JUDGMENT_TOKENS, instructions))
     total = sum(each.n_calls for each in parts)
     return Estimate(parts=tuple(parts), minutes=total * SECONDS_PER_CALL / experiment.llm.concurrency / 60)
 
@@ -148,7 +165,9 @@ def _answering(prepared: Prepared) -> list[tuple[str, GenerationSpec]]:
 
 
 def calls_per_judgment(metric: str, context_passages: int) -> int:
-    """Calls that one judgment of one answer takes, at most."""
+    """Calls that one judgment of one answer, or of one ranking, takes at most."""
+    if metric_named(metric).cutoff is not None:
+        return metric_named(metric).cutoff or 0
     if metric_named(metric).judge == "judge":
         from ragtrial.scoring.judge import calls_per_sample
 

@@ -85,6 +85,7 @@ def conclude(reader: Reader, evaluation: Evaluation, experiment: Experiment, *, 
         opinions=reader.opinions(evaluation.evaluation_id),
         trials=trials,
         scorers=reader.scorers(evaluation.evaluation_id),
+        labels=reader.labels(evaluation.experiment),
     )
     shown = {hit.passage_id for trial in trials if trial.ranking is not None for hit in trial.ranking.hits}
     judged = {judgment.target_id for judgment in gold.judgments}

@@ -46,7 +46,17 @@ def diagnose() -> tuple[Finding, ...]:
         there = importlib.util.find_spec(package) is not None
         detail = "installed" if there else f"not installed; {purpose} needs it: pip install 'ragtrial[{extra}]'"
         findings.append(Finding(part=f"{purpose} ({package})", state="ok" if there else "optional", detail=detail))
+    findings.append(_ragas())
     return tuple(findings)
+
+
+def _ragas() -> Finding:
+    """Imported for real: it can be installed and still not load, because of what it depends on."""
+    from ragtrial.scoring.ragas import check_ragas
+
+    problem = check_ragas()
+    detail = "installed, and its metrics load" if problem is None else problem
+    return Finding(part="RAGAS (ragas)", state="ok" if problem is None else "optional", detail=detail)
 
 
 def _tried(part: str, attempt: Callable[[], str]) -> Finding:

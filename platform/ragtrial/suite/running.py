@@ -1,5 +1,6 @@
 """The evaluation itself: one command from an experiment file to a logged, analysed, reported result."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
@@ -21,12 +22,16 @@ from ragtrial.errors import InputError, ModelError
 from ragtrial.evaluation import Line, evaluate, order_of
 from ragtrial.formats.experiment import resolve_path, sql_url
 from ragtrial.pipeline import Pipeline
+from ragtrial.scoring.reasons import JUDGE_FAILED
 from ragtrial.suite.arms import ReadyArm, check_models, leakage, load_generators, load_models, missing_models, open_index, ready_arms
 from ragtrial.suite.calls import Estimate, estimate, open_gate
 from ragtrial.suite.environment import environment
 from ragtrial.suite.folders import check_stores
 from ragtrial.suite.preparing import Prepared
 from ragtrial.suite.training import train_model
+
+_OF_PASSAGES = ("context_precision", "context_recall")
+"""Metrics of the answer's context, which need no answer."""
 
 _LLM_METRICS = ("failed", "cost_usd", "prompt_tokens", "completion_tokens")
 _ANSWER_METRICS = ("answer_f1", "answer_containment", "answer_token_recall", "answer_exact_match", "answer_rouge_l")
@@ -84,7 +89,7 @@ def check_measurable(experiment: Experiment, gold: GoldSet) -> None:
     silent = [arm.name for arm in experiment.arms if experiment.generation_of(arm).provider == "none"]
     for name in dict.fromkeys((experiment.metrics.primary.name, *(guardrail.name for guardrail in experiment.metrics.guardrails))):
         metric, why = metric_named(name), None
-        if metric.kind == "answer" and silent:
+        if metric.kind == "answer" and silent and name not in _OF_PASSAGES:
             why = f"generation.provider is 'none' in arm {silent[0]!r}, so there are no answers: choose a generator or another metric"
         elif metric.needs_reference and not any(query.answers for query in gold.queries):
             why = f"no query of gold set {gold.name!r} has reference answers: add 'answers' to the queries, or choose another metric"
@@ -110,6 +115,7 @@ def run(
     prepared: Prepared,
     *,
     resume: bool = False,
+    retry_failed: bool = False,
     allow_training: bool = True,
     progress: Progress = no_progress,
     say: Callable[[str], None] = _unsaid,
@@ -119,6 +125,8 @@ def run(
     Args:
         prepared: The experiment with its data.
         resume: Go on with an interrupted evaluation of the same plan, data and models, or take a finished one as it is.
+        retry_failed: Ask again what failed in the finished evaluation of the same plan, data and models, as an evaluation of its own: the
+            old one keeps its rows, and what did not fail comes from the cache of calls.
         allow_training: Train models that the registry lacks, as the experiment says.
         progress: Told how far it is.
         say: Told what there is to go on with, where it resumes.
@@ -147,6 +155,8 @@ def run(
         metrics = metrics_of(prepared.experiment, prepared.gold)
         lines = _lines(prepared, arms, metrics, similarity, judging)
         evaluation = evaluation_of(prepared, arms, lines, reader)
+        if retry_failed:
+            evaluation, resume = _retried(evaluation, reader, say)
         evaluation_id, done = _open(evaluation, prepared, lines, recorder=recorder, reader=reader, resume=resume)
         if resume:
             say(_resumption(evaluation_id, done))
@@ -331,6 +341,28 @@ def _open(
         passages=[prepared.corpus.by_id[passage_id] for passage_id in sorted(judged)],
     )
     return evaluation.evaluation_id, set()
+
+
+def _retried(evaluation: Evaluation, reader: Reader, say: Callable[[str], None]) -> tuple[Evaluation, bool]:
+    """The evaluation that asks again what failed, and whether there is nothing to ask, so that the finished one is taken.
+
+    Raises:
+        InputError: No finished evaluation of this configuration is there.
+    """
+    before = reader.find(evaluation.config_digest, finished=True)
+    if before is None:
+        raise InputError(
+            "--retry-failed: nothing of this plan, data and models is finished yet; --resume goes on with what was interrupted"
+        )
+    trials = sum(trial.failure is not None for trial in reader.trials(before.evaluation_id))
+    judgments = sum((logged.opinion.unscored or "").startswith(JUDGE_FAILED) for logged in reader.opinions(before.evaluation_id))
+    failed = f"{trials:,} failed trials and {judgments:,} failed judgments of evaluation {before.evaluation_id}"
+    if not trials and not judgments:
+        say(f"{failed}: there is nothing to ask again, its result is taken as it is")
+        return before, True
+    say(f"{failed} are asked again as evaluation {evaluation.evaluation_id}; the others come from the cache of calls")
+    detail = f"{failed} were asked again: a second try for what failed only shifts the distribution, most where the arms failed differently"
+    return dataclasses.replace(evaluation, checks={**evaluation.checks, "retried": ("warn", detail)}), False
 
 
 def _resumption(evaluation_id: str, done: set[tuple[str, str, int]] | None) -> str:
