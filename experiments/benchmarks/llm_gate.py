@@ -109,6 +109,9 @@ class Bare:
     def __call__(self, n: int) -> None:
         self.loop.run_until_complete(self._all(n))
 
+    def close(self) -> None:
+        self.loop.run_until_complete(self.client.close())
+
 
 class Ragas:
     """RAGAS' own way: a metric's `ascore` on its own client, as many at once."""
@@ -189,6 +192,7 @@ def main() -> None:
             rates = cached_per_second(ours, n, given.repeats)
             print(f"from the cache: median {statistics.median(rates):,.0f} a second (goal: at least {AT_LEAST_CACHED:,.0f})")
         ours.gate.close()
+        bare.close()
 
 
 if __name__ == "__main__":

@@ -261,6 +261,7 @@ class Judging:
         context_passages: How many of the ranking's passages an answer was made from.
         control: Name of the control arm.
         treatment: Name of the treatment arm.
+        first_repetition: Number of the first judgment; our own judge asks anew from there on.
     """
 
     gate: "Gate"
@@ -270,6 +271,7 @@ class Judging:
     context_passages: int
     control: str
     treatment: str
+    first_repetition: int = 0
 
 
 def judging_of(experiment: Experiment, gate: "Gate", around: Surroundings) -> Judging | None:
@@ -360,6 +362,7 @@ def _judges(metrics: Sequence[Metric], corpus: Corpus, similarity: Embedder | No
                 repetitions=judging.repetitions,
                 control=judging.control,
                 treatment=judging.treatment,
+                first_repetition=judging.first_repetition,
             )
         )
     theirs = [metric for metric in metrics if metric.judge == "ragas"]

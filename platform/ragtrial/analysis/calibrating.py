@@ -70,8 +70,7 @@ class Beside:
         """
         if not self.chosen_by_chances:
             return None
-        found: NDArray[np.float64] = realised_chances(self.scores.differences, rows, uncertainty=self.uncertainty)[list(rows)]
-        return found
+        return realised_chances(self.scores.differences, rows, uncertainty=self.uncertainty)
 
     def labels(self, values: Mapping[int, float], rows: Sequence[int] | None = None) -> Labels:
         """People's values of these rows (default: all they have) as the statistics take them."""
@@ -239,7 +238,8 @@ def _bias(both: Beside, alpha: float) -> ArmEstimates:
         found = arm_bias(both.rated(both.control, both.scores.control), both.rated(both.treatment, both.scores.treatment), alpha=alpha)
     except NotEnoughDataError as error:
         return ArmEstimates(why_not=str(error))
-    return ArmEstimates(**{name: Estimate(estimate=part.estimate, low=part.low, high=part.high) for name, part in found._asdict().items()})
+    parts = [Estimate(estimate=part.estimate, low=part.low, high=part.high) for part in (found.control, found.treatment, found.difference)]
+    return ArmEstimates(control=parts[0], treatment=parts[1], difference=parts[2])
 
 
 def _naive(both: Beside, alpha: float) -> ArmEstimates:

@@ -69,7 +69,8 @@ def _worst_case(setting: Setting, table: ScoreTable, scores: PairedScores) -> Wo
     left, right = table.per_query(control), table.per_query(treatment)
     can_have_one = ~missing_by_design(table, (control, treatment))
     left, right = left[can_have_one], right[can_have_one]
-    if np.isnan(left).sum() == np.isnan(right).sum():
+    known = np.concatenate([left[~np.isnan(left)], right[~np.isnan(right)]])
+    if np.isnan(left).sum() == np.isnan(right).sum() or (known.size and not 0 <= known.min() <= known.max() <= 1):
         return None
     clusters = None if clusters_of(setting, scores) is None else np.array(table.clusters)[can_have_one]
     try:

@@ -117,9 +117,14 @@ def _index_checks(evaluation: Evaluation) -> list[Check]:
 
 def _reference_check(setting: Setting, comparisons: Sequence[Comparison]) -> list[Check]:
     """Whether custom is shown to be better than BM25, on the queries that both were scored on."""
-    metric = comparisons[0].metric
     if "bm25" not in setting.references:
         return []
+    planned = [c.metric for c in comparisons if c.role in ("primary", "secondary")]
+    measured = [metric for metric in planned if not np.isnan(setting.tables[metric.name].per_query("bm25")).all()]
+    if not measured:
+        detail = f"plain BM25 has no {planned[0].name}: it only retrieves here; plan a retrieval metric as a secondary one to see it beside"
+        return [Check(name="free_method", state="unknown", detail=detail)]
+    metric = measured[0]
     scores = setting.tables[metric.name].paired("bm25", setting.experiment.treatment.name)
     sign = 1 if metric.higher_is_better else -1
     try:

@@ -146,36 +146,33 @@ def count_calls(setting: Setting, trials: Sequence[Trial], opinions: Sequence[Lo
     answers = [trial for trial in trials if trial.arm in arms and trial.answer is not None and trial.answer.generate_ms is not None]
     if answers:
         made = [trial for trial in answers if not (trial.answer_shared and trial.arm == arms[1])]
-        counts.append(
-            CallCount(
-                purpose="answer",
-                made=len(made),
-                alone=len(answers),
-                cost_usd=_sum([trial.answer.usage.cost_usd for trial in made if trial.answer is not None]),
-                cost_alone_usd=_sum([trial.answer.usage.cost_usd for trial in answers if trial.answer is not None]),
-            )
-        )
+        costs, alone = ([trial.answer.usage.cost_usd for trial in part if trial.answer is not None] for part in (made, answers))
+        counts.append(_count("answer", len(made), len(answers), costs, alone))
     by_metric: defaultdict[str, list[LoggedOpinion]] = defaultdict(list)
     for logged in opinions:
         if logged.arm in arms and logged.opinion.n_calls:
             by_metric[logged.metric].append(logged)
     for metric, own in by_metric.items():
-        pairwise = metric == PREFERENCE  # one opinion of a pair belongs to both arms: that is no saving
         distinct = _asked(own)
-        all_of_them = distinct if pairwise else [each.opinion for each in own]
-        counts.append(
-            CallCount(
-                purpose=metric,
-                made=sum(opinion.n_calls for opinion in distinct),
-                alone=sum(opinion.n_calls for opinion in all_of_them),
-                cost_usd=_sum([opinion.cost_usd for opinion in distinct]),
-                cost_alone_usd=_sum([opinion.cost_usd for opinion in all_of_them]),
-            )
-        )
+        # one opinion of a pair belongs to both arms: that is no saving
+        every = distinct if metric == PREFERENCE else [each.opinion for each in own]
+        n_made, n_alone = (sum(opinion.n_calls for opinion in part) for part in (distinct, every))
+        counts.append(_count(metric, n_made, n_alone, [opinion.cost_usd for opinion in distinct], [opinion.cost_usd for opinion in every]))
     return tuple(counts)
 
 
+def _count(purpose: str, made: int, alone: int, costs: Sequence[float | None], costs_alone: Sequence[float | None]) -> CallCount:
+    return CallCount(
+        purpose=purpose,
+        made=made,
+        alone=alone,
+        cost_usd=_sum(costs),
+        cost_alone_usd=_sum(costs_alone),
+        unpriced=sum(cost is None for cost in costs),
+    )
+
+
 def _sum(costs: Sequence[float | None]) -> float | None:
-    """The sum where every cost is known; a sum of some would look like the whole."""
+    """The sum of what is known; None where nothing is."""
     known = [cost for cost in costs if cost is not None]
-    return sum(known) if len(known) == len(costs) else None
+    return sum(known) if known else None

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ragtrial import __version__
-from ragtrial.cli import calls, checking, demonstration, experiments, registry, results, sql
+from ragtrial.cli import calls, checking, demonstration, experiments, judges, registry, results, sql
 from ragtrial.cli.terminal import error_console
 from ragtrial.errors import RagtrialError
 
@@ -48,6 +48,8 @@ app.command(name="evaluate")(experiments.evaluate)
 app.command(name="analyse")(results.analyse)
 app.command(name="report")(results.report)
 app.command(name="compare")(results.compare)
+app.command(name="calibrate")(judges.calibrate)
+app.command(name="judge-check")(judges.judge_check)
 app.add_typer(registry.app, name="models")
 app.add_typer(calls.app, name="cache")
 app.command(name="doctor")(checking.doctor)

@@ -154,8 +154,9 @@ class CallCount:
         purpose: `answer`, or a metric's name.
         made: Calls behind the results, each counted once.
         alone: Calls if each arm had been answered and judged alone.
-        cost_usd: Of `made`; None where a price or a usage is unknown.
-        cost_alone_usd: Of `alone`; None likewise.
+        cost_usd: Of `made`, as far as it is known; None where none of it is.
+        cost_alone_usd: Of `alone`, likewise.
+        unpriced: Answers or judgments among `made` whose cost is not known, so that it is missing in the sums.
     """
 
     purpose: str
@@ -163,6 +164,7 @@ class CallCount:
     alone: int
     cost_usd: float | None
     cost_alone_usd: float | None
+    unpriced: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

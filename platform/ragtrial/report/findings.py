@@ -147,7 +147,9 @@ def exclusions(content: ReportContent) -> str:
 
 def judges(content: ReportContent) -> list[str]:
     """What an LLM judge's own repeated opinions tell about it, a sentence for each metric."""
-    return [f"{judge.metric}: {'; '.join(_judge(judge, content.level))}" for judge in content.analysis.judges]
+    said = [f"{judge.metric}: {'; '.join(_judge(judge, content.level))}" for judge in content.analysis.judges]
+    bias = position_bias(content)
+    return said if bias is None else [*said, bias]
 
 
 def _judge(judge: JudgeQuality, level: str) -> list[str]:
@@ -164,15 +166,21 @@ def _judge(judge: JudgeQuality, level: str) -> list[str]:
         )
     elif judge.why_not:
         said.append(f"its noise is not known ({judge.why_not})")
-    if judge.n_pairs:
-        first = "" if judge.first_share is None else f", and {judge.first_share:.0%} of all wins went to the answer shown first"
-        said.append(f"{judge.n_inconsistent:,} of {judge.n_pairs:,} pairs were decided by their order and count as ties{first}")
     return said
 
 
 def calibrations(content: ReportContent) -> list[str]:
     """What people said of the judge, a sentence for each metric that they labelled."""
     return [people.sentence(found, treatment=content.treatment, level=content.level) for found in content.analysis.calibrations]
+
+
+def position_bias(content: ReportContent) -> str | None:
+    """Whether the judge of pairs favours a place; None where no pair was judged."""
+    judge = next((judge for judge in content.analysis.judges if judge.n_pairs), None)
+    if judge is None:
+        return None
+    first = "" if judge.first_share is None else f"; {judge.first_share:.0%} of all wins went to the answer shown first (50% is no bias)"
+    return f"{judge.n_inconsistent:,} of {judge.n_pairs:,} pairs were decided by their order and count as ties{first}"
 
 
 def calls(content: ReportContent) -> str | None:
@@ -182,7 +190,9 @@ def calls(content: ReportContent) -> str | None:
         return None
     made, alone = sum(count.made for count in counts), sum(count.alone for count in counts)
     cost, cost_alone = _total([count.cost_usd for count in counts]), _total([count.cost_alone_usd for count in counts])
-    price = "cost unknown" if cost is None else f"{cost:,.4f} USD"
+    unpriced = sum(count.unpriced for count in counts)
+    missing = f", without {words.count(unpriced, 'answer')} whose cost is not known" if unpriced else ""
+    price = "cost unknown" if cost is None else f"{cost:,.4f} USD{missing}"
     said = f"{words.count(made, 'call')} to LLMs ({price}) answered and judged both arms"
     if made == alone:
         return f"{said}; the arms shared none"
@@ -192,7 +202,7 @@ def calls(content: ReportContent) -> str | None:
 
 def _total(costs: Sequence[float | None]) -> float | None:
     known = [cost for cost in costs if cost is not None]
-    return sum(known) if len(known) == len(costs) else None
+    return sum(known) if known else None
 
 
 def worst_cases(comparisons: Sequence[Comparison]) -> list[str]:

@@ -183,7 +183,7 @@ def _estimate(value: Estimate | None) -> dict[str, float] | None:
 
 def _calls(count: CallCount) -> dict[str, Any]:
     costs = {"cost_usd": _number(count.cost_usd), "cost_alone_usd": _number(count.cost_alone_usd)}
-    return {"purpose": count.purpose, "made": count.made, "alone": count.alone, **costs}
+    return {"purpose": count.purpose, "made": count.made, "alone": count.alone, **costs, "unpriced": count.unpriced}
 
 
 def _without_times(row: dict[str, Any]) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class JudgeScorer:
         passages: The corpus by passage id.
         context_passages: How many of a ranking's first passages the generator read.
         repetitions: By metric name, how often each question is asked; once where the name isn't in it.
+        first_repetition: Number of the first of them; above 0 to ask anew what was asked before.
         control: The control arm's name, for preference.
         treatment: The treatment arm's name.
 
@@ -79,6 +80,7 @@ class JudgeScorer:
         repetitions: Mapping[str, int],
         control: str,
         treatment: str,
+        first_repetition: int = 0,
     ) -> None:
         prompts = {name: bundled_prompt(_PACKAGE, prompt) for name, prompt in _PROMPTS.items()}
         rubrics: dict[str, Rubric] = {
@@ -95,6 +97,7 @@ class JudgeScorer:
         self._rubrics = {metric.name: rubrics[metric.name] for metric in metrics}
         self._gate, self._endpoint, self._sampling = gate, endpoint, sampling
         self._repetitions = {metric.name: repetitions.get(metric.name, 1) for metric in metrics}
+        self._first = first_repetition
         self.version = judge_version("judge/1", endpoint, sampling, [prompt.version for prompt in prompts.values()])
 
     def score(self, trials: Sequence[Trial], gold: GoldSet) -> tuple[tuple[Score, ...], ...]:
@@ -114,7 +117,7 @@ class JudgeScorer:
         asked = {
             (case, repetition): tuple(self._request(name, case, user, repetition) for user in case.users)
             for case, name in cases.items()
-            for repetition in range(self._repetitions[name])
+            for repetition in range(self._first, self._first + self._repetitions[name])
         }
         asks: list[Callable[[], Awaitable[Outcome]]] = [
             partial(self._gate.ask, request, accept=case.read) for (case, _), requests in asked.items() for request in requests

@@ -75,20 +75,21 @@ def items_to_label(
     return LabelPlan(rows=np.sort(np.concatenate(drawn)).astype(np.intp), probabilities=(counts / sizes)[strata])
 
 
-def realised_chances(judged: ArrayLike, labelled: ArrayLike, *, uncertainty: ArrayLike | None = None) -> Values:
-    """Labelled share of each row's stratum: the chances to go by when labels have come in, shape (n,), in (0, 1].
+def realised_chances(judged: ArrayLike, labelled: ArrayLike, *, uncertainty: ArrayLike | None = None, all_strata: bool = True) -> Values:
+    """Labelled share of each labelled row's stratum: the chances to go by when labels have come in, shape (n_labelled,), in (0, 1].
 
     The strata are those of `items_to_label` with the same `judged` and `uncertainty`. Where all that was drawn is labelled, these are its
-    `probabilities`, over any number of rounds. Where some of it was left blank, a row stands for its stratum all the same
-    (post-stratification; Holt and Smith 1979), which is right as long as rows were left blank by chance.
+    `probabilities` of the labelled rows, over any number of rounds. Where some of it was left blank, a row stands for its stratum all the
+    same (post-stratification; Holt and Smith 1979), which is right as long as rows were left blank by chance.
 
     Args:
         judged: As given to `items_to_label`.
         labelled: Positions of all labelled rows, drawn at random.
         uncertainty: As given to `items_to_label`.
+        all_strata: Refuse labels that leave a stratum out: nothing would stand for its rows.
 
     Raises:
-        NotEnoughDataError: A stratum has no label, so that nothing stands for its rows.
+        NotEnoughDataError: A stratum has no label, and all of them are asked for.
         ValueError: As `items_to_label`.
     """
     scores = finite_values(judged, name="judged")
@@ -96,11 +97,10 @@ def realised_chances(judged: ArrayLike, labelled: ArrayLike, *, uncertainty: Arr
     strata = _strata(scores if uncertainty is None else _uncertainty(uncertainty, scores.size))
     sizes = np.bincount(strata)
     counts = np.bincount(strata[done], minlength=sizes.size)
-    if np.any(counts == 0):
-        raise NotEnoughDataError(
-            f"no label stands for {int(sizes[counts == 0].sum())} of the {scores.size} rows: label what was drawn of them"
-        )
-    shares: Values = (counts / sizes)[strata]
+    if all_strata and np.any(counts == 0):
+        left_out = int(sizes[counts == 0].sum())
+        raise NotEnoughDataError(f"no label stands for {left_out} of the {scores.size} rows: label what was drawn of them")
+    shares: Values = (counts / sizes)[strata[done]]
     return shares
 
 

@@ -12,7 +12,7 @@ from ragtrial.db.reader import Event, Reader
 from ragtrial.db.recorder import Recorder
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.gold import GoldSet, Judgment, Query
-from ragtrial.domain.score import Score
+from ragtrial.domain.score import LoggedOpinion, Opinion, Score, score_of
 from ragtrial.errors import InputError, StoreError
 from unit.db import samples
 
@@ -106,6 +106,37 @@ def test_scores_become_tables_in_the_order_of_the_trials(url: str, recorder: Rec
     assert list(only) == ["R@5", "nDCG@10"]
     assert (only["R@5"].value.shape, only["R@5"].arm.shape, only["R@5"].query_ids) == ((0,), (0,), table.query_ids)
     np.testing.assert_array_equal(only["nDCG@10"].value, table.value)
+
+
+def test_what_judges_said_comes_back_with_the_score_that_it_makes(url: str, recorder: Recorder) -> None:
+    _open(recorder)
+    said = (
+        Opinion(
+            repetition=0, key="k0", value=1.0, verdict="correct", rationale="as it stands", n_calls=1, prompt_tokens=90, cost_usd=0.0001
+        ),
+        Opinion(repetition=1, key="k1", unscored="judge failed: refused", rationale="I can't", n_calls=1),
+        Opinion(repetition=2, key="k2", value=0.0, verdict="wrong", rationale="“no”", n_calls=1),
+    )
+    one, other = samples.EVERY_KIND[0], samples.EVERY_KIND[1]
+    score = score_of("judge_correctness", said, scorer="judge/1 m 12345678")
+    recorder.append("e1", [(other, (score_of("judge_preference", said[:1], scorer="judge/1"),)), (one, (score,))], samples.PASSAGES)
+    with Reader(url) as reader:
+        assert [each.opinion for each in reader.opinions("e1", ["judge_correctness"])] == list(said)
+        assert reader.opinions("e1")[-1] == LoggedOpinion(
+            arm="custom", query_id="q2", trial_repetition=0, metric="judge_preference", opinion=said[0]
+        )
+        assert reader.scorers("e1") == {"judge_correctness": "judge/1 m 12345678", "judge_preference": "judge/1"}
+        assert reader.scores("e1", ["judge_correctness"])["judge_correctness"].value.tolist() == [0.5]
+
+
+def test_an_opinion_that_stands_twice_is_refused_with_its_batch(url: str, recorder: Recorder) -> None:
+    _open(recorder)
+    one = samples.EVERY_KIND[0]
+    score = score_of("judge_correctness", [Opinion(repetition=0, key="k", value=1.0)] * 2, scorer="judge/1")
+    with pytest.raises(StoreError):  # the same repetition twice
+        recorder.append("e1", [(one, (score,))], samples.PASSAGES)
+    with Reader(url) as reader:
+        assert (reader.trials("e1"), reader.opinions("e1")) == ((), ())
 
 
 def test_a_trial_without_a_score_of_a_metric_has_no_row_in_its_table(url: str, recorder: Recorder) -> None:
