@@ -1,8 +1,8 @@
 """The gate to LLMs against a bare `AsyncOpenAI` client and against RAGAS, making as many calls to the same server, in one run.
 
 The server is a process of its own that takes 200 ms for each answer. Ours keeps every answer on disk before it counts; the bare client
-(on the SDK's faster transport, behind a semaphore) keeps nothing. RAGAS scores `ContextRecall`, which takes one call a sample, through its
-current (collections) API. Then the same completions from the cache, per second.
+(on the SDK's faster transport, behind a semaphore) keeps nothing. RAGAS scores `ContextRecall`, which takes one call a sample, by its
+own runner. Then the same completions from the cache, per second.
 
     python experiments/benchmarks/llm_gate.py
     python experiments/benchmarks/llm_gate.py --calls 640 --repeats 5 --without-ragas
@@ -114,23 +114,25 @@ class Bare:
 
 
 class Ragas:
-    """RAGAS' own way: a metric's `ascore` on its own client, as many at once."""
+    """RAGAS' own way: its runner (`Executor`, which `evaluate()` is made of) over a metric's `ascore`, as many at once."""
 
     def __init__(self, url: str, concurrency: int) -> None:
         os.environ["RAGAS_DO_NOT_TRACK"] = "true"
         from ragas.llms import llm_factory
         from ragas.metrics.collections import ContextRecall
 
-        self.loop, self.places = asyncio.new_event_loop(), asyncio.Semaphore(concurrency)
+        self.loop, self.concurrency = asyncio.new_event_loop(), concurrency
         self.metric = ContextRecall(llm=llm_factory(MODEL, client=openai.AsyncOpenAI(base_url=url, api_key=KEY, max_retries=0)))
 
-    async def _one(self, user: str) -> float:
-        async with self.places:
-            result = await self.metric.ascore(user_input=user, retrieved_contexts=[PASSAGE], reference="fifteen minutes")
-        return float(result.value)
-
     async def _all(self, n: int) -> None:
-        values = await asyncio.gather(*(self._one(user) for user in materials(n)))
+        from ragas.executor import Executor
+        from ragas.run_config import RunConfig
+
+        runner = Executor(show_progress=False, raise_exceptions=True, run_config=RunConfig(max_workers=self.concurrency))
+        for user in materials(n):
+            runner.submit(self.metric.ascore, user_input=user, retrieved_contexts=[PASSAGE], reference="fifteen minutes")
+        values = [result.value for result in await runner.aresults()]
+        assert len(values) == n
         assert all(value == value for value in values), "ragas could not score"  # NaN is not itself
 
     def __call__(self, n: int) -> None:

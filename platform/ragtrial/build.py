@@ -161,7 +161,14 @@ def build_prices(spec: LlmSpec, around: Surroundings) -> PriceTable:
     return read_prices(None if spec.prices is None else around.folder / spec.prices)
 
 
-def build_gate(spec: LlmSpec, around: Surroundings, *, cache: CallCache | None, notify: Callable[[str], None]) -> "Gate":
+def build_gate(
+    spec: LlmSpec,
+    around: Surroundings,
+    *,
+    cache: CallCache | None,
+    notify: Callable[[str], None],
+    settled: Callable[[int], None] | None = None,
+) -> "Gate":
     """The gate that all calls to LLMs go through; to be closed.
 
     Args:
@@ -169,6 +176,7 @@ def build_gate(spec: LlmSpec, around: Surroundings, *, cache: CallCache | None, 
         around: For the price table.
         cache: Of calls.
         notify: Told what slows it down.
+        settled: Told of each request that has its outcome.
     """
     from ragtrial.llm.gate import Gate, Limits
 
@@ -181,7 +189,7 @@ def build_gate(spec: LlmSpec, around: Surroundings, *, cache: CallCache | None, 
         run_timeout_s=spec.run_timeout_s,
         max_cost_usd=spec.max_cost_usd,
     )
-    return Gate(limits, prices=build_prices(spec, around), cache=cache, notify=notify)
+    return Gate(limits, prices=build_prices(spec, around), cache=cache, notify=notify, settled=settled)
 
 
 def endpoint_of(spec: GenerationSpec | JudgeSpec, around: Surroundings) -> Endpoint:

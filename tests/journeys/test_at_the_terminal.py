@@ -14,7 +14,22 @@ from commands import ragtrial_command
 from material import write_beir_folder, write_experiment
 
 RAGTRIAL = str(Path(sys.executable).parent / "ragtrial")
-COMMANDS = ("demo", "validate", "train", "index", "evaluate", "analyse", "report", "compare", "calibrate", "judge-check", "doctor", "models", "cache", "db")
+COMMANDS = (
+    "demo",
+    "validate",
+    "train",
+    "index",
+    "evaluate",
+    "analyse",
+    "report",
+    "compare",
+    "calibrate",
+    "judge-check",
+    "doctor",
+    "models",
+    "cache",
+    "db",
+)
 COMMANDS_OF_GROUPS = (
     ("models", "list"),
     ("models", "show"),

@@ -67,6 +67,17 @@ def test_answers_and_judgments_are_paid_for_once_and_counted(tmp_path: Path, ser
     assert again.code == done.code
     assert sum(row["made"] for row in calls.values()) == len(server.requests), "a second evaluation pays for nothing"
 
+    folder = ["--folder", tmp_path / ".ragtrial" / "calls"]
+    kept = {group["purpose"]: group for group in json.loads(ragtrial_command("cache", "list", *folder, "--json").out)}
+    assert {purpose: group["n_calls"] for purpose, group in kept.items()} == {purpose: row["made"] for purpose, row in calls.items()}
+    counted = ragtrial_command("cache", "prune", *folder, "--purpose", "answer")
+    assert f"{calls['answer']['made']} calls would be forgotten" in counted.out
+    assert f"forgot {calls['answer']['made']} calls" in ragtrial_command("cache", "prune", *folder, "--purpose", "answer", "--yes").out
+    (left,) = json.loads(ragtrial_command("cache", "list", *folder, "--json").out)
+    assert left["purpose"] == "judge_correctness"
+    unknown = ragtrial_command("cache", "show", "zz", *folder)
+    assert (unknown.code, "0 calls have a key that begins with 'zz'" in unknown.err) == (2, True)
+
 
 def test_the_dry_run_says_what_it_would_take_and_asks_nothing(tmp_path: Path, server: ScriptedLlm) -> None:
     done = ragtrial_command("evaluate", experiment_of(tmp_path, server), "--dry-run")

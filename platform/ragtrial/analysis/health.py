@@ -8,6 +8,7 @@ from ragtrial.analysis.comparing import BY_DESIGN, clusters_of, missing_by_desig
 from ragtrial.analysis.setting import Setting
 from ragtrial.domain.calibration import Calibration, Estimate
 from ragtrial.domain.evaluation import Evaluation
+from ragtrial.domain.label import LABEL_WORDS
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.verdict import Check, Comparison
 from ragtrial.errors import NotEnoughDataError
@@ -160,7 +161,11 @@ def calibration_checks(setting: Setting, calibrations: Sequence[Calibration]) ->
     checks = [_calibration_check(setting, found) for found in calibrations]
     primary = setting.experiment.metrics.primary.name
     if metric_named(primary).judge is not None and primary not in {found.metric for found in calibrations}:
-        detail = "nobody compared the judge with people: it may be lenient, or kinder to one arm; ragtrial calibrate draws what to label"
+        detail = "nobody compared the judge with people: it may be lenient, or kinder to one arm"
+        if primary in LABEL_WORDS:
+            detail += "; ragtrial calibrate draws what to label"
+        else:
+            detail += f"; people can be asked about {', '.join(LABEL_WORDS)} (ragtrial calibrate): plan one of them beside it"
         checks.append(Check(name=f"calibration[{primary}]", state="unknown", detail=detail))
     return tuple(checks)
 

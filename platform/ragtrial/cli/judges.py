@@ -27,7 +27,8 @@ def calibrate(
     evaluation: EvaluationId = None,
     metric: Metric = None,
     propose: Annotated[
-        int | None, typer.Option("--propose", metavar="N", min=1, help="Draw N more queries whose answers people should label.")
+        int | None,
+        typer.Option("--propose", metavar="N", min=2, help="Draw about N answers that people should label: both arms' to N / 2 queries."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="With --propose: the CSV to write; never one that is there.")] = Path(
         "to_label.csv"
@@ -45,8 +46,8 @@ def calibrate(
     A judge's interval knows nothing of its own bias: lenient, or kinder to one arm's style, it excludes the truth, the more surely the
     more queries it scores. People label a random few answers; the gap corrects the judge on all (prediction-powered inference). Three steps:
 
-    1. `ragtrial calibrate E.yaml --propose 40` draws 40 queries at random and writes both arms' answers to them, shuffled, without arm
-       or verdict, to `to_label.csv`.
+    1. `ragtrial calibrate E.yaml --propose 60` draws 30 queries at random and writes both arms' answers to them, shuffled, without arm
+       or verdict, to `to_label.csv`; fewer than 60 where the arms gave the same answer.
 
     2. Somebody fills in the column `label` with one of the words in the column `allowed`. Stopping early is fine, leaving out hard ones is not.
 
@@ -73,7 +74,7 @@ def calibrate(
             imported = import_labels(judged, file, labels, chosen, selection=selection, labeller=labeller)
             judged = open_judged(reader, file, judged.setting.evaluation.evaluation_id)
         if propose is not None:
-            proposed = draw(judged, chosen, n_queries=propose, output=output)
+            proposed = draw(judged, chosen, n_queries=propose // 2, output=output)
     if as_json:
         typer.echo(json.dumps(_as_dict(judged, metric, imported, proposed), ensure_ascii=False, default=str))
     else:

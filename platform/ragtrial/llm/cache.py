@@ -5,7 +5,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ T = TypeVar("T")
 _FIRST_MAP_BYTES = 1 << 30
 _FORM = 1
 _AT_ONCE = 256
+_KEPT = tuple(each.name for each in fields(Completion) if each.name not in ("key", "from_cache"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +88,13 @@ class CallCache:
 
     def put(self, items: Sequence[tuple[ChatRequest, Completion]]) -> None:
         """Keep all or none of the completions; on disk when it returns."""
-        now = time.time()
-        packed = [(request.key.encode(), _packed(request, completion, now)) for request, completion in items]
+        self.keep([packed(request, completion) for request, completion in items])
+
+    def keep(self, records: Sequence[tuple[bytes, bytes]]) -> None:
+        """Keep all or none of what `packed` made; on disk when it returns."""
 
         def put_all(transaction: Any) -> None:
-            for key, value in packed:
+            for key, value in records:
                 transaction.put(key, value)
 
         self._write(put_all)
@@ -159,8 +162,8 @@ def _some_after(transaction: Any, *, after: bytes) -> list[tuple[bytes, bytes]]:
     return [(bytes(key), bytes(value)) for key, value in islice(cursor, _AT_ONCE)] if found else []
 
 
-def _packed(request: ChatRequest, completion: Completion, now: float) -> bytes:
-    kept = asdict(completion)
-    del kept["key"], kept["from_cache"]
-    value = {"form": _FORM, "purpose": request.purpose, "stored_at": now, "request": request.content, "completion": kept}
-    return zlib.compress(json.dumps(value, ensure_ascii=False).encode(), 1)
+def packed(request: ChatRequest, completion: Completion) -> tuple[bytes, bytes]:
+    """A completion as it is kept: its key, and all that belongs to it."""
+    kept = {name: getattr(completion, name) for name in _KEPT}
+    value = {"form": _FORM, "purpose": request.purpose, "stored_at": time.time(), "request": request.content, "completion": kept}
+    return request.key.encode(), zlib.compress(json.dumps(value, ensure_ascii=False).encode(), 1)

@@ -9,6 +9,7 @@ import importlib
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,7 @@ _FATAL = {
     405: "{} is no chat endpoint (405): look at base_url (with its /v1)",
 }
 _CONNECT_S = 10.0
+_WARM_S = 3.0
 _RESPONSE: Any = importlib.import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0]).Response
 """Of the HTTP library that the SDK sits on: httpx2 since its version 3, httpx before."""
 _SHORTEST_KEY = 8
@@ -119,6 +121,12 @@ class ChatClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+
+    async def warm(self) -> None:
+        """Open a connection with a question that costs nothing, so that no call's time holds what only the first one takes."""
+        with suppress(Exception):  # whether the endpoint is well is for the calls to find out
+            async with asyncio.timeout(min(self._timeout_s, _WARM_S)):
+                await self._client.get("/models", cast_to=_RESPONSE)
 
     async def attempt(self, request: ChatRequest) -> Reply:
         """Ask once, or once more where the server does not take a parameter that can be put in another way.

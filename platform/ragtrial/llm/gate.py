@@ -44,14 +44,21 @@ class Gate:
         prices: For costs and the cap.
         cache: None asks anew each time.
         notify: Told in a line what slows the calls down (rate limits, dead endpoints), at most every 5 s; from another thread.
+        settled: Called with 1 for each request that has its outcome, whoever asked for it; from another thread.
     """
 
     def __init__(
-        self, limits: Limits, *, prices: PriceTable, cache: CallCache | None = None, notify: Callable[[str], None] = _silent
+        self,
+        limits: Limits,
+        *,
+        prices: PriceTable,
+        cache: CallCache | None = None,
+        notify: Callable[[str], None] = _silent,
+        settled: Callable[[int], None] | None = None,
     ) -> None:
         self.limits, self.prices, self.cache = limits, prices, cache
         self.spending = Spending()
-        self._notify = notify
+        self._notify, self._settled = notify, settled
         self._said_at = -_SAY_EVERY_S
         self._brake = Brake()
         self._budget = Budget(limits.max_cost_usd, prices)
@@ -126,6 +133,13 @@ class Gate:
         Raises:
             StoppedError: As `complete`.
         """
+        outcome = await self._settling(request, accept)
+        if self._settled is not None:
+            self._settled(1)
+        return outcome
+
+    async def _settling(self, request: ChatRequest, accept: Accept | None) -> Outcome:
+        """From the cache, from another who asks the same now, or from the endpoint."""
         while True:
             kept = None if self.cache is None else self.cache.get(request.key)
             if kept is not None and _usable(kept, accept):

@@ -1,5 +1,6 @@
 """What belongs to one endpoint: its client, how much it can take, and whether it is there."""
 
+import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -86,6 +87,7 @@ class Line:
         )
         self._limiter = AdaptiveLimiter(limits.concurrency)
         self._breaker = Breaker(patience_s=limits.patience_s)
+        self._warming: asyncio.Task[None] | None = None
         self._refusals = 0  # goes up with each crowd that was refused, down with each answer
         self._refused_since: float | None = None
 
@@ -95,6 +97,10 @@ class Line:
 
     async def enter(self, request: ChatRequest) -> None:
         """Wait for a place, and for the endpoint where it seems dead; `leave` must follow."""
+        if self._warming is None:
+            self._warming = asyncio.get_running_loop().create_task(self._client.warm())
+        if not self._warming.done():
+            await self._run.brake.wait_for(asyncio.wait([self._warming]))
         if not self._limiter.take():
             await self._run.brake.wait_for(self._limiter.acquire())
         try:

@@ -61,7 +61,7 @@ def read_prompt(path: Path, *, places: Collection[str]) -> Prompt:
         InputError: The file can't be read, has no such line, or its places are others.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"prompt {str(path)!r} can't be read: {error}") from error
     prompt = _parsed(text, path.stem, str(path))

@@ -3,9 +3,12 @@
 import json
 import re
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 _THOUGHTS = re.compile(r"\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
+_DEEPEST = 200
 
 
 def without_thoughts(text: str) -> str:
@@ -20,14 +23,20 @@ def json_object(text: str) -> Mapping[str, Any] | None:
     not an answer.
     """
     decoder, text = json.JSONDecoder(), without_thoughts(text)
+    if _depth(text) > _DEEPEST:  # Python's decoder recurses
+        return None
     start = text.find("{")
     while start >= 0:
         try:
             found, _ = decoder.raw_decode(text, start)
-        except RecursionError:  # nested a thousand deep
-            return None
         except ValueError:
             start = text.find("{", start + 1)
             continue
         return found if isinstance(found, dict) else None
     return None
+
+
+def _depth(text: str) -> int:
+    """Most brackets that are open at once, those inside strings among them."""
+    opened = accumulate(1 if bracket[0] in "[{" else -1 for bracket in _BRACKET.finditer(text))
+    return max(opened, default=0)

@@ -1,9 +1,12 @@
-"""Completions on their way to the cache: what comes in together is written together."""
+"""Completions on their way to the cache: what comes in together is written together.
+
+They are packed on the loop's thread and only written on the other: two threads of Python code would wait for each other's turns.
+"""
 
 import asyncio
 
 from ragtrial.llm.brake import Brake
-from ragtrial.llm.cache import CallCache
+from ragtrial.llm.cache import CallCache, packed
 from ragtrial.llm.chat import ChatRequest, Completion
 
 
@@ -17,7 +20,7 @@ class Writer:
 
     def __init__(self, cache: CallCache, brake: Brake) -> None:
         self._cache, self._brake = cache, brake
-        self._pending: list[tuple[ChatRequest, Completion, asyncio.Future[None]]] = []
+        self._pending: list[tuple[tuple[bytes, bytes], asyncio.Future[None]]] = []
         self.task: asyncio.Task[None] | None = None
 
     async def store(self, request: ChatRequest, completion: Completion) -> None:
@@ -27,7 +30,7 @@ class Writer:
             StoreError: It can't be written.
         """
         written = asyncio.get_running_loop().create_future()
-        self._pending.append((request, completion, written))
+        self._pending.append((packed(request, completion), written))
         if self.task is None:
             self.task = asyncio.create_task(self._write())
         await written
@@ -38,17 +41,18 @@ class Writer:
             await self.task
 
     async def _write(self) -> None:
+        await asyncio.sleep(0)  # those that came with the same packet are written with it
         while self._pending:
             batch, self._pending = self._pending, []
             try:
-                await asyncio.to_thread(self._cache.put, [(request, completion) for request, completion, _ in batch])
+                await asyncio.to_thread(self._cache.keep, [record for record, _ in batch])
             except Exception as error:  # noqa: BLE001  # whoever waits for the write must hear of it
                 self._brake.pull(error)
-                for _, _, written in batch:
+                for _, written in batch:
                     if not written.done():
                         written.set_exception(error)
             else:
-                for _, _, written in batch:
+                for _, written in batch:
                     if not written.done():
                         written.set_result(None)
         self.task = None

@@ -85,12 +85,13 @@ def _money(cost: float | None) -> str:
 
 
 @contextmanager
-def open_gate(prepared: Prepared, *, say: Callable[[str], None]) -> Iterator[Gate]:
+def open_gate(prepared: Prepared, *, say: Callable[[str], None], settled: Callable[[int], None] | None = None) -> Iterator[Gate]:
     """The experiment's gate over its cache of calls; closed at the end.
 
     Args:
         prepared: The experiment.
         say: Told what slows the calls down.
+        settled: Told of each call that has its outcome; from another thread.
 
     Raises:
         InputError: The price table can't be read.
@@ -99,7 +100,7 @@ def open_gate(prepared: Prepared, *, say: Callable[[str], None]) -> Iterator[Gat
     experiment, folder = prepared.experiment, prepared.file.folder
     with ExitStack() as stack:
         cache = stack.enter_context(CallCache(resolve_path(folder, experiment.stores.calls)))
-        yield stack.enter_context(build_gate(experiment.llm, prepared.around, cache=cache, notify=say))
+        yield stack.enter_context(build_gate(experiment.llm, prepared.around, cache=cache, notify=say, settled=settled))
 
 
 def estimate(prepared: Prepared) -> Estimate:

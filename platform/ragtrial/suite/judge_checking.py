@@ -87,12 +87,13 @@ def draw(reader: Reader, file: ExperimentFile, evaluation_id: str | None, *, met
         InputError: No such evaluation, no metric of our own judge, or nothing was answered.
     """
     experiment = file.experiment
-    metrics = tuple(metric_named(name) for name in experiment.judged if metric in (None, name) and metric_named(name).judge == "judge")
+    planned = [metric_named(name) for name in experiment.judged if metric in (None, name)]
+    metrics = tuple(each for each in planned if each.judge == "judge" and each.kind == "answer")
     if not metrics:
         what = "no metric is judged by our own judge" if metric is None else f"--metric {metric!r} is no metric of our own judge here"
-        planned = ", ".join(experiment.judged) or "none"
+        judged = ", ".join(experiment.judged) or "none"
         raise InputError(
-            f"experiment {experiment.name!r}: {what} (judged are: {planned}); plan judge_correctness, judge_groundedness or judge_preference"
+            f"experiment {experiment.name!r}: {what} (judged are: {judged}); plan judge_correctness, judge_groundedness or judge_preference"
         )
     evaluation = find_evaluation(reader, experiment.name, evaluation_id)
     found, arms = evaluation.evaluation_id, [arm.name for arm in experiment.arms]

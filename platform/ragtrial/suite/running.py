@@ -1,8 +1,8 @@
 """The evaluation itself: one command from an experiment file to a logged, analysed, reported result."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -21,6 +21,7 @@ from ragtrial.embedding.cache import VectorCache
 from ragtrial.errors import InputError, ModelError
 from ragtrial.evaluation import Line, evaluate, order_of
 from ragtrial.formats.experiment import resolve_path, sql_url
+from ragtrial.llm.gate import Gate
 from ragtrial.pipeline import Pipeline
 from ragtrial.scoring.reasons import JUDGE_FAILED
 from ragtrial.suite.arms import ReadyArm, check_models, leakage, load_generators, load_models, missing_models, open_index, ready_arms
@@ -143,7 +144,7 @@ def run(
     for name in to_train:
         train_model(prepared, name=name, progress=progress)
     with ExitStack() as stack:
-        gate = stack.enter_context(open_gate(prepared, say=say)) if prepared.experiment.asks_llm else None
+        gate = stack.enter_context(_counted_gate(prepared, progress, say)) if prepared.experiment.asks_llm else None
         embedders, generators = load_models(prepared, progress=progress), load_generators(prepared, gate)
         similarity = _similarity(prepared, embedders)
         judging = None if gate is None else judging_of(prepared.experiment, gate, prepared.around)
@@ -166,6 +167,24 @@ def run(
         if gate is not None:
             say(gate.spending.summary())
     return evaluation_id
+
+
+@contextmanager
+def _counted_gate(prepared: Prepared, progress: Progress, say: Callable[[str], None]) -> Iterator[Gate]:
+    """The gate with a bar of its calls, which begins with the first one. Their number is an upper bound, so the bar is filled at the end."""
+    most, done = estimate(prepared).n_calls, 0
+    advance: Callable[[int], None] | None = None
+
+    def settled(n: int) -> None:
+        nonlocal advance, done
+        advance = advance or progress("calls to LLMs, at most", most)
+        done += n
+        advance(n if done <= most else 0)
+
+    with open_gate(prepared, say=say, settled=settled) as gate:
+        yield gate
+        if advance is not None:
+            advance(max(0, most - done))
 
 
 def embed_queries(arms: Sequence[ReadyArm], queries: Sequence[Query], *, progress: Progress = no_progress) -> None:

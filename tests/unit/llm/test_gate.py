@@ -225,7 +225,7 @@ def test_a_run_that_is_resumed_with_nothing_but_indigestible_items_comes_to_its_
     """They must not pass for a dead server, or the run would stop at every resume, for ever."""
     server.script = lambda asked, _number: Reply(status=status) if user_text(asked).startswith("item") else Reply()
     with quick(cache, attempts=2) as gate:
-        outcomes = gate.complete(items(server, 25))
+        outcomes = gate.complete(items(server, 15))
     assert {failed(outcome).kind for outcome in outcomes} == {"server" if status == 500 else "bad_request"}
     assert asked_for(server)["item 3"] == (2 if status == 500 else 1)
 
@@ -248,7 +248,7 @@ def test_an_outage_costs_no_item_and_the_run_goes_on_where_it_was(cache: CallCac
             while before.answered < 50:
                 time.sleep(0.01)
             before.stop()
-            time.sleep(1.0)
+            time.sleep(0.5)
             servers.enter_context(after)
 
         said: list[str] = []
@@ -454,7 +454,7 @@ def test_a_cache_that_can_not_be_written_stops_the_paying(server: ScriptedLlm, c
     def full(_items: Any) -> None:
         raise StoreError("call cache can't be written: No space left on device")
 
-    monkeypatch.setattr(cache, "put", full)
+    monkeypatch.setattr(cache, "keep", full)
     server.script = lambda _asked, _number: Reply(delay_s=0.02)
     with quick(cache) as gate, pytest.raises(StoreError, match="No space left"):
         gate.complete(items(server, 500))
