@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from ragtrial.contracts import Embedder, Generator, IndexParameters, Retriever, Scorer, VectorIndex
 from ragtrial.domain.corpus import Corpus
-from ragtrial.domain.experiment import EmbeddingSpec, Experiment, GenerationSpec, IndexSpec, JudgeSpec, LlmSpec
+from ragtrial.domain.experiment import EmbeddingSpec, Experiment, IndexSpec
+from ragtrial.domain.generation import GenerationSpec, JudgeSpec, LlmSpec
 from ragtrial.domain.metric import Metric
 from ragtrial.errors import InputError, ModelError, SetupError
 from ragtrial.finetuning.registry import Registry

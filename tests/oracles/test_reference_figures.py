@@ -9,7 +9,7 @@ import pytest
 
 from oracles.trec_eval import trec_eval
 from ragtrial.chunking import Whole
-from ragtrial.domain.experiment import GenerationSpec
+from ragtrial.domain.generation import GenerationSpec
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.trial import Hit, Ranking, Trial
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache

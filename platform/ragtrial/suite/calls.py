@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from ragtrial.build import build_gate, build_prices
-from ragtrial.domain.experiment import GenerationSpec, JudgeSpec
+from ragtrial.domain.generation import GenerationSpec, JudgeSpec
 from ragtrial.domain.metric import metric_named
 from ragtrial.formats.experiment import resolve_path
 from ragtrial.llm.cache import CallCache, Entry

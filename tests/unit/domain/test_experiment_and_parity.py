@@ -12,7 +12,6 @@ from ragtrial.domain.experiment import (
     DataSpec,
     EmbeddingSpec,
     Experiment,
-    GenerationSpec,
     Guardrail,
     MetricsPlan,
     PrimaryMetric,
@@ -20,6 +19,7 @@ from ragtrial.domain.experiment import (
     StoresSpec,
     TrainingSpec,
 )
+from ragtrial.domain.generation import GenerationSpec
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.parity import Conditions, certify
