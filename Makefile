@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 
-.PHONY: help demo test check format docs bench-lift bench-index bench-evaluation bench-statistics bench-runner browser clean
+.PHONY: help demo test check format docs bench-lift bench-index bench-evaluation bench-statistics bench-runner bench-llm browser clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ bench-evaluation: $(VENV)/.dev ## A retrieval evaluation against sentence-transf
 
 bench-statistics: $(VENV)/.dev ## Bootstrap and permutation against the plain way
 	$(BIN)/python experiments/benchmarks/bench_statistics.py
+
+bench-llm: $(VENV)/.dev ## Calls to LLMs against a bare client and against RAGAS, and judgments from the cache
+	$(BIN)/python experiments/benchmarks/llm_gate.py
 
 bench-runner: $(VENV)/.dev ## Trials per second logged to SQLite
 	$(BIN)/python experiments/benchmarks/runner.py

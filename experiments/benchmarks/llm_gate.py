@@ -2,7 +2,8 @@
 
 The server is a process of its own that takes 200 ms for each answer. Ours keeps every answer on disk before it counts; the bare client
 (on the SDK's faster transport, behind a semaphore) keeps nothing. RAGAS scores `ContextRecall`, which takes one call a sample, by its
-own runner. Then the same completions from the cache, per second.
+own runner. Then, from the cache: completions and
+judged answers per second.
 
     python experiments/benchmarks/llm_gate.py
     python experiments/benchmarks/llm_gate.py --calls 640 --repeats 5 --without-ragas
@@ -24,10 +25,15 @@ from pathlib import Path
 import openai
 from measuring import REPOSITORY, ratios, say
 
+from ragtrial.domain.corpus import Passage
+from ragtrial.domain.gold import GoldSet, Query
+from ragtrial.domain.metric import metric_named
+from ragtrial.domain.trial import Answer, Hit, Ranking, Trial
 from ragtrial.llm.cache import CallCache
 from ragtrial.llm.chat import ChatRequest, Completion, Endpoint, Sampling
 from ragtrial.llm.gate import Gate, Limits
 from ragtrial.llm.prices import read_prices
+from ragtrial.scoring.judge import JudgeScorer
 
 MODEL, KEY = "gpt-4o-mini", "none-needed"
 AT_MOST_BARE, AT_MOST_RAGAS, AT_LEAST_CACHED = 1.15, 0.5, 1000.0
@@ -40,14 +46,14 @@ SCHEMA = {
     "additionalProperties": False,
 }
 RESPONSE_FORMAT = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}}
-FOR_RAGAS = '{"classifications": [{"statement": "it is so", "reason": "the passage says it", "attributed": 1}]}'
+ANSWER = '{"classifications": [{"statement": "it is so", "reason": "the passage says it", "attributed": 1}], "rationale": "so", "verdict": "correct"}'
 _salts = itertools.count()
 
 
 @contextlib.contextmanager
 def server(delay_ms: float) -> Iterator[str]:
     """A scripted server in a process of its own; its address."""
-    command = [sys.executable, str(REPOSITORY / "tests" / "scripted_llm.py"), "--delay-ms", str(delay_ms), "--text", FOR_RAGAS]
+    command = [sys.executable, str(REPOSITORY / "tests" / "scripted_llm.py"), "--delay-ms", str(delay_ms), "--text", ANSWER]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -153,6 +159,42 @@ def cached_per_second(ours: Ours, n: int, repeats: int) -> list[float]:
     return rates
 
 
+def scorings_per_second(ours: Ours, n: int, repeats: int) -> list[float]:
+    """Answers a second that our judge scores where all its calls are in the cache."""
+    passage = Passage(passage_id="p", document_id="d", text=PASSAGE, start=0, end=len(PASSAGE))
+    queries = tuple(Query(query_id=str(i), text=text[:60], answers=("fifteen minutes",)) for i, text in enumerate(materials(n)))
+    gold = GoldSet(name="bench", queries=queries, judgments=())
+    ranking = (Hit(passage_id="p", similarity=1.0),)
+    trials = [
+        Trial(
+            arm="a",
+            query_id=query.query_id,
+            ranking=Ranking(query_id=query.query_id, hits=ranking),
+            answer=Answer(text=f"Fifteen minutes, {query.query_id}.", generator="bench/1"),
+        )
+        for query in queries
+    ]
+    judge = JudgeScorer(
+        [metric_named("judge_correctness")],
+        gate=ours.gate,
+        endpoint=Endpoint(base_url=ours.url, model=MODEL, api_key=KEY),
+        sampling=Sampling(),
+        passages={"p": passage},
+        context_passages=1,
+        repetitions={},
+        control="a",
+        treatment="b",
+    )
+    judge.score(trials, gold)
+    rates = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        rows = judge.score(trials, gold)
+        rates.append(n / (time.perf_counter() - start))
+        assert all(score.value is not None for row in rows for score in row)
+    return rates
+
+
 def profiled(work: Callable[[], object], ours: Ours) -> None:
     """What the gate's thread does meanwhile, by its own time."""
     import cProfile
@@ -192,7 +234,9 @@ def main() -> None:
                 ragas(2 * given.concurrency)
                 say("wall time over RAGAS'", ratios(lambda: ours(n), lambda: ragas(n), repeats=given.repeats), at_most=AT_MOST_RAGAS)
             rates = cached_per_second(ours, n, given.repeats)
-            print(f"from the cache: median {statistics.median(rates):,.0f} a second (goal: at least {AT_LEAST_CACHED:,.0f})")
+            print(f"completions from the cache: median {statistics.median(rates):,.0f} a second")
+            scorings = statistics.median(scorings_per_second(ours, n, given.repeats))
+            print(f"answers judged from the cache: median {scorings:,.0f} a second (goal: at least {AT_LEAST_CACHED:,.0f})")
         ours.gate.close()
         bare.close()
 

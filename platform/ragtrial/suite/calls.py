@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from ragtrial.build import build_gate, build_prices
+from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.generation import GenerationSpec, JudgeSpec
 from ragtrial.domain.metric import metric_named
 from ragtrial.formats.experiment import resolve_path
@@ -138,22 +139,37 @@ def estimate(prepared: Prepared) -> Estimate:
     parts = []
     for line, spec in _answering(prepared):
         parts.append(part(f"answer ({line})", spec, n, spec.context_passages * passage, _ANSWER_TOKENS))
-    judge, context = experiment.metrics.judge, experiment.generation.context_passages
-    deepest = max(
-        (name for name in experiment.judged if metric_named(name).cutoff), key=lambda name: metric_named(name).cutoff or 0, default=""
-    )
-    for name in experiment.judged if judge is not None else ():
-        if metric_named(name).cutoff and name != deepest:
-            continue  # its passages are among the deepest metric's
-        calls = (
-            n * len(experiment.arms) * (1 if name == deepest else experiment.metrics.judgments_of(name)) * calls_per_judgment(name, context)
-        )
-        if judge is not None and calls:
-            theirs = metric_named(name).judge == "ragas"
-            instructions = _RAGAS_INSTRUCTION_TOKENS if theirs else _INSTRUCTION_TOKENS
-            parts.append(part(name, judge, calls, (1 if name == deepest else context) * passage, _JUDGMENT_TOKENS, instructions))
+    judge = experiment.metrics.judge
+    if judge is not None:
+        for name, calls, material, completion, instructions in _judgments(experiment, n, passage):
+            parts.append(part(name, judge, calls, material, completion, instructions))  # six names read better in a loop
     total = sum(each.n_calls for each in parts)
     return Estimate(parts=tuple(parts), minutes=total * SECONDS_PER_CALL / experiment.llm.concurrency / 60)
+
+
+def _judgments(experiment: Experiment, n: int, passage: float) -> list[tuple[str, int, float, int, int]]:
+    """Judged metrics, each with its calls, and for one call the tokens of material, of the answer, and of instructions.
+
+    Args:
+        experiment: The plan.
+        n: Trials of an arm.
+        passage: Mean tokens of a passage.
+    """
+    context = experiment.generation.context_passages
+    cutoffs = {name: metric_named(name).cutoff or 0 for name in experiment.judged}
+    deepest = max(cutoffs, key=cutoffs.__getitem__, default="")  # the passages of the others are among its
+    found = []
+    for name in experiment.judged:
+        if cutoffs[name] and name != deepest:
+            continue
+        repetitions = 1 if cutoffs[name] else experiment.metrics.judgments_of(name)
+        calls = n * len(experiment.arms) * repetitions * calls_per_judgment(name, context)
+        ours = metric_named(name).judge == "judge"
+        texts = {"judge_correctness": 2.0 * _ANSWER_TOKENS, "judge_preference": 3.0 * _ANSWER_TOKENS}  # answers and references alone
+        material = passage if cutoffs[name] else texts.get(name, context * passage + _ANSWER_TOKENS)
+        if calls:
+            found.append((name, calls, material, _JUDGMENT_TOKENS, _INSTRUCTION_TOKENS if ours else _RAGAS_INSTRUCTION_TOKENS))
+    return found
 
 
 def _answering(prepared: Prepared) -> list[tuple[str, GenerationSpec]]:

@@ -72,7 +72,7 @@ def test_the_shipped_covidqa_experiment_is_the_published_one(repository):
     assert load_experiment(repository / "experiments" / "covidqa.yaml").experiment == parse_experiment(PUBLISHED)
 
 
-@pytest.mark.parametrize("name", ["aa", "covidqa", "demo", "medquad", "pubmedqa"])
+@pytest.mark.parametrize("name", ["aa", "covidqa", "demo", "judged", "medquad", "pubmedqa"])
 def test_every_shipped_experiment_loads_and_fits_the_schema(repository, name):
     path = repository / "experiments" / f"{name}.yaml"
     assert check_experiment(path) == ()
