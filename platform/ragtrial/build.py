@@ -268,6 +268,7 @@ class Judging:
         around: For the key.
         repetitions: Judgments of each answer, by metric.
         context_passages: How many of the ranking's passages an answer was made from.
+        context_by_arm: The same for each arm, which may have its own generation.
         control: Name of the control arm.
         treatment: Name of the treatment arm.
         first_repetition: Number of the first judgment; our own judge asks anew from there on.
@@ -278,6 +279,7 @@ class Judging:
     around: Surroundings
     repetitions: Mapping[str, int]
     context_passages: int
+    context_by_arm: Mapping[str, int]
     control: str
     treatment: str
     first_repetition: int = 0
@@ -294,6 +296,7 @@ def judging_of(experiment: Experiment, gate: "Gate", around: Surroundings) -> Ju
         around=around,
         repetitions={name: experiment.metrics.judgments_of(name) for name in experiment.metrics.names},
         context_passages=experiment.generation.context_passages,
+        context_by_arm={arm.name: experiment.generation_of(arm).context_passages for arm in experiment.arms},
         control=experiment.control.name,
         treatment=experiment.treatment.name,
     )
@@ -368,6 +371,7 @@ def _judges(metrics: Sequence[Metric], corpus: Corpus, similarity: Embedder | No
                 sampling=sampling,
                 passages=corpus.by_id,
                 context_passages=judging.context_passages,
+                context_by_arm=judging.context_by_arm,
                 repetitions=judging.repetitions,
                 control=judging.control,
                 treatment=judging.treatment,
@@ -386,6 +390,7 @@ def _judges(metrics: Sequence[Metric], corpus: Corpus, similarity: Embedder | No
                 sampling=sampling,
                 passages=corpus.by_id,
                 context_passages=judging.context_passages,
+                context_by_arm=judging.context_by_arm,
                 repetitions=judging.repetitions,
                 embedder=similarity,
             )

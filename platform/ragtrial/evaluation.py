@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ Key = tuple[str, str, int]
 """Arm, query id, repetition."""
 
 Logged = tuple[Trial, tuple[Score, ...]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +120,12 @@ def _run_batch(batch: Sequence[Query], lines: Sequence[Line], repetition: int, t
         first = rankings.get(lines[0].name, ())
         rankings[line.name] = _borrowed(batch, first) if line.borrows else line.pipeline.retrieve(batch)
     answers = _answers(batch, lines, rankings, repetition)
-    timings = {
-        query.query_id: _timings(query, lines, turn, {line.name: answers[line.name][turn] for line in lines if line.pipeline.waits})
-        for turn, query in enumerate(batch)
-        if query.query_id in timed_ids
-    }
+    timings = {}
+    for turn, query in enumerate(batch):
+        if query.query_id in timed_ids:
+            working = [line for line in lines if isinstance(rankings[line.name][turn], Ranking)]  # what failed already is not paid for now
+            known = {line.name: answers[line.name][turn] for line in working if line.pipeline.waits}
+            timings[query.query_id] = _timings(query, working, turn, known)
     trials = []
     for line in lines:
         for position, query in enumerate(batch):
@@ -137,7 +140,7 @@ def _run_batch(batch: Sequence[Query], lines: Sequence[Line], repetition: int, t
                 answer,
                 repetition=repetition,
                 answer_shared=shared and isinstance(ranking, Ranking),
-                timings=alone if isinstance(alone, Timings) else None,
+                timings=alone if isinstance(alone, Timings) and not isinstance(answer, Failure) else None,
             )
             trials.append(trial)
     return trials
@@ -148,7 +151,8 @@ def _answers(
 ) -> dict[str, list[Answer | Failure | None]]:
     """Each line's answers, by its name; what reads the same passages in the same order is answered once.
 
-    All lines of one generator are asked together, query by query, so that a slow moment of a server meets the arms alike.
+    All lines of one generator are asked together, query by query, so that a slow moment of a server meets the arms alike. Who goes first
+    alternates: the second one may find the beginning of its prompt in the provider's own cache, which is cheaper and faster.
     """
     keys = {
         line.name: [
@@ -159,7 +163,7 @@ def _answers(
     }
     wanted: dict[tuple[str, ...], tuple[Pipeline, Query, Ranking]] = {}
     for position, query in enumerate(batch):
-        for line in lines:
+        for line in _in_turn(lines, position):
             key, ranking = keys[line.name][position], rankings[line.name][position]
             if key is not None and isinstance(ranking, Ranking):
                 wanted.setdefault(key, (line.pipeline, query, ranking))
@@ -168,6 +172,11 @@ def _answers(
         pipeline = wanted[part[0]][0]
         made.update(zip(part, pipeline.answers([wanted[key][1:] for key in part], repetition=repetition), strict=True))
     return {name: [None if key is None else made[key] for key in own] for name, own in keys.items()}
+
+
+def _in_turn(lines: Sequence[T], turn: int) -> Sequence[T]:
+    """The lines, the first one first at every other turn."""
+    return lines[::-1] if turn % 2 else lines
 
 
 def _by_generator(wanted: Mapping[tuple[str, ...], tuple[Pipeline, Query, Ranking]]) -> list[list[tuple[str, ...]]]:
@@ -217,19 +226,19 @@ def _timings(
 
     An answer that is known and was waited for is not asked for again.
     """
-    timed = [line for line in lines if line.timed is not None]
-    if turn % 2:
-        timed.reverse()
+    timed = [line for line in _in_turn(lines, turn) if line.timed is not None]
     trials = {line.name: line.timed.run(query, known.get(line.name)) for line in timed if line.timed is not None}
     return {name: trial.failure or trial.timings for name, trial in trials.items()}
 
 
 def _scored(trials: Sequence[Trial], lines: Sequence[Line], gold: GoldSet) -> list[Logged]:
-    """Each trial with its scores; a scorer sees the trials of all its lines at once."""
+    """Each trial with its scores; a scorer sees the trials of all its lines at once, query by query, and who goes first alternates."""
+    n_queries = len(trials) // len(lines)
+    order = [line * n_queries + query for query in range(n_queries) for line in _in_turn(range(len(lines)), query)]
     collected: dict[int, tuple[Score, ...]] = dict.fromkeys(range(len(trials)), ())
     for scorer in dict.fromkeys(scorer for line in lines for scorer in line.scorers):
         own = {line.name for line in lines if scorer in line.scorers}
-        places = [place for place, trial in enumerate(trials) if trial.arm in own]
+        places = [place for place in order if trials[place].arm in own]
         for place, scores in zip(places, scorer.score([trials[place] for place in places], gold), strict=True):
             collected[place] += scores
     return [(trial, collected[place]) for place, trial in enumerate(trials)]

@@ -4,15 +4,26 @@ from pathlib import Path
 
 import pytest
 
-from ragtrial.build import Surroundings, build_embedder, build_generator, build_index, build_scorers, check_index, model_location
+from ragtrial.build import (
+    Surroundings,
+    build_embedder,
+    build_generator,
+    build_index,
+    build_scorers,
+    check_index,
+    judging_of,
+    model_location,
+)
 from ragtrial.contracts import IndexParameters
-from ragtrial.domain.experiment import EmbeddingSpec
-from ragtrial.domain.generation import GenerationSpec
+from ragtrial.domain.experiment import Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan, PrimaryMetric
+from ragtrial.domain.generation import GenerationSpec, JudgeSpec
 from ragtrial.domain.gold import Query
 from ragtrial.domain.metric import metric_named
 from ragtrial.embedding.hashing import HashingEmbedder
 from ragtrial.errors import InputError, ModelError, RagtrialError, StoreError
 from ragtrial.finetuning.registry import Registry
+from ragtrial.llm.gate import Gate, Limits
+from ragtrial.llm.prices import read_prices
 from ragtrial.settings import read_settings
 from unit.parts import world
 
@@ -177,6 +188,23 @@ def test_every_metric_is_computed_by_exactly_one_scorer() -> None:
     unranked = build_scorers(metrics, corpus=corpus, similarity=None, retrieval=False)
     left = {metric.name for scorer in unranked for metric in scorer.metrics}
     assert left == set(names) - {"nDCG@3", "R@1", "answer_similarity"}
+
+
+def test_a_judge_knows_how_many_passages_each_arm_reads(around: Surroundings) -> None:
+    model = EmbeddingSpec(provider="hashing", model="x")
+    experiment = Experiment(
+        name="e",
+        data=DataSpec(path="data"),
+        arms=(
+            Arm(name="baseline", role="control", embedding=model),
+            Arm(name="custom", role="treatment", embedding=model, generation=GenerationSpec(context_passages=2)),
+        ),
+        metrics=MetricsPlan(primary=PrimaryMetric(name="judge_groundedness"), judge=JudgeSpec(model="m")),
+    )
+    with Gate(Limits(), prices=read_prices()) as gate:
+        judging = judging_of(experiment, gate, around)
+    assert judging is not None
+    assert judging.context_by_arm == {"baseline": 5, "custom": 2}
 
 
 def test_without_metrics_there_is_nothing_to_score_with() -> None:

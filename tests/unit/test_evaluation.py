@@ -1,5 +1,6 @@
 """The gold set through both arms: in batches, resumable, each answer made once, latency only where a query was asked alone."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ragtrial.domain.experiment import Arm, DataSpec, EmbeddingSpec, Experiment,
 from ragtrial.domain.gold import GoldSet, Query
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.parity import ParityCertificate
-from ragtrial.domain.score import ScoreTable
+from ragtrial.domain.score import Score, ScoreTable
 from ragtrial.domain.trial import Answer, Trial
 from ragtrial.errors import StoreError
 from ragtrial.evaluation import BATCH_SIZE, Key, Line, evaluate, order_of
@@ -138,6 +139,27 @@ def test_an_answer_is_shared_only_where_the_arms_read_the_same_passages_in_the_s
     assert len(generator.calls) == 16 - len(same)
 
 
+def test_arms_take_turns_at_being_answered_and_judged_first(log: Log) -> None:
+    class Watching(OperationScorer):
+        """Keeps the order in which it is given the trials."""
+
+        seen: list[tuple[str, str]]
+
+        def score(self, trials: Sequence[Trial], gold: GoldSet) -> tuple[tuple[Score, ...], ...]:
+            self.seen = [(trial.query_id, trial.arm) for trial in trials]
+            return super().score(trials, gold)
+
+    generator, scorer = Quoting(), Watching([metric_named("failed")])
+    lines = lines_of(log.corpus, generator, timed=False)[:2]
+    log.run([dataclasses.replace(line, scorers=(scorer,)) for line in lines])
+    order = [query.query_id for query in order_of(log.gold, seed=7)]
+    turns = [("baseline", "custom"), ("custom", "baseline")] * 4
+    assert scorer.seen == [(query_id, arm) for query_id, turn in zip(order, turns, strict=True) for arm in turn]
+    read = {(t.query_id, t.arm): t.ranking.passage_ids[:2] for t in log.trials() if t.ranking}
+    wanted = [(query_id, read[query_id, arm]) for query_id, turn in zip(order, turns, strict=True) for arm in turn]
+    assert generator.calls == list(dict.fromkeys(wanted)), "the second one finds the prompt in the provider's own cache, and is cheaper"
+
+
 def test_generators_that_differ_share_nothing(log: Log) -> None:
     one, other = Quoting(), Quoting(settings={"temperature": "0.7"})
     arms = [pipeline(log.corpus, arm=arm, generator=g) for arm, g in (("baseline", one), ("custom", other))]
@@ -245,6 +267,28 @@ def test_what_fails_when_asked_alone_is_a_failure_although_its_batch_went_well(l
     failed = {trial.query_id for trial in log.trials("baseline") if trial.failure is not None}
     assert failed == {query.query_id for query in order_of(log.gold, seed=7)[:2]}
     assert not [trial for trial in log.trials("custom") if trial.failure is not None]
+
+
+def test_what_failed_in_its_batch_has_no_latency_although_it_went_well_alone(log: Log) -> None:
+    class Waking:
+        """Fails twice, on the batch and on its first query."""
+
+        def __init__(self) -> None:
+            self.inner, self.left = dense(log.corpus), 2
+
+        def retrieve(self, queries: Sequence[Query], *, top_k: int) -> Retrieved:
+            self.left -= 1
+            if self.left >= 0:
+                raise StoreError("not yet")
+            return self.inner.retrieve(queries, top_k=top_k)
+
+    generator = Quoting()
+    arm, other = pipeline(log.corpus, retriever=Waking(), generator=generator), pipeline(log.corpus, arm="custom", generator=Quoting())
+    timed = pipeline(log.corpus, generator=generator)
+    log.run([Line(pipeline=arm, timed=timed, scorers=scorers()), Line(pipeline=other, timed=other, scorers=scorers())], n_timed=8)
+    (failed,) = [trial for trial in log.trials("baseline") if trial.failure is not None]
+    assert failed.timings is None
+    assert log.scores("latency_ms").reasons("baseline") == {"failed: search": 1}
 
 
 def test_batches_are_of_nearly_equal_size(tmp_path: Path) -> None:

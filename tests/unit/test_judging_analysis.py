@@ -104,6 +104,55 @@ def test_judged_once_the_noise_is_not_known_and_that_is_said() -> None:
     assert "judged twice" in (judge.why_not or "")
 
 
+def repeated(answers: np.ndarray, *, same: bool = False, times: int = 3) -> list[LoggedOpinion]:
+    """Opinions, all alike, on answers of shape (arm, query, repetition of the trial); `same`: one answer in all repetitions."""
+    return [
+        LoggedOpinion(
+            arm=ARMS[arm],
+            query_id=f"q{query}",
+            trial_repetition=trial,
+            metric="judge_correctness",
+            opinion=Opinion(
+                repetition=again, key=f"{arm}-{query}-{0 if same else trial}-{again}", value=float(value), n_calls=1, cost_usd=0.001
+            ),
+        )
+        for (arm, query, trial), value in np.ndenumerate(answers)
+        for again in range(times)
+    ]
+
+
+def analysed(opinions: list[LoggedOpinion], answers: np.ndarray) -> Analysis:
+    metric, plan, n = "judge_correctness", experiment("judge_correctness"), answers.shape[1]
+    return analyse(
+        evaluation=evaluation(plan, n),
+        experiment=plan,
+        gold=GoldSet(name="g", queries=tuple(Query(query_id=f"q{i}", text="?") for i in range(n)), judgments=()),
+        tables={metric: table(metric, dict(zip(ARMS, answers.mean(axis=2), strict=True)))},
+        failures={},
+        opinions=opinions,
+    )
+
+
+def test_answers_that_differ_from_repetition_to_repetition_are_not_the_judges_noise() -> None:
+    answers = np.random.default_rng(9).choice([0.0, 1.0], (2, 40, 3))
+    (judge,) = analysed(repeated(answers), answers).judges
+    assert (judge.flipped, judge.noise_share) == (0.0, 0.0)
+
+
+def test_several_answers_judged_once_each_do_not_show_the_judges_noise() -> None:
+    answers = np.random.default_rng(9).choice([0.0, 1.0], (2, 40, 3))
+    (judge,) = analysed(repeated(answers, times=1), answers).judges
+    assert judge.noise_share is None
+    assert "judged twice" in (judge.why_not or "")
+
+
+def test_an_answer_that_an_arm_gives_again_saves_nothing_by_sharing() -> None:
+    answers = np.repeat(np.random.default_rng(9).choice([0.0, 1.0], (2, 40, 1)), 3, axis=2)
+    (calls,) = analysed(repeated(answers, same=True), answers).calls
+    assert (calls.made, calls.alone) == (240, 240)
+    assert calls.cost_alone_usd == pytest.approx(0.24)
+
+
 def answered(arm: str, query: int, *, shared: bool, cost: float | None = 0.01) -> Trial:
     answer = Answer(text="x", generator="openai-compatible/1", usage=Usage(cost_usd=cost), generate_ms=12.0)
     return Trial(arm=arm, query_id=f"q{query}", ranking=Ranking(query_id=f"q{query}", hits=()), answer=answer, answer_shared=shared)
@@ -147,3 +196,25 @@ def test_what_the_query_itself_leaves_out_is_no_failure() -> None:
     analysis = conclude(rng.random(n), rng.random(n), reasons=reasons)
     assert analysis.primary.worst_case is None
     assert not [check for check in analysis.checks if check.name == "failures"]
+
+
+def test_an_arm_that_fails_is_seen_where_its_failures_take_the_other_arms_preferences_with_them() -> None:
+    n = 100
+    treatment = np.tile([1.0, 0.0, 0.5, 1.0], n // 4)
+    reasons = {("custom", i): "failed: generate" for i in range(10)}
+    reasons |= {("baseline", i): "other arm: failed: generate" for i in range(10)}
+    metric, plan = "judge_preference", experiment("judge_preference")
+    analysis = analyse(
+        evaluation=evaluation(plan, n),
+        experiment=plan,
+        gold=GoldSet(name="g", queries=tuple(Query(query_id=f"q{i}", text="?") for i in range(n)), judgments=()),
+        tables={metric: table(metric, {"baseline": 1.0 - treatment, "custom": treatment}, reasons)},
+        failures={},
+    )
+    bounds = analysis.primary.worst_case
+    assert bounds is not None
+    assert (bounds.missing_control, bounds.missing_treatment) == (0, 10)
+    assert bounds.estimate_high - bounds.estimate_low == pytest.approx(0.2)  # ten pairs in a hundred, each from -1 to 1
+    check = next(check for check in analysis.checks if check.name == "failures")
+    assert check.state == "warn"
+    assert "0 of 100 queries have no judge_preference in baseline, 10 in custom" in check.detail

@@ -55,6 +55,7 @@ def analyse(
             f"{', '.join(lacking)} was not measured in evaluation {evaluation.evaluation_id!r}, which has {', '.join(sorted(tables))}: "
             "evaluate again under the present plan"
         )
+    answers = any(experiment.generation_of(arm).provider != "none" for arm in experiment.arms)
     setting = Setting(evaluation=evaluation, experiment=experiment, plan=experiment.analysis, tables=tables, failures=failures)
     comparisons = adjusted([compare(setting, name, role) for name, role in planned_roles(experiment, tables)], setting.plan)
     calibrations = tuple(found for found in calibrations_of(setting, labels, opinions, scorers or {}) if found.has_labels)
@@ -65,7 +66,7 @@ def analyse(
         checks=checks,
         verdict=labelled(decide(setting, comparisons, checks), checks),
         mde_planned=planned_mde(experiment, evaluation.n_queries) if evaluation.n_queries > 1 else None,
-        headline_answer_metric=headline_answer_metric(gold) if experiment.generation.provider != "none" else None,
+        headline_answer_metric=headline_answer_metric(gold) if answers else None,
         judges=judges_of(setting, opinions, scorers or {}),
         calls=count_calls(setting, trials, opinions),
         calibrations=calibrations,

@@ -15,6 +15,7 @@ from ragtrial.domain.score import PairedScores, ScoreTable
 from ragtrial.domain.verdict import ArmSummary, Comparison, Effect, GuardrailResult, MetricRole, Slice, WorstCase
 from ragtrial.errors import NotEnoughDataError
 from ragtrial.scoring.operation import NOT_TIMED
+from ragtrial.scoring.preference import OTHER_ARM
 from ragtrial.scoring.reasons import NO_REFERENCE
 from ragtrial.scoring.retrieval import NOTHING_RELEVANT
 from ragtrial.stats.binary import mcnemar_midp
@@ -70,7 +71,8 @@ def _worst_case(setting: Setting, table: ScoreTable, scores: PairedScores) -> Wo
     can_have_one = ~missing_by_design(table, (control, treatment))
     left, right = left[can_have_one], right[can_have_one]
     known = np.concatenate([left[~np.isnan(left)], right[~np.isnan(right)]])
-    if np.isnan(left).sum() == np.isnan(right).sum() or (known.size and not 0 <= known.min() <= known.max() <= 1):
+    n_left, n_right = (int(lacking(table, arm)[can_have_one].sum()) for arm in (control, treatment))
+    if n_left == n_right or (known.size and not 0 <= known.min() <= known.max() <= 1):
         return None
     clusters = None if clusters_of(setting, scores) is None else np.array(table.clusters)[can_have_one]
     try:
@@ -82,9 +84,17 @@ def _worst_case(setting: Setting, table: ScoreTable, scores: PairedScores) -> Wo
         high=bounds.best.high,
         estimate_low=bounds.worst.estimate,
         estimate_high=bounds.best.estimate,
-        missing_control=bounds.missing_control,
-        missing_treatment=bounds.missing_treatment,
+        missing_control=n_left,
+        missing_treatment=n_right,
     )
+
+
+def lacking(table: ScoreTable, arm: str) -> NDArray[np.bool_]:
+    """Queries without a score by the arm's own doing, shape (n_queries,): a preference is also missing where the other arm has no answer."""
+    others = np.array([reason is not None and reason.startswith(OTHER_ARM) for reason in table.unscored], dtype=bool)
+    result: NDArray[np.bool_] = np.isnan(table.per_query(arm))
+    result[table.query[(table.arm == arm) & others]] = False
+    return result
 
 
 def missing_by_design(table: ScoreTable, arms: Sequence[str]) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ragtrial.analysis.comparing import BY_DESIGN, clusters_of, missing_by_design
+from ragtrial.analysis.comparing import BY_DESIGN, clusters_of, lacking, missing_by_design
 from ragtrial.analysis.setting import Setting
 from ragtrial.domain.calibration import Calibration, Estimate
 from ragtrial.domain.evaluation import Evaluation
@@ -87,7 +87,7 @@ def _failure_check(setting: Setting) -> list[Check]:
     table = setting.tables[name]
     arms = (setting.experiment.control.name, setting.experiment.treatment.name)
     can_have_one = ~missing_by_design(table, arms)
-    left, right = (np.isnan(table.per_query(arm))[can_have_one] for arm in arms)
+    left, right = (lacking(table, arm)[can_have_one] for arm in arms)
     if not left.any() and not right.any():
         return []
     detail = f"{int(left.sum())} of {left.size} queries have no {name} in {arms[0]}, {int(right.sum())} in {arms[1]}"

@@ -99,35 +99,48 @@ def _noise(setting: Setting, metric: str, logged: Sequence[LoggedOpinion]) -> di
 def judgment_variances(setting: Setting, metric: str, logged: Sequence[LoggedOpinion]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Variance of one judgment's difference on each query scored in both arms, and how often it was judged, each of shape (n,).
 
-    What both arms share was asked once and can't differ, so it adds no noise. A preference is one opinion of both arms: its difference
-    is twice its distance from a tie, so its variance is four times the opinion's.
+    What both arms share was asked once and can't differ, so it adds no noise. Nor does that answers differ between repetitions of a trial:
+    variances are of opinions on one answer, and a query of which no answer was judged again counts as judged once. A preference is one
+    opinion of both arms: its difference is twice its distance from a tie, so its variance is four times the opinion's.
 
     Args:
         setting: The evaluation at hand.
         metric: What was judged.
         logged: Opinions on it.
     """
-    values: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    values: defaultdict[tuple[str, str], dict[str, tuple[int, float]]] = defaultdict(dict)
     for each in logged:
-        if each.opinion.value is not None:
-            values[each.arm, each.query_id][each.opinion.key] = each.opinion.value
+        if each.opinion.value is not None:  # an answer given again was judged once: its opinions have the same keys
+            values[each.arm, each.query_id].setdefault(each.opinion.key, (each.trial_repetition, each.opinion.value))
     control, treatment = setting.experiment.control.name, setting.experiment.treatment.name
     variances, counts = [], []
     for query_id in setting.paired(metric).query_ids:
         left, right = values[control, query_id], values[treatment, query_id]
         if metric == PREFERENCE:
             variances.append(4 * _variance(list(right.values())))
-            counts.append(len(right))
+            counts.append(_times(right))
         else:
             variances.append(
                 _variance([v for k, v in left.items() if k not in right]) + _variance([v for k, v in right.items() if k not in left])
             )
-            counts.append(min(len(left), len(right)))
+            counts.append(min(_times(left), _times(right)))
     return np.array(variances, dtype=np.float64), np.array(counts, dtype=np.float64)
 
 
-def _variance(values: Sequence[float]) -> float:
-    return float(np.var(values, ddof=1)) if len(values) > 1 else 0.0
+def _times(values: Mapping[str, tuple[int, float]]) -> int:
+    """Opinions of one arm on one query; 1 where each is on another answer, which tells nothing of the judge's wavering."""
+    n_answers = len({repetition for repetition, _ in values.values()})
+    return len(values) if len(values) > n_answers else 1
+
+
+def _variance(values: Sequence[tuple[int, float]]) -> float:
+    """Of opinions on one answer, each with the trial's repetition; pooled over the answers, 0 where each has one opinion."""
+    answers: defaultdict[int, list[float]] = defaultdict(list)
+    for repetition, value in values:
+        answers[repetition].append(value)
+    squares = sum(float(np.var(each)) * len(each) for each in answers.values())
+    free = len(values) - len(answers)
+    return squares / free if free else 0.0
 
 
 def _bias(opinions: Sequence[Opinion]) -> dict[str, object]:
@@ -155,7 +168,8 @@ def count_calls(setting: Setting, trials: Sequence[Trial], opinions: Sequence[Lo
     for metric, own in by_metric.items():
         distinct = _asked(own)
         # one opinion of a pair belongs to both arms: that is no saving
-        every = distinct if metric == PREFERENCE else [each.opinion for each in own]
+        by_arm = [_asked([each for each in own if each.arm == arm]) for arm in arms]
+        every = distinct if metric == PREFERENCE else [*by_arm[0], *by_arm[1]]
         n_made, n_alone = (sum(opinion.n_calls for opinion in part) for part in (distinct, every))
         counts.append(_count(metric, n_made, n_alone, [opinion.cost_usd for opinion in distinct], [opinion.cost_usd for opinion in every]))
     return tuple(counts)

@@ -370,10 +370,9 @@ class Experiment:
 
     @property
     def references_answer(self) -> bool:
-        """Whether reference lines generate answers: what costs nothing always, an LLM where it is asked to."""
-        return self.generation.provider != "none" and (
-            self.generation.provider != "openai-compatible" or self.generation.references == "answer"
-        )
+        """Whether reference lines generate answers, as control does: what costs nothing always, an LLM where it is asked to."""
+        spec = self.generation_of(self.control)
+        return spec.provider != "none" and (spec.provider != "openai-compatible" or spec.references == "answer")
 
     def generation_of(self, arm: Arm) -> GenerationSpec:
         """The generation that holds for this arm."""

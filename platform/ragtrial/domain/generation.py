@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 from ragtrial.domain.described import STRICT, described
 from ragtrial.domain.metric import metric_named
@@ -49,12 +50,14 @@ class GenerationSpec:
         if self.context_passages < 1:
             raise ValueError(f"context_passages is {self.context_passages}: the generator reads at least 1 passage")
         if self.provider == "openai-compatible":
-            _check_llm("generation", self.model, self.temperature, self.max_tokens)
+            _check_llm("generation", self.model, self.base_url, self.temperature, self.max_tokens)
 
 
-def _check_llm(where: str, model: str | None, temperature: float | None, max_tokens: int) -> None:
+def _check_llm(where: str, model: str | None, base_url: str | None, temperature: float | None, max_tokens: int) -> None:
     if not model:
         raise ValueError(f"{where}.model is missing: give the server's name of the model, e.g. gpt-4o-mini")
+    if "@" in urlsplit(base_url or "").netloc:  # the plan is stored and shown, and so is every address; the message must not show it
+        raise ValueError(f"{where}.base_url holds a user name or password: give them as the key, in the environment (api_key_env)")
     if temperature is not None and not 0 <= temperature <= 2:
         raise ValueError(f"{where}.temperature is {temperature}: give a number from 0 to 2, or null")
     if max_tokens < 1:
@@ -82,7 +85,7 @@ class JudgeSpec:
     )
 
     def __post_init__(self) -> None:
-        _check_llm("metrics.judge", self.model, self.temperature, self.max_tokens)
+        _check_llm("metrics.judge", self.model, self.base_url, self.temperature, self.max_tokens)
         for name, times in self.repetitions.items():
             if metric_named(name).judge is None:
                 raise ValueError(f"metrics.judge.repetitions: {name!r} asks no LLM")

@@ -91,7 +91,7 @@ class WorstCase:
         high: Upper end where every missing score speaks for it.
         estimate_low: The difference in the first case.
         estimate_high: In the second.
-        missing_control: Queries that control has no score for, though they could have one.
+        missing_control: Queries that control has no score for, though they could have one; not those that the other arm left unpaired.
         missing_treatment: Likewise.
     """
 

@@ -12,7 +12,7 @@ from ragtrial.errors import CallError
 from ragtrial.llm.chat import CallFailure, ChatRequest, Completion, Endpoint, Sampling
 from ragtrial.llm.gate import Gate
 from ragtrial.llm.prompt import Prompt
-from ragtrial.llm.structured import json_object, without_thoughts
+from ragtrial.llm.structured import json_object, keepable, without_thoughts
 
 PLACES = ("passages", "query")
 
@@ -150,7 +150,8 @@ def _number(citation: object) -> int | None:
 
 
 def _plain(text: str) -> tuple[str, tuple[int, ...]]:
-    """The answer without its citation marks, and their numbers."""
+    """The answer without its citation marks and what no database takes, and their numbers."""
+    text = keepable(text)
     if _NO_ANSWER.fullmatch(text):
         return "", ()
     numbers = tuple(int(number) for marks in _CITATION.findall(text) for number in marks.split(","))

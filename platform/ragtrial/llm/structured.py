@@ -8,7 +8,13 @@ from typing import Any
 
 _THOUGHTS = re.compile(r"\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
+_NOT_KEPT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _DEEPEST = 200
+
+
+def keepable(text: str) -> str:
+    """The text as any file and database takes it: without control characters and lone surrogates, which JSON's escapes may bring."""
+    return _NOT_KEPT.sub(" ", text.encode("utf-8", "replace").decode("utf-8"))
 
 
 def without_thoughts(text: str) -> str:

@@ -37,7 +37,9 @@ class FilledRetrievalScorer:
         self.metrics = tuple(metrics)
         self._judge, self._passages = judge, passages
         self._plain = RetrievalScorer([metric_named(f"{metric.measure}@{metric.cutoff}") for metric in metrics])
-        self._depth = max(metric.cutoff or 1 for metric in metrics)
+        depths = [metric.cutoff or 1 for metric in metrics]
+        self._depth = max(depths)
+        self._deepest = depths.index(self._depth)  # its scores bear the opinions of all, so that none is lost or counts twice
         self.version = judge.version.replace("umbrela/", "filled-retrieval/", 1)
 
     def score(self, trials: Sequence[Trial], gold: GoldSet) -> tuple[tuple[Score, ...], ...]:
@@ -80,7 +82,11 @@ class FilledRetrievalScorer:
         for place, (metric, score) in enumerate(zip(self.metrics, row, strict=True)):
             own = [opinions[pair] for passage_id in seen[: metric.cutoff] if (pair := (trial.query_id, passage_id)) in opinions]
             missing = next((opinion.unscored for opinion in own if opinion.unscored is not None), None)
-            kept = tuple(dataclasses.replace(opinion, repetition=number) for number, opinion in enumerate(own)) if place == 0 else ()
+            kept = (
+                tuple(dataclasses.replace(opinion, repetition=number) for number, opinion in enumerate(own))
+                if place == self._deepest
+                else ()
+            )
             scores.append(
                 Score(
                     metric=metric.name,

@@ -57,6 +57,7 @@ class JudgeScorer:
         sampling: Temperature, seed, length.
         passages: The corpus by passage id.
         context_passages: How many of a ranking's first passages the generator read.
+        context_by_arm: The same for arms whose generator read another number.
         repetitions: By metric name, how often each question is asked; once where the name isn't in it.
         first_repetition: Number of the first of them; above 0 to ask anew what was asked before.
         control: The control arm's name, for preference.
@@ -81,11 +82,14 @@ class JudgeScorer:
         control: str,
         treatment: str,
         first_repetition: int = 0,
+        context_by_arm: Mapping[str, int] | None = None,
     ) -> None:
         prompts = {name: bundled_prompt(_PACKAGE, prompt) for name, prompt in _PROMPTS.items()}
         rubrics: dict[str, Rubric] = {
             "judge_correctness": CorrectnessRubric(prompts["judge_correctness"]),
-            "judge_groundedness": GroundednessRubric(prompts["judge_groundedness"], passages=passages, context_passages=context_passages),
+            "judge_groundedness": GroundednessRubric(
+                prompts["judge_groundedness"], passages=passages, context_passages=context_passages, context_by_arm=context_by_arm
+            ),
             "judge_preference": PreferenceRubric(prompts["judge_preference"], control=control, treatment=treatment),
         }
         for metric in metrics:

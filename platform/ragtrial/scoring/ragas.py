@@ -149,6 +149,7 @@ class RagasScorer:
         sampling: The judge's temperature, seed, length; verdicts with reasons are long, so allow some 2,000 tokens.
         passages: The corpus by passage id.
         context_passages: Passages of a ranking to judge, at least 1.
+        context_by_arm: The same for arms whose generator read another number.
         repetitions: Times to ask, by metric name; once where it isn't named, and for metrics without an LLM. A seed grows by 1 with each,
             and by 1 with each of the three questions that `answer_relevancy` has drawn.
         embedder: For `answer_relevancy`; a model that is neither arm's.
@@ -173,6 +174,7 @@ class RagasScorer:
         context_passages: int,
         repetitions: Mapping[str, int],
         embedder: Embedder | None,
+        context_by_arm: Mapping[str, int] | None = None,
     ) -> None:
         self.metrics = tuple(metrics)
         unknown = [metric.name for metric in self.metrics if metric.name not in _RULES]
@@ -193,6 +195,7 @@ class RagasScorer:
             dict(repetitions),
             embedder if "answer_relevancy" in names else None,
         )
+        self._context_by_arm = {arm: n for arm, n in (context_by_arm or {}).items() if n != context_passages}
         self._prompts = f"ragas-{_ragas_version()}"
         self.version = self._named()
 
@@ -219,7 +222,8 @@ class RagasScorer:
         embedder = None if self._embedder is None else self._embedder.identity.key
         endpoint = self._endpoint
         settings = [endpoint.base_url.rstrip("/"), endpoint.model, endpoint.response_format, self._sampling]
-        changing = [self._prompts, SYSTEM, settings, self._context_passages, embedder]
+        context = [self._context_passages, self._context_by_arm] if self._context_by_arm else self._context_passages
+        changing = [self._prompts, SYSTEM, settings, context, embedder]
         return f"ragas/{_ragas_version()} {endpoint.model} {digest(changing, length=8)}"
 
     def _plan(self, name: str, trial: Trial, query: Query) -> Score | tuple[_Sample, ...]:
@@ -255,7 +259,8 @@ class RagasScorer:
         return reason
 
     def _context_of(self, trial: Trial) -> tuple[str, ...]:
-        return trial.ranking.passage_ids[: self._context_passages] if trial.ranking is not None else ()
+        n = self._context_by_arm.get(trial.arm, self._context_passages)
+        return trial.ranking.passage_ids[:n] if trial.ranking is not None else ()
 
     def _sample(self, name: str, repetition: int, material: Mapping[str, Any], references: tuple[str, ...]) -> _Sample:
         judge = [self._endpoint.base_url.rstrip("/"), self._endpoint.model, self._sampling]

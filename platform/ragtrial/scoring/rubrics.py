@@ -124,12 +124,16 @@ class GroundednessRubric:
         prompt: With the places `code`, `question`, `passages` and `answer`.
         passages: The corpus by passage id.
         context_passages: How many of the ranking's first passages the generator read.
+        context_by_arm: The same for arms whose generator read another number.
     """
 
     metric = metric_named("judge_groundedness")
 
-    def __init__(self, prompt: Prompt, *, passages: Mapping[str, Passage], context_passages: int) -> None:
-        self.prompt, self._passages, self._context_passages = prompt, passages, context_passages
+    def __init__(
+        self, prompt: Prompt, *, passages: Mapping[str, Passage], context_passages: int, context_by_arm: Mapping[str, int] | None = None
+    ) -> None:
+        self.prompt, self._passages = prompt, passages
+        self._context_passages, self._context_by_arm = context_passages, context_by_arm or {}
 
     def parts(self, trials: Sequence[Trial], queries: Mapping[str, Query]) -> tuple[Part | str, ...]:
         """See `Rubric`."""
@@ -141,7 +145,7 @@ class GroundednessRubric:
             return why_no_answer(trial) or "no answer"
         if answer.finish_reason == "abstained":
             return ABSTAINED
-        ids = trial.ranking.passage_ids[: self._context_passages]
+        ids = trial.ranking.passage_ids[: self._context_by_arm.get(trial.arm, self._context_passages)]
         if any(passage_id not in self._passages for passage_id in ids):
             return TEXT_MISSING
         if not ids:

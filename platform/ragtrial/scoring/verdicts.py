@@ -9,22 +9,22 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ragtrial.scoring.fencing import encodable
+from ragtrial.llm.structured import keepable, without_thoughts
 
 _BEGINS_AS_OBJECT = re.compile(r'\{\s*(?:"|\Z)')
-_NOT_KEPT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def read_object(text: str, *, required: Sequence[str]) -> Mapping[str, Any]:
     """The one JSON object in the text that has the required keys.
 
     An object that begins and does not end well makes the whole text unusable: an object inside of it may be a part of it, and no answer.
-    Two different objects with the keys are unusable too: one of them may be quoted from the text under judgment.
+    Two different objects with the keys are unusable too: one of them may be quoted from the text under judgment. What stands in a leading
+    `<think>` block is a draft and no answer.
 
     Raises:
         ValueError: There is none, or the text is unusable; the message says why, in a few words.
     """
-    found = [each for each in _objects(text) if set(required) <= each.keys()]
+    found = [each for each in _objects(without_thoughts(text)) if set(required) <= each.keys()]
     if not found:
         raise ValueError(f"no JSON object with {' and '.join(map(repr, required))}")
     if any(each != found[0] for each in found):
@@ -52,7 +52,7 @@ def read_text(value: object, *, name: str) -> str:
     """
     if not isinstance(value, str):
         raise ValueError(f"{name!r} is no text but {type(value).__name__}")  # noqa: TRY004  # the caller's contract is ValueError
-    return _NOT_KEPT.sub(" ", encodable(value)).strip()
+    return keepable(value).strip()
 
 
 def read_verdict(text: str, choices: Sequence[str]) -> tuple[str, str]:

@@ -181,7 +181,7 @@ def _item(judged: Judged, metric: str, trial: Trial) -> Item:
     by_passages = "grounded" in LABEL_WORDS[metric]
     about = [judged.setting.evaluation.evaluation_id, metric, trial.query_id, answer, *(read if by_passages else ())]
     return Item(
-        item_id=digest(about, length=12),
+        item_id=f"answer-{digest(about, length=12)}",  # digits alone, or digits and one e, would be a number to a spreadsheet
         question=query.text,
         references=query.answers,
         passages=tuple(judged.passages[passage_id].content for passage_id in read if passage_id in judged.passages),

@@ -155,7 +155,7 @@ def _judgments(experiment: Experiment, n: int, passage: float) -> list[tuple[str
         n: Trials of an arm.
         passage: Mean tokens of a passage.
     """
-    context = experiment.generation.context_passages
+    context = max(experiment.generation_of(arm).context_passages for arm in experiment.arms)
     cutoffs = {name: metric_named(name).cutoff or 0 for name in experiment.judged}
     deepest = max(cutoffs, key=cutoffs.__getitem__, default="")  # the passages of the others are among its
     found = []
@@ -177,7 +177,7 @@ def _answering(prepared: Prepared) -> list[tuple[str, GenerationSpec]]:
     experiment = prepared.experiment
     specs: list[tuple[str, GenerationSpec]] = [(arm.name, experiment.generation_of(arm)) for arm in experiment.arms]
     if experiment.references_answer:
-        specs += [(name, experiment.generation) for name in experiment.reference_lines]
+        specs += [(name, experiment.generation_of(experiment.control)) for name in experiment.reference_lines]
     return [(name, spec) for name, spec in specs if spec.provider == "openai-compatible"]
 
 

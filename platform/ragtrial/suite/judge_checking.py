@@ -158,7 +158,9 @@ def _material(sample: Sample, trial: Trial, metric: Metric) -> int:
     query = next(query for query in sample.gold.queries if query.query_id == trial.query_id)
     size = len(query.text) + (0 if trial.answer is None else len(trial.answer.text))
     if metric.name == "judge_groundedness":
-        read = () if trial.ranking is None else trial.ranking.passage_ids[: sample.file.experiment.generation.context_passages]
+        experiment = sample.file.experiment
+        arm = next(arm for arm in experiment.arms if arm.name == trial.arm)
+        read = () if trial.ranking is None else trial.ranking.passage_ids[: experiment.generation_of(arm).context_passages]
         return size + sum(len(sample.passages[each].content) for each in read if each in sample.passages)
     return size + sum(map(len, query.answers)) + (size if metric.name == "judge_preference" else 0)
 

@@ -225,9 +225,10 @@ def metrics_of(experiment: Experiment, gold: GoldSet) -> tuple[Metric, ...]:
     names = [*experiment.metrics.names, f"Judged@{experiment.retrieval.top_k}"]
     if experiment.analysis.latency_queries:
         names.append("latency_ms")
-    if experiment.generation.provider != "none":
+    providers = {experiment.generation_of(arm).provider for arm in experiment.arms}
+    if providers != {"none"}:
         names += ["citation_support", "abstained"]
-        if experiment.generation.provider == "openai-compatible":
+        if "openai-compatible" in providers:
             names += _LLM_METRICS
         if any(query.answers for query in gold.queries):
             names += _ANSWER_METRICS

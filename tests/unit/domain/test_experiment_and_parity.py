@@ -19,7 +19,7 @@ from ragtrial.domain.experiment import (
     StoresSpec,
     TrainingSpec,
 )
-from ragtrial.domain.generation import GenerationSpec
+from ragtrial.domain.generation import GenerationSpec, JudgeSpec
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.parity import Conditions, certify
@@ -200,3 +200,18 @@ def test_the_certificate_names_what_is_held_equal() -> None:
     moved = certify(conditions(data=other_corpus), conditions(data=other_corpus, embedding={"model": "b@1"}), subject=("embedding",))
     assert one.digest == same.digest
     assert one.digest != moved.digest
+
+
+def test_an_llms_address_with_a_password_is_refused_without_showing_it() -> None:
+    for spec in (GenerationSpec, JudgeSpec):
+        with pytest.raises(ValueError, match="api_key_env") as refused:
+            spec(**({"provider": "openai-compatible"} if spec is GenerationSpec else {}), model="m", base_url="https://ann:hunter2@host/v1")
+        assert "hunter2" not in str(refused.value)
+
+
+def test_reference_lines_answer_as_the_control_arm_does_and_no_llm_that_was_not_asked_to() -> None:
+    llm = GenerationSpec(provider="openai-compatible", model="m")
+    arms = tuple(dataclasses.replace(arm, generation=llm) for arm in (CONTROL, TREATMENT))
+    assert not experiment(arms=arms).references_answer
+    asked = tuple(dataclasses.replace(arm, generation=dataclasses.replace(llm, references="answer")) for arm in arms)
+    assert experiment(arms=asked).references_answer

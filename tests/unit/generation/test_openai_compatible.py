@@ -71,6 +71,8 @@ READINGS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "plain, several in one": ("15 minutes [2, 1].", "15 minutes.", ("rack", "gate")),
     "plain with an object of its own": ('Send {"early": 15} [1].', 'Send {"early": 15}.', ("gate",)),
     "plain that is code": ("```\npass(15)\n``` [1]", "```\npass(15)\n```", ("gate",)),
+    "half a surrogate pair": ('{"answer": "15 \\ud83d minutes", "citations": [1], "abstained": false}', "15 ? minutes", ("gate",)),
+    "a control character": ('{"answer": "15\\u0000minutes", "citations": [1], "abstained": false}', "15 minutes", ("gate",)),
     "abstained": (said("", [], True), "", ()),
     "abstained with null": ('{"answer": null, "citations": [], "abstained": true}', "", ()),
     "abstained in spite of words": (said("I do not know", [1], True), "", ()),
@@ -92,6 +94,7 @@ def test_answers_are_read_as_models_write_them(gate: Gate, server: ScriptedLlm, 
 
 UNREADABLE = [
     said("", [1]),
+    said("\0", [1]),
     said(" [1] ", []),
     '{"answer": "cut',
     '```json\n{"answer": "cut',

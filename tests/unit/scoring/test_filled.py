@@ -61,6 +61,12 @@ def test_the_opinions_stand_with_the_first_metric_only_so_that_no_call_counts_tw
     assert row[0].scorer.startswith("filled-retrieval/1 gpt-4o-mini ")
 
 
+def test_no_opinion_is_lost_where_another_metric_looks_deeper_than_the_first(server, gate):
+    (row,) = scorer_of(gate, server.url, "judge_nDCG@1", "judge_R@3").score([trial_of("x")], JUDGED)
+    assert [len(score.opinions) for score in row] == [0, 2]
+    assert len(server.requests) == 2
+
+
 def test_a_passage_that_could_not_be_graded_leaves_its_rankings_without_a_score(server, gate):
     server.script = lambda asked, n: Reply(text="no idea") if "wind" in user_text(asked) else by_passage(asked, n)
     trials = [trial_of("x", retrieved=("p1", "p2")), trial_of("x", arm=TREATMENT, retrieved=("p1", "p3"))]

@@ -217,6 +217,14 @@ def test_the_judge_sees_the_passages_that_the_generator_read_and_no_others(serve
     assert "PASSAGE 3" not in found
 
 
+def test_each_arm_is_judged_by_the_passages_that_its_own_generator_read(server, gate):
+    says(server, claims(("15 minutes", [1], "supported")))
+    scorer = scorer_of(gate, server.url, "groundedness", context_by_arm={CONTROL: 2, TREATMENT: 1})
+    scorer.score([trial_of("15 minutes"), trial_of("15 minutes", arm=TREATMENT)], GOLD)
+    shown = [sum(label.startswith("PASSAGE") for label in fenced_in(user_text(asked))) for asked in server.requests]
+    assert sorted(shown) == [1, 2], "more passages would support more claims than the generator could have read"
+
+
 def test_an_answer_without_claims_has_no_groundedness(server, gate):
     says(server, claims())
     ((score,),) = scorer_of(gate, server.url, "groundedness").score([trial_of("Hello!")], GOLD)

@@ -196,9 +196,15 @@ def test_the_version_changes_with_the_judge_and_not_with_its_key(gate: Gate, llm
     def version(**more: Any) -> str:
         return scorer_of(gate, llm, "faithfulness", **more).version
 
-    others = [version(model="x"), version(sampling=Sampling(temperature=1.0)), version(context_passages=2)]
+    others = [
+        version(model="x"),
+        version(sampling=Sampling(temperature=1.0)),
+        version(context_passages=2),
+        version(context_by_arm={"a": 1}),
+    ]
     assert version().startswith("ragas/0.4.3 priced ")
-    assert len({version(), *others}) == 4
+    assert len({version(), *others}) == 5
+    assert version() == version(context_by_arm={"a": 3, "b": 3})
     assert version(embedder=None) == version()
     assert scorer_of(gate, llm, "answer_relevancy").version != scorer_of(gate, llm, "answer_relevancy", embedder=HashingEmbedder()).version
     keyed = Endpoint(base_url=llm.url + "/", model="priced", api_key="secret")

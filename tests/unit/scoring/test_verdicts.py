@@ -20,6 +20,7 @@ GOOD = '{"rationale": "it says 15", "verdict": "correct"}'
         '{"verdict": " Correct\\n", "rationale": "it says 15"}',
         '{"rationale": "it says 15", "confidence": {"high": 1}, "verdict": "CORRECT"}',
         f'{{"thought": "none"}}\n{GOOD}',
+        f'<think>perhaps {{"rationale": "x", "verdict": "wrong"}}?</think>{GOOD}',
     ],
 )
 def test_one_verdict_is_found_however_it_is_wrapped(text):
@@ -31,6 +32,7 @@ def test_one_verdict_is_found_however_it_is_wrapped(text):
     [
         ("correct", "no JSON object"),
         ("", "no JSON object"),
+        (f"<think>perhaps {GOOD}, or", "no JSON object"),
         ('{"rationale": "x"}', "no JSON object"),
         ("{'rationale': 'x', 'verdict': 'correct'}", "no JSON object"),
         ('{"rationale": "x", "verdict": "correct"', "broken"),
