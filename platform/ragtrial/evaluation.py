@@ -65,6 +65,7 @@ def evaluate(
     n_timed: int,
     recorder: Recorder,
     done: set[Key],
+    since: float = 0.0,
     progress: Progress = no_progress,
 ) -> None:
     """Run what is not done yet; each batch is one transaction, so that a kill loses at most one batch of work.
@@ -81,6 +82,8 @@ def evaluate(
         n_timed: The first so many queries are asked once more, alone and arms in turn, for latency.
         recorder: Where trials go.
         done: What is already logged.
+        since: When the evaluation began, in seconds since 1970: the time of an answer that a server gave before is of another day, and
+            must not stand beside today's of the other arm.
         progress: Told the number of trials done.
     """
     timed_ids = {query.query_id for query in queries[:n_timed]}
@@ -93,7 +96,7 @@ def evaluate(
                 if not warm and n_timed:
                     _warm_up(lines, batch[0])
                     warm = True
-                trials = _run_batch(batch, lines, repetition, timed_ids if repetition == 0 else set())
+                trials = _run_batch(batch, lines, repetition, timed_ids if repetition == 0 else set(), since)
                 logged = [(t, s) for t, s in _scored(trials, lines, gold) if (t.arm, t.query_id, repetition) in missing]
                 recorder.append(evaluation_id, logged, _passages_seen(logged, passages))
             advance(len(batch) * len(lines))
@@ -113,7 +116,7 @@ def _warm_up(lines: Sequence[Line], query: Query) -> None:
             line.timed.run(query)
 
 
-def _run_batch(batch: Sequence[Query], lines: Sequence[Line], repetition: int, timed_ids: set[str]) -> list[Trial]:
+def _run_batch(batch: Sequence[Query], lines: Sequence[Line], repetition: int, timed_ids: set[str], since: float) -> list[Trial]:
     """Every line's trials of the batch, line by line."""
     rankings: dict[str, Sequence[Ranking | Failure]] = {}
     for line in lines:
@@ -140,7 +143,7 @@ def _run_batch(batch: Sequence[Query], lines: Sequence[Line], repetition: int, t
                 answer,
                 repetition=repetition,
                 answer_shared=shared and isinstance(ranking, Ranking),
-                timings=alone if isinstance(alone, Timings) and not isinstance(answer, Failure) else None,
+                timings=alone if isinstance(alone, Timings) and not isinstance(answer, Failure) and not _older(answer, since) else None,
             )
             trials.append(trial)
     return trials
@@ -177,6 +180,10 @@ def _answers(
 def _in_turn(lines: Sequence[T], turn: int) -> Sequence[T]:
     """The lines, the first one first at every other turn."""
     return lines[::-1] if turn % 2 else lines
+
+
+def _older(answer: Answer | None, since: float) -> bool:
+    return answer is not None and answer.made_at is not None and answer.made_at < since
 
 
 def _by_generator(wanted: Mapping[tuple[str, ...], tuple[Pipeline, Query, Ranking]]) -> list[list[tuple[str, ...]]]:

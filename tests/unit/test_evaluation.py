@@ -73,7 +73,7 @@ class Log:
         with Recorder(self.url) as recorder:
             recorder.open_evaluation(evaluation, experiment=EXPERIMENT, gold=gold, n_trials_planned=1)
 
-    def run(self, lines: Sequence[Line], *, n_timed: int = 0, repetitions: int = 1, seed: int = 7) -> None:
+    def run(self, lines: Sequence[Line], *, n_timed: int = 0, repetitions: int = 1, seed: int = 7, since: float = 0.0) -> None:
         with Recorder(self.url) as recorder, Reader(self.url) as reader:
             recorder.resume("e1")
             done: set[Key] = reader.done("e1")
@@ -87,6 +87,7 @@ class Log:
                 n_timed=n_timed,
                 recorder=recorder,
                 done=done,
+                since=since,
             )
 
     def trials(self, arm: str | None = None) -> tuple[Trial, ...]:
@@ -219,6 +220,25 @@ def test_only_queries_asked_alone_have_a_latency_and_the_others_a_reason(log: Lo
     latency = log.scores("latency_ms")
     assert latency.reasons("baseline") == {"not timed alone": 5}
     assert latency.paired("baseline", "custom").n_scored == 3
+
+
+class Remembering(Quoting):
+    """Answers as a server would whose answers to some queries were kept on another day."""
+
+    def generate_many(self, readings, *, repetition=0):
+        answers = (self.generate(query, passages) for query, passages in readings)
+        return tuple(
+            dataclasses.replace(answer, generate_ms=200.0, made_at=100.0 if query.query_id < "q004" else 300.0)
+            for answer, (query, _passages) in zip(answers, readings, strict=True)
+        )
+
+
+def test_the_time_of_an_answer_that_was_made_before_the_evaluation_counts_in_neither_arm(log: Log) -> None:
+    log.run(lines_of(log.corpus, Remembering()), n_timed=8, since=200.0)
+    assert {trial.query_id for trial in log.trials("custom") if trial.timings is not None} == {"q004", "q005", "q006", "q007"}
+    latency = log.scores("latency_ms")
+    assert latency.reasons("baseline") == {"not timed alone, or its answer was made before this evaluation": 4}
+    assert latency.paired("baseline", "custom").n_scored == 4
 
 
 def test_only_the_first_repetition_is_timed(log: Log) -> None:

@@ -189,6 +189,17 @@ def test_where_one_arm_lacks_more_scores_the_worst_case_stands_beside_the_estima
     assert "0 of 100 queries have no nDCG@10 in baseline, 10 in custom" in check.detail
 
 
+def test_abstentions_are_told_apart_from_failures_and_refuse_no_verdict() -> None:
+    n = 200
+    rng = np.random.default_rng(11)
+    reasons = {(arm, i): "abstained" for arm, first in (("baseline", 0), ("custom", 10)) for i in range(first, first + 16)}
+    analysis = conclude(rng.random(n), rng.random(n), reasons=reasons)
+    coverage = next(check for check in analysis.checks if check.name == "coverage")
+    assert coverage.state == "warn"
+    assert "up to 32 left out because an arm abstained there" in coverage.detail
+    assert analysis.verdict.decision != "refused"
+
+
 def test_what_the_query_itself_leaves_out_is_no_failure() -> None:
     n = 100
     rng = np.random.default_rng(9)

@@ -14,7 +14,7 @@ from ragtrial.domain.metric import metric_named
 from ragtrial.domain.score import PairedScores, ScoreTable
 from ragtrial.domain.verdict import ArmSummary, Comparison, Effect, GuardrailResult, MetricRole, Slice, WorstCase
 from ragtrial.errors import NotEnoughDataError
-from ragtrial.scoring.operation import NOT_TIMED
+from ragtrial.scoring.operation import NOT_TIMED, NOT_TIMED_NOW
 from ragtrial.scoring.preference import OTHER_ARM
 from ragtrial.scoring.reasons import NO_REFERENCE
 from ragtrial.scoring.retrieval import NOTHING_RELEVANT
@@ -31,7 +31,7 @@ from ragtrial.stats.power import mde
 MIN_SLICE = 10
 """Slices with fewer scored queries are listed without a test."""
 
-BY_DESIGN = (NOTHING_RELEVANT, NO_REFERENCE, NOT_TIMED)
+BY_DESIGN = (NOTHING_RELEVANT, NO_REFERENCE, NOT_TIMED, NOT_TIMED_NOW)
 """Reasons for no score that come with the query or the plan, not with an arm."""
 
 _TIE = 1e-9

@@ -12,6 +12,7 @@ from ragtrial.domain.label import LABEL_WORDS
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.verdict import Check, Comparison
 from ragtrial.errors import NotEnoughDataError
+from ragtrial.scoring.reasons import ABSTAINED
 from ragtrial.stats.binary import mcnemar_midp
 from ragtrial.stats.paired import paired_t
 
@@ -64,11 +65,14 @@ def _coverage(setting: Setting) -> Check:
         reason = arm_and_reason.partition(": ")[2]
         if reason in BY_DESIGN:
             by_design[reason] = max(n, by_design.get(reason, 0))
-    scorable = scores.n_queries - sum(by_design.values())
+    silent = sum(n for reason, n in scores.excluded.items() if reason.partition(": ")[2] == ABSTAINED)
+    scorable = scores.n_queries - sum(by_design.values()) - silent
     detail = f"{scores.n_scored} of {scores.n_queries} queries scored in both arms on {name}"
     for reason, n in by_design.items():
         detail += f"; {n} left out of both arms: {reason}"
-    lost = {reason: n for reason, n in scores.excluded.items() if reason.partition(": ")[2] not in BY_DESIGN}
+    if silent:
+        detail += f"; up to {silent} left out because an arm abstained there: read it beside the metric 'abstained'"
+    lost = {reason: n for reason, n in scores.excluded.items() if reason.partition(": ")[2] not in (*BY_DESIGN, ABSTAINED)}
     if lost:
         detail += "; missing: " + ", ".join(f"{reason} ({n})" for reason, n in lost.items())
     failed = {arm: counts for arm, counts in setting.failures.items() if counts}
@@ -78,7 +82,7 @@ def _coverage(setting: Setting) -> Check:
     worst = max((sum(failed.get(arm.name, {}).values()) for arm in setting.experiment.arms), default=0)
     if scorable == 0 or scores.n_scored < MIN_COVERAGE * scorable or worst > allowed:
         return Check(name="coverage", state="fail", detail=f"{detail}; at least {MIN_COVERAGE:.0%} must work in both arms")
-    return Check(name="coverage", state="warn" if lost or failed else "pass", detail=detail)
+    return Check(name="coverage", state="warn" if lost or failed or silent else "pass", detail=detail)
 
 
 def _failure_check(setting: Setting) -> list[Check]:

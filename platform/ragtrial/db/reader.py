@@ -206,7 +206,8 @@ class Reader:
 
         Args:
             experiment: Its name.
-            history: Also what a labeller has said otherwise since; without it only the last label of each labeller.
+            history: Also what a labeller has said otherwise since; without it only the last label of each labeller. A volunteered one
+                does not take the place of one that was drawn, or the drawn ones would no longer be a random sample.
         """
         wanted = (
             select(*LabelRow.__table__.columns)
@@ -221,7 +222,7 @@ class Reader:
             return tuple(found)
         last: dict[tuple[object, ...], Label] = {}
         for label in found:
-            key = (label.evaluation_id, *label.trial, label.metric, label.labeller)
+            key = (label.evaluation_id, *label.trial, label.metric, label.labeller, label.selection)
             last.pop(key, None)
             last[key] = label
         return tuple(last.values())

@@ -70,6 +70,7 @@ class Answer:
         finish_reason: `stop`, or `abstained` where nothing fitted.
         generator: Name and version, e.g. `extractive/1`.
         usage: Tokens and cost, where there are any.
+        made_at: When it was made, in seconds since 1970, where it came from a cache; None where it was made just now.
         generate_ms: How long its making took, where the generator measured it; an answer from a cache keeps what it took when it was made.
     """
 
@@ -79,6 +80,7 @@ class Answer:
     generator: str
     usage: Usage = Usage()
     generate_ms: float | None = None
+    made_at: float | None = None
 
     def __post_init__(self) -> None:
         if (self.finish_reason == "abstained") != (not self.text.strip()):

@@ -113,6 +113,7 @@ class OpenAICompatibleGenerator:
             generator=self.version,
             usage=usage,
             generate_ms=outcome.elapsed_ms,
+            made_at=outcome.made_at,
         )
 
 

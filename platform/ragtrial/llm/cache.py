@@ -21,7 +21,7 @@ T = TypeVar("T")
 _FIRST_MAP_BYTES = 1 << 30
 _FORM = 1
 _AT_ONCE = 256
-_KEPT = tuple(each.name for each in fields(Completion) if each.name not in ("key", "from_cache"))
+_KEPT = tuple(each.name for each in fields(Completion) if each.name not in ("key", "from_cache", "made_at"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +142,7 @@ class CallCache:
             kept = json.loads(zlib.decompress(value))
             if kept["form"] != _FORM:
                 raise ValueError(f"form {kept['form']!r}")  # noqa: TRY301  # the same words for every way to be unreadable
-            completion = Completion(key=key, from_cache=True, **kept["completion"])
+            completion = Completion(key=key, from_cache=True, made_at=kept["stored_at"], **kept["completion"])
             return Entry(
                 completion=completion, request=kept["request"], purpose=kept["purpose"], stored_at=kept["stored_at"], n_bytes=len(value)
             )

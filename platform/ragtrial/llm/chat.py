@@ -118,6 +118,7 @@ class Completion:
         elapsed_ms: Wall-clock milliseconds of the attempt that succeeded.
         attempts: 1 where the first attempt succeeded.
         from_cache: It was not paid for now.
+        made_at: When it was kept, in seconds since 1970; None where it came just now.
     """
 
     key: str
@@ -130,6 +131,7 @@ class Completion:
     elapsed_ms: float
     attempts: int = 1
     from_cache: bool = False
+    made_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

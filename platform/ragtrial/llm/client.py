@@ -262,8 +262,7 @@ class ChatClient:
         """Tokens and cost as far as the server says; what it doesn't say is None."""
         prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
         cached = _count(usage.get("prompt_tokens_details") if isinstance(usage, dict) else None, "cached_tokens")
-        price = self._prices.price(self._endpoint.model)
-        cost = None if price is None or prompt is None or completion is None else price.cost(prompt, completion, cached or 0)
+        cost = self._prices.cost(self._endpoint.model, prompt, completion, cached)
         return {"prompt_tokens": prompt, "cached_tokens": cached, "completion_tokens": completion, "cost_usd": cost}
 
 

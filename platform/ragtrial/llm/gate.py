@@ -143,6 +143,7 @@ class Gate:
         while True:
             kept = None if self.cache is None else self.cache.get(request.key)
             if kept is not None and _usable(kept, accept):
+                kept = self._at_todays_price(request, kept)
                 self.spending.reused(kept)
                 return kept
             flight = self._flights.get(request.key)
@@ -153,6 +154,11 @@ class Gate:
                 outcome = flight.result()
                 self.spending.shared += 1
                 return replace(outcome, from_cache=True) if isinstance(outcome, Completion) else outcome
+
+    def _at_todays_price(self, request: ChatRequest, kept: Completion) -> Completion:
+        """A completion from the cache, priced as a call of today: the arms' costs must not come from two tables."""
+        tokens = (kept.prompt_tokens, kept.completion_tokens, kept.cached_tokens)
+        return replace(kept, cost_usd=self.prices.cost(request.endpoint.model, *tokens))
 
     async def _asked(self, request: ChatRequest, accept: Accept | None) -> Outcome:
         """The request, and the same for all who ask it meanwhile."""

@@ -69,6 +69,13 @@ class PriceTable:
         """The model's price; None where it has none."""
         return next((price for pattern, price in self._entries if fnmatchcase(model, pattern)), None)
 
+    def cost(self, model: str, prompt_tokens: int | None, completion_tokens: int | None, cached_tokens: int | None) -> float | None:
+        """US dollars of one call; None where the model has no price or the server did not tell the tokens."""
+        price = self.price(model)
+        if price is None or prompt_tokens is None or completion_tokens is None:
+            return None
+        return price.cost(prompt_tokens, completion_tokens, cached_tokens or 0)
+
 
 def read_prices(path: Path | None = None) -> PriceTable:
     """The bundled table, behind the user's own where there is one.

@@ -9,6 +9,9 @@ from ragtrial.domain.trial import Trial
 from ragtrial.scoring.reasons import why_no_answer
 
 NOT_TIMED = "not timed alone"
+NOT_TIMED_NOW = "not timed alone, or its answer was made before this evaluation"
+"""An answer from the cache keeps the time that it took on another day."""
+
 NOT_REPORTED = "not reported by the generator"
 
 
@@ -51,4 +54,6 @@ def _measured(name: str, trial: Trial) -> float | None:
 def _why_not(metric: Metric, trial: Trial) -> str:
     needs_answer = metric.unit != "ms" or metric.name == "generate_ms"
     reason = why_no_answer(trial) if needs_answer or trial.failure is not None else None
-    return reason or (NOT_TIMED if metric.unit == "ms" else NOT_REPORTED)
+    if reason is None and metric.unit == "ms":
+        return NOT_TIMED if trial.answer is None or trial.answer.generate_ms is None else NOT_TIMED_NOW
+    return reason or NOT_REPORTED

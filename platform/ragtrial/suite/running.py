@@ -163,7 +163,8 @@ def run(
             say(_resumption(evaluation_id, done))
         if done is not None:
             embed_queries(arms, prepared.gold.queries, progress=progress)
-            _ask(prepared, evaluation_id, lines, recorder=recorder, done=done, progress=progress)
+            since = datetime.fromisoformat(reader.evaluation(evaluation_id).started_at).timestamp()
+            _ask(prepared, evaluation_id, lines, recorder=recorder, done=done, since=since, progress=progress)
         if gate is not None:
             say(gate.spending.summary())
     return evaluation_id
@@ -202,6 +203,7 @@ def _ask(
     *,
     recorder: Recorder,
     done: set[tuple[str, str, int]],
+    since: float,
     progress: Progress,
 ) -> None:
     experiment = prepared.experiment
@@ -215,6 +217,7 @@ def _ask(
         n_timed=experiment.analysis.latency_queries,
         recorder=recorder,
         done=done,
+        since=since,
         progress=progress,
     )
     recorder.finish(evaluation_id)

@@ -58,6 +58,14 @@ def test_the_last_label_of_a_labeller_counts_and_the_earlier_ones_stay(recorded:
         assert reader.labels("handbook", history=True) == (LABEL, of_bob, second)
 
 
+def test_a_label_that_was_given_freely_does_not_take_the_place_of_one_that_was_drawn(recorded: str) -> None:
+    freely = dataclasses.replace(LABEL, word="wrong", value=0.0, selection="volunteered", probability=None)
+    with Recorder(recorded) as recorder:
+        recorder.add_labels([LABEL, freely])
+    with Reader(recorded) as reader:
+        assert reader.labels("handbook") == (LABEL, freely)
+
+
 def test_a_label_of_a_trial_that_is_not_there_writes_nothing_of_its_batch(recorded: str) -> None:
     with Recorder(recorded) as recorder, pytest.raises(StoreError, match=r"(?i)foreign key"):
         recorder.add_labels([LABEL, dataclasses.replace(LABEL, query_id="never asked")])

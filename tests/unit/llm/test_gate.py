@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 from ragtrial.errors import InputError, StoppedError, StoreError
 from ragtrial.llm.cache import CallCache
 from ragtrial.llm.chat import CallFailure, Completion
+from ragtrial.llm.gate import Gate, Limits
+from ragtrial.llm.prices import Price, PriceTable
 from scripted_llm import Reply, ScriptedLlm, user_text
-from unit.llm.asking import COST, KEY, about, answered, ask, error_body, failed, first, items, one, quick
+from unit.llm.asking import COST, KEY, MODEL, about, answered, ask, error_body, failed, first, items, one, quick
 
 DEAD = "http://127.0.0.1:9/v1"
 
@@ -44,6 +47,23 @@ def test_answers_come_in_the_order_of_the_requests_however_late_each_is(server: 
         outcomes = gate.complete(items(server, 30), progress=done.append)
     assert [answered(outcome).text for outcome in outcomes] == [f"item {n}" for n in range(30)]
     assert sum(done) == 30
+
+
+def test_an_answer_from_the_cache_has_todays_price_and_the_day_it_was_made(server: ScriptedLlm, tmp_path: Path):
+    before = time.time()
+    with CallCache(tmp_path) as cache:
+        with quick(cache) as gate:
+            made = answered(one(gate, ask(server)))
+        dear = PriceTable([(MODEL, Price(prompt=10.0, cached=2.5, completion=20.0, as_of=date(2026, 2, 1)))])
+        with Gate(Limits(), prices=dear, cache=cache) as gate:
+            kept = answered(one(gate, ask(server)))
+        with Gate(Limits(), prices=PriceTable([]), cache=cache) as gate:
+            unpriced = answered(one(gate, ask(server)))
+    assert (made.cost_usd, made.made_at) == (pytest.approx(COST), None)
+    assert kept.cost_usd == pytest.approx(10 * COST)
+    assert unpriced.cost_usd is None
+    assert before <= (kept.made_at or 0) <= time.time()
+    assert len(server.requests) == 1
 
 
 def test_what_was_answered_once_is_not_asked_again(server: ScriptedLlm, cache: CallCache):
@@ -389,9 +409,9 @@ def test_a_cap_without_a_price_is_refused_before_a_call(server: ScriptedLlm):
 
 def test_the_time_limit_stops_the_run_and_lets_what_is_in_flight_end(server: ScriptedLlm, cache: CallCache):
     server.script = lambda asked, _number: Reply(text=f"answer to {user_text(asked)}", delay_s=0.1)
-    with quick(cache, run_timeout_s=0.5) as gate, pytest.raises(StoppedError, match=r"llm.run_timeout_s \(0.5 s\) is over"):
+    with quick(cache, run_timeout_s=2) as gate, pytest.raises(StoppedError, match=r"llm.run_timeout_s \(2 s\) is over"):
         gate.complete(items(server, 1000))
-    assert 0 < gate.spending.completions == len(texts(cache)) == len(server.requests) < 200
+    assert 0 < gate.spending.completions == len(texts(cache)) == len(server.requests) < 400
 
 
 def test_a_time_limit_that_is_not_reached_changes_nothing(server: ScriptedLlm):
