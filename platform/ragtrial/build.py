@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ragtrial.contracts import Embedder, Generator, IndexParameters, Retriever, Scorer, VectorIndex
 from ragtrial.domain.corpus import Corpus
-from ragtrial.domain.experiment import EmbeddingSpec, Experiment, IndexSpec
+from ragtrial.domain.experiment import EmbeddingSpec, IndexSpec
 from ragtrial.domain.generation import GenerationSpec, JudgeSpec, LlmSpec
 from ragtrial.domain.metric import Metric
 from ragtrial.errors import InputError, ModelError, SetupError
@@ -20,8 +20,10 @@ from ragtrial.settings import Settings
 
 if TYPE_CHECKING:
     from ragtrial.llm.gate import Gate
+    from ragtrial.llm.prompt import Prompt
 
 OPENAI = "https://api.openai.com/v1"
+UNKNOWN_GENERATOR = "generation.provider {!r} is unknown: give extractive, openai-compatible, none or 'package.module:Class'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,15 +172,7 @@ def build_gate(
     notify: Callable[[str], None],
     settled: Callable[[int], None] | None = None,
 ) -> "Gate":
-    """The gate that all calls to LLMs go through; to be closed.
-
-    Args:
-        spec: Its limits.
-        around: For the price table.
-        cache: Of calls.
-        notify: Told what slows it down.
-        settled: Told of each request that has its outcome.
-    """
+    """The gate that all calls to LLMs go through, as `llm.gate.Gate` takes it; to be closed."""
     from ragtrial.llm.gate import Gate, Limits
 
     limits = Limits(
@@ -230,19 +224,28 @@ def build_generator(spec: GenerationSpec, corpus: Corpus, around: Surroundings, 
         case provider if ":" in provider:
             generator: Generator = _imported(provider, "generation.provider")(spec)
             return generator
-    raise InputError(
-        f"generation.provider {spec.provider!r} is unknown: give extractive, openai-compatible, none or 'package.module:Class'"
-    )
+    raise InputError(UNKNOWN_GENERATOR.format(spec.provider))
+
+
+def prompt_of(spec: GenerationSpec, around: Surroundings) -> "Prompt":
+    """The prompt that a generator asks with.
+
+    Raises:
+        InputError: There is none of this name, or the file can't be used.
+    """
+    from ragtrial.generation.openai_compatible import PLACES
+    from ragtrial.llm.prompt import bundled_prompt, read_prompt
+
+    own = spec.prompt.endswith(".md")
+    return read_prompt(around.folder / spec.prompt, places=PLACES) if own else bundled_prompt("ragtrial.generation", spec.prompt)
 
 
 def _llm_generator(spec: GenerationSpec, around: Surroundings, gate: "Gate | None") -> Generator:
-    from ragtrial.generation.openai_compatible import PLACES, OpenAICompatibleGenerator
-    from ragtrial.llm.prompt import bundled_prompt, read_prompt
+    from ragtrial.generation.openai_compatible import OpenAICompatibleGenerator
 
     if gate is None:
         raise ValueError("a generator that asks an LLM needs the gate")
-    own = spec.prompt.endswith(".md")
-    prompt = read_prompt(around.folder / spec.prompt, places=PLACES) if own else bundled_prompt("ragtrial.generation", spec.prompt)
+    prompt = prompt_of(spec, around)
     return OpenAICompatibleGenerator(gate=gate, endpoint=endpoint_of(spec, around), sampling=_sampling(spec), prompt=prompt)
 
 
@@ -283,23 +286,6 @@ class Judging:
     control: str
     treatment: str
     first_repetition: int = 0
-
-
-def judging_of(experiment: Experiment, gate: "Gate", around: Surroundings) -> Judging | None:
-    """What the experiment's judged metrics need; None where no judge is named."""
-    spec = experiment.metrics.judge
-    if spec is None:
-        return None
-    return Judging(
-        gate=gate,
-        spec=spec,
-        around=around,
-        repetitions={name: experiment.metrics.judgments_of(name) for name in experiment.metrics.names},
-        context_passages=experiment.generation.context_passages,
-        context_by_arm={arm.name: experiment.generation_of(arm).context_passages for arm in experiment.arms},
-        control=experiment.control.name,
-        treatment=experiment.treatment.name,
-    )
 
 
 def build_scorers(

@@ -1,4 +1,4 @@
-"""The real servers behind the conformance suites; each starts once a session, on its first use."""
+"""The real servers behind the conformance suites; each starts once a module, on its first use: an idle Milvus takes a third of a core."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import pytest
 from servers import milvus_server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def milvus_server_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Milvus server; the tests that need it are skipped, with the reason, where it can't run."""
     reason = milvus_server.why_not()

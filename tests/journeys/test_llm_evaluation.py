@@ -70,6 +70,10 @@ def test_answers_and_judgments_are_paid_for_once_and_counted(tmp_path: Path, ser
     folder = ["--folder", tmp_path / ".ragtrial" / "calls"]
     kept = {group["purpose"]: group for group in json.loads(ragtrial_command("cache", "list", *folder, "--json").out)}
     assert {purpose: group["n_calls"] for purpose, group in kept.items()} == {purpose: row["made"] for purpose, row in calls.items()}
+    lines = ragtrial_command("cache", "list", *folder, "--keys").out.splitlines()
+    assert len(lines) == len(server.requests)
+    shown = json.loads(ragtrial_command("cache", "show", lines[0].split()[0], *folder).out)
+    assert shown["completion"]["key"].startswith(lines[0].split()[0])
     counted = ragtrial_command("cache", "prune", *folder, "--purpose", "answer")
     assert f"{calls['answer']['made']} calls would be forgotten" in counted.out
     assert f"forgot {calls['answer']['made']} calls" in ragtrial_command("cache", "prune", *folder, "--purpose", "answer", "--yes").out
@@ -143,6 +147,49 @@ def test_failed_calls_are_counted_by_class_and_asked_again_when_told_to(tmp_path
         assert not any(trial.failure for trial in reader.trials(second.evaluation_id))
     nothing = ragtrial_command("evaluate", experiment, "--output", tmp_path / "out", "--retry-failed")
     assert "nothing to ask again" in nothing.err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"provider": "openai"}, "generation.provider 'openai' is unknown"),
+        ({"prompt": "mine.md"}, "mine.md' can't be read"),
+        ({"prompt": "answer-9"}, "there is no prompt 'answer-9': there are answer-1"),
+        ({"base_url": "127.0.0.1:8080/v1"}, "begin it with http:// or https://"),
+    ],
+)
+def test_what_would_stop_the_answers_is_found_before_anything_starts(
+    tmp_path: Path, server: ScriptedLlm, change: dict[str, str], message: str
+) -> None:
+    llm = {"provider": "openai-compatible", "model": "gpt-4o-mini", "base_url": server.url}
+    experiment = experiment_of(tmp_path, server, generation={**llm, **change})
+    for command in (["validate"], ["evaluate", "--dry-run"], ["evaluate", "--output", tmp_path / "out"]):
+        done = ragtrial_command(command[0], experiment, *command[1:])
+        assert done.code == 2
+        assert message in " ".join((done.err + done.out).split())
+    assert server.requests == []
+    assert not (tmp_path / ".ragtrial").exists()
+
+
+def test_without_a_key_for_openai_itself_nothing_starts(tmp_path: Path, server: ScriptedLlm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    experiment = experiment_of(tmp_path, server, generation={"provider": "openai-compatible", "model": "gpt-4o-mini"})
+    assert ragtrial_command("evaluate", experiment, "--dry-run").code == 0
+    done = ragtrial_command("evaluate", experiment, "--output", tmp_path / "out")
+    assert done.code == 2
+    assert "the environment variable OPENAI_API_KEY is not set" in done.err
+    assert not (tmp_path / ".ragtrial").exists()
+
+
+def test_a_cap_needs_prices_and_a_low_one_is_told_beforehand(tmp_path: Path, server: ScriptedLlm) -> None:
+    low = experiment_of(tmp_path, server, llm={"max_cost_usd": 0.001})
+    assert "more than llm.max_cost_usd (0.001 USD): the run may stop there" in ragtrial_command("evaluate", low, "--dry-run").err
+    (tmp_path / "b").mkdir()
+    judge = {"primary": {"name": "judge_correctness"}, "judge": {"model": "own-model", "base_url": server.url}}
+    unpriced = experiment_of(tmp_path / "b", server, llm={"max_cost_usd": 1.0}, metrics=judge)
+    done = ragtrial_command("evaluate", unpriced, "--dry-run")
+    assert done.code == 2
+    assert "'own-model' (metrics.judge) has no price" in done.err
 
 
 def test_a_wrong_key_stops_at_once_and_says_what_to_mend(tmp_path: Path, server: ScriptedLlm) -> None:

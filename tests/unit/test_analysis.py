@@ -159,6 +159,17 @@ def test_leaked_gold_refuses() -> None:
     assert conclude(*scores(300, 0.2), leakage="fail").verdict.decision == "refused"
 
 
+@pytest.mark.parametrize(("n", "state"), [(100, "not shown"), (200, "holds")])
+def test_that_nothing_failed_so_far_is_no_proof_that_nothing_does(n: int, state: str) -> None:
+    plan = experiment(guardrails=(Guardrail(name="failed", max_increase=0.02),))
+    none = {"failed": table("failed", {"baseline": np.zeros(n), "custom": np.zeros(n), "bm25": np.zeros(n)})}
+    rng = np.random.default_rng(12)
+    analysis = conclude(rng.random(n), rng.random(n), plan=plan, others=none)
+    found = next(c.guardrail for c in analysis.comparisons if c.metric.name == "failed")
+    assert found is not None
+    assert (found.state, found.bound) == (state, pytest.approx(1 - 0.05 ** (1 / n)))
+
+
 def test_low_coverage_refuses_and_names_what_is_missing() -> None:
     reasons = {("custom", i): "failed: search" for i in range(30)}
     verdict = conclude(*scores(300, 0.2), reasons=reasons).verdict

@@ -4,16 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ragtrial.build import (
-    Surroundings,
-    build_embedder,
-    build_generator,
-    build_index,
-    build_scorers,
-    check_index,
-    judging_of,
-    model_location,
-)
+from ragtrial.build import Surroundings, build_embedder, build_generator, build_index, build_scorers, check_index, model_location
 from ragtrial.contracts import IndexParameters
 from ragtrial.domain.experiment import Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan, PrimaryMetric
 from ragtrial.domain.generation import GenerationSpec, JudgeSpec
@@ -25,6 +16,7 @@ from ragtrial.finetuning.registry import Registry
 from ragtrial.llm.gate import Gate, Limits
 from ragtrial.llm.prices import read_prices
 from ragtrial.settings import read_settings
+from ragtrial.suite.calls import judging_of
 from unit.parts import world
 
 OWN = """

@@ -173,11 +173,23 @@ def _guardrail(setting: Setting, name: str, scores: PairedScores) -> GuardrailRe
     try:
         result = _non_inferiority(setting, guardrail, scores)
     except NotEnoughDataError:
-        if scores.n_scored > 1 and bool((abs(scores.differences) <= _TIE).all()):  # no query got worse: nothing to be unsure of
-            return GuardrailResult(margin=margin, relative=relative, estimate=0.0, bound=0.0, state="holds")
-        return None
+        return _nothing_got_worse(setting, scores, margin, relative)
     state = "holds" if result.holds else "broken" if result.broken else "not shown"
     return GuardrailResult(margin=margin, relative=relative, estimate=result.estimate, bound=result.bound, state=state)  # type: ignore[arg-type]  # one of the three literals
+
+
+def _nothing_got_worse(setting: Setting, scores: PairedScores, margin: float, relative: bool) -> GuardrailResult | None:
+    """Where every query got the same in both arms there is no error to go by.
+
+    Of a metric that is 0 or 1 (`failed`) the share of queries that get worse may still be up to 1 - alpha^(1/n): the exact bound
+    (Clopper and Pearson 1934) for 0 of n, the "rule of three". Anything else that is the same to the last digit is the same by construction.
+    """
+    if scores.n_scored < 2 or not bool((abs(scores.differences) <= _TIE).all()):
+        return None
+    bound = 0.0
+    if not relative and bool(np.isin(scores.control, (0.0, 1.0)).all()):
+        bound = 1.0 - setting.plan.alpha ** (1.0 / scores.n_scored)
+    return GuardrailResult(margin=margin, relative=relative, estimate=0.0, bound=bound, state="holds" if bound < margin else "not shown")
 
 
 def _margin(guardrail: Guardrail) -> tuple[float, bool]:

@@ -19,6 +19,9 @@ from ragtrial.stats.paired import paired_t
 MIN_COVERAGE = 0.95
 """Below this share of scorable queries scored in both arms, what is missing could turn the verdict."""
 
+MANY_EFFECTS = 3
+"""A bias that could be so many times the effect worth having is not ruled out by an interval that holds 0."""
+
 MIN_ANN_RECALL = 0.99
 """A loss of more than 1 % of the exact hits shows in nDCG."""
 
@@ -192,7 +195,14 @@ def _calibration_check(setting: Setting, found: Calibration) -> Check:
         return Check(name=name, state="warn", detail=f"the judge favours {favoured} by {_signed(bias)}: {said}; go by the corrected one")
     if naive is not None and naive.excludes_zero and not (corrected.excludes_zero and (corrected.estimate > 0) == (naive.estimate > 0)):
         return Check(name=name, state="warn", detail=f"{said}: what the judge shows is not shown of what people would say; label more")
-    return Check(name=name, state="pass", detail=f"{said}; no arm is favoured beyond chance (by {_signed(bias)})")
+    kappa = next((agreement.kappa for agreement in found.agreements if agreement.selection == "random"), None)
+    if kappa is not None and kappa.low <= 0:
+        agrees = f"no better than chance (Cohen's kappa {_signed(kappa)})"
+        return Check(name=name, state="warn", detail=f"the judge agrees with people {agrees}: {said}; go by the corrected one")
+    fair = f"no arm is shown to be favoured ({_signed(bias)})"
+    if max(abs(bias.low), abs(bias.high)) > MANY_EFFECTS * setting.experiment.metrics.primary.min_effect and kappa is not None:
+        fair += ", and more labels would tell more"
+    return Check(name=name, state="pass", detail=f"{said}; {fair}" + (f"; Cohen's kappa {_signed(kappa)}" if kappa is not None else ""))
 
 
 def _signed(value: Estimate) -> str:

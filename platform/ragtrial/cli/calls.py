@@ -34,8 +34,16 @@ def _opened(folder: Path) -> "CallCache":
 
 
 @app.command("list")
-def list_calls(*, folder: Folder = DEFAULT, as_json: Json = False) -> None:
+def list_calls(
+    *,
+    folder: Folder = DEFAULT,
+    keys: Annotated[bool, typer.Option("--keys", help="A line for each call: its key, purpose, model, and how its answer begins.")] = False,
+    as_json: Json = False,
+) -> None:
     """Show what is kept, by purpose and model: calls, tokens, what they cost, and since when."""
+    if keys:
+        _list_keys(folder)
+        return
     from ragtrial.suite.calls import summarise
 
     with _opened(folder) as cache:
@@ -47,6 +55,13 @@ def list_calls(*, folder: Folder = DEFAULT, as_json: Json = False) -> None:
         console().print(f"nothing is kept in {folder}", markup=False, soft_wrap=True)
     for group in groups:
         console().print(group.line(), markup=False, soft_wrap=True)
+
+
+def _list_keys(folder: Path) -> None:
+    with _opened(folder) as cache:
+        for entry in cache.entries():
+            begins = " ".join(entry.completion.text.split())[:60]
+            typer.echo(f"{entry.completion.key[:16]}  {entry.purpose:<22}  {entry.request['model']}  {begins}")
 
 
 @app.command("show")

@@ -58,6 +58,8 @@ def _check_llm(where: str, model: str | None, base_url: str | None, temperature:
         raise ValueError(f"{where}.model is missing: give the server's name of the model, e.g. gpt-4o-mini")
     if "@" in urlsplit(base_url or "").netloc:  # the plan is stored and shown, and so is every address; the message must not show it
         raise ValueError(f"{where}.base_url holds a user name or password: give them as the key, in the environment (api_key_env)")
+    if base_url is not None and urlsplit(base_url).scheme not in ("http", "https"):
+        raise ValueError(f"{where}.base_url is {base_url!r}: begin it with http:// or https://, and end it with the server's /v1")
     if temperature is not None and not 0 <= temperature <= 2:
         raise ValueError(f"{where}.temperature is {temperature}: give a number from 0 to 2, or null")
     if max_tokens < 1:

@@ -143,12 +143,14 @@ class CallFailure:
         kind: The class of failure, for counting.
         message: What was said, in one line.
         attempts: How often it was tried.
+        cost_usd: What the last attempt cost all the same; 0 where the server did no work, None where that is not known.
     """
 
     key: str
     kind: FailureKind
     message: str
     attempts: int = 1
+    cost_usd: float | None = None
 
 
 Outcome = Completion | CallFailure

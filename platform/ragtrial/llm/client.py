@@ -28,7 +28,7 @@ _STEPS = {
     "text": ("text",),
 }
 _FATAL = {
-    401: "{} refused the key (401)",
+    401: "{} refused the key (401): set it in the environment variable that api_key_env names (default OPENAI_API_KEY)",
     403: "{} refused the key, or this key may not use the model (403)",
     404: "there is no {} (404): look at base_url (with its /v1) and model",
     405: "{} is no chat endpoint (405): look at base_url (with its /v1)",

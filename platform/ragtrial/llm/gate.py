@@ -23,6 +23,7 @@ from ragtrial.llm.client import AttemptError, Reply
 from ragtrial.llm.line import Limits, Line, Run
 from ragtrial.llm.prices import PriceTable
 from ragtrial.llm.spending import Budget, Spending
+from ragtrial.llm.structured import keepable
 from ragtrial.llm.writer import Writer
 
 __all__ = ["Gate", "Limits"]
@@ -211,7 +212,9 @@ class Gate:
                 self._brake.check()  # the line has pulled it, with what to mend
             if not failure.transient or attempts >= self.limits.attempts:
                 self.spending.failed[failure.kind] += 1
-                return CallFailure(key=request.key, kind=failure.kind, message=failure.message, attempts=attempts)
+                return CallFailure(
+                    key=request.key, kind=failure.kind, message=keepable(failure.message), attempts=attempts, cost_usd=failure.cost_usd
+                )
             self._brake.check()
             self.spending.retried[failure.kind] += 1
             wait = random.uniform(0.0, self.limits.backoff(attempts))  # noqa: S311  # jitter

@@ -191,9 +191,9 @@ def calls(content: ReportContent) -> str | None:
     made, alone = sum(count.made for count in counts), sum(count.alone for count in counts)
     cost, cost_alone = _total([count.cost_usd for count in counts]), _total([count.cost_alone_usd for count in counts])
     unpriced = sum(count.unpriced for count in counts)
-    missing = f", without {words.count(unpriced, 'answer')} whose cost is not known" if unpriced else ""
+    missing = f", without {words.count(unpriced, 'answer or judgment', 'answers or judgments')} whose cost is not known" if unpriced else ""
     price = "cost unknown" if cost is None else f"{cost:,.4f} USD{missing}"
-    said = f"{words.count(made, 'call')} to LLMs ({price}) answered and judged both arms"
+    said = f"{words.count(made, 'call')} to LLMs ({price}) stand behind this result"
     if made == alone:
         return f"{said}; the arms shared none"
     saved = "" if cost is None or cost_alone is None else f" and {cost_alone - cost:,.4f} USD"

@@ -85,7 +85,7 @@ def _checks(content: ReportContent) -> str:
     ]
     for planned, comparison in content.guardrails:
         state = comparison.guardrail.state if comparison.guardrail else "not shown"
-        lines.append(f"- {_GUARDS[state]}: Guardrail {text(planned.name)}: {text(words.guardrail(comparison))}")
+        lines.append(f"- {_GUARDS[state]}: Guardrail on “{text(planned.name)}”: {text(words.guardrail(comparison))}")
     return "\n".join(lines)
 
 

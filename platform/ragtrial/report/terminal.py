@@ -124,5 +124,5 @@ def _checks(content: ReportContent) -> Table:
         table.add_row(_text(words.STATES[check.state], _STATE_STYLES[check.state]), _text(f"{check.name}: {check.detail}"))
     for planned, comparison in content.guardrails:
         state = comparison.guardrail.state if comparison.guardrail else "not shown"
-        table.add_row(_text(state, _GUARD_STYLES[state]), _text(f"guardrail {planned.name}: {words.guardrail(comparison)}"))
+        table.add_row(_text(state, _GUARD_STYLES[state]), _text(f"guardrail on {planned.name}: {words.guardrail(comparison)}"))
     return table

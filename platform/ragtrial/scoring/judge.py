@@ -176,7 +176,8 @@ def opinion_of(outcomes: Sequence[Outcome], decide: Callable[[Sequence[str]], Fi
     failed = next((outcome for outcome in outcomes if isinstance(outcome, CallFailure)), None)
     if failed is not None:
         reason, n_calls = f"{JUDGE_FAILED}: {failed.kind}", len(outcomes)
-        return Opinion(repetition=repetition, key=key, unscored=reason, rationale=failed.message, n_calls=n_calls)
+        cost = _total([outcome.cost_usd for outcome in outcomes])
+        return Opinion(repetition=repetition, key=key, unscored=reason, rationale=failed.message, n_calls=n_calls, cost_usd=cost)
     completions = [outcome for outcome in outcomes if isinstance(outcome, Completion)]
     finding = decide([completion.text for completion in completions])
     return Opinion(

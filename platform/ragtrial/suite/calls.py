@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from ragtrial.build import build_gate, build_prices
+from ragtrial.build import OPENAI, UNKNOWN_GENERATOR, Judging, Surroundings, build_gate, build_prices, prompt_of
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.generation import GenerationSpec, JudgeSpec
 from ragtrial.domain.metric import metric_named
+from ragtrial.errors import InputError
 from ragtrial.formats.experiment import resolve_path
 from ragtrial.llm.cache import CallCache, Entry
 from ragtrial.llm.gate import Gate
@@ -54,10 +55,12 @@ class Estimate:
     Attributes:
         parts: By purpose.
         minutes: At the experiment's concurrency and an assumed time per call.
+        cap_usd: The spending cap; None is no cap.
     """
 
     parts: tuple[CallEstimate, ...]
     minutes: float
+    cap_usd: float | None = None
 
     @property
     def n_calls(self) -> int:
@@ -78,7 +81,9 @@ class Estimate:
             for part in self.parts
         ]
         total = f"LLM calls: at most {self.n_calls:,}, about {_money(self.cost_usd)}, about {self.minutes:,.0f} min"
-        return (f"{total}; less where both arms retrieve the same passages, nothing for what is in the cache", *shown)
+        beyond = self.cap_usd is not None and self.cost_usd is not None and self.cost_usd > self.cap_usd
+        cap = (f"  more than llm.max_cost_usd ({self.cap_usd:g} USD): the run may stop there, to be resumed",) if beyond else ()
+        return (f"{total}; less where both arms retrieve the same passages, nothing for what is in the cache", *shown, *cap)
 
 
 def _money(cost: float | None) -> str:
@@ -144,7 +149,9 @@ def estimate(prepared: Prepared) -> Estimate:
         for name, calls, material, completion, instructions in _judgments(experiment, n, passage):
             parts.append(part(name, judge, calls, material, completion, instructions))  # six names read better in a loop
     total = sum(each.n_calls for each in parts)
-    return Estimate(parts=tuple(parts), minutes=total * SECONDS_PER_CALL / experiment.llm.concurrency / 60)
+    return Estimate(
+        parts=tuple(parts), minutes=total * SECONDS_PER_CALL / experiment.llm.concurrency / 60, cap_usd=experiment.llm.max_cost_usd
+    )
 
 
 def _judgments(experiment: Experiment, n: int, passage: float) -> list[tuple[str, int, float, int, int]]:
@@ -170,6 +177,68 @@ def _judgments(experiment: Experiment, n: int, passage: float) -> list[tuple[str
         if calls:
             found.append((name, calls, material, _JUDGMENT_TOKENS, _INSTRUCTION_TOKENS if ours else _RAGAS_INSTRUCTION_TOKENS))
     return found
+
+
+def check_llm(prepared: Prepared, *, keys: bool) -> None:
+    """What would stop the calls to LLMs whatever the servers do; found before models are loaded.
+
+    Args:
+        prepared: The experiment.
+        keys: Also whether the keys are there; not needed to plan.
+
+    Raises:
+        InputError: A generator or its prompt does not exist, prices can't be read, a capped model has none, or a key is missing.
+    """
+    experiment, around = prepared.experiment, prepared.around
+    for own in {experiment.generation_of(arm) for arm in experiment.arms}:
+        _check_generation(own, around)
+    if not experiment.asks_llm:
+        return
+    prices = build_prices(experiment.llm, around)
+    asked: list[tuple[str, GenerationSpec | JudgeSpec]] = [("generation", spec) for _line, spec in _answering(prepared)]
+    if experiment.judged and experiment.metrics.judge is not None:
+        asked.append(("metrics.judge", experiment.metrics.judge))
+    for where, spec in asked:
+        if experiment.llm.max_cost_usd is not None and prices.price(spec.model or "") is None:
+            raise InputError(
+                f"llm.max_cost_usd is set, but {spec.model!r} ({where}) has no price: enter it in a price table (llm.prices), or leave the "
+                "cap out"
+            )
+        if keys:
+            _check_key(spec, around, where)
+
+
+def _check_generation(spec: GenerationSpec, around: Surroundings) -> None:
+    if spec.provider == "openai-compatible":
+        prompt_of(spec, around)
+    elif spec.provider not in ("none", "extractive") and ":" not in spec.provider:
+        raise InputError(UNKNOWN_GENERATOR.format(spec.provider))
+
+
+def _check_key(spec: GenerationSpec | JudgeSpec, around: Surroundings, where: str) -> None:
+    """OpenAI's own endpoint needs a key; a server of one's own may need none."""
+    if spec.base_url is None and around.settings.secret(spec.api_key_env) is None:
+        raise InputError(
+            f"{where} asks {OPENAI}, but the environment variable {spec.api_key_env} is not set: set it to the key, name another one in "
+            f"{where}.api_key_env, or give the {where}.base_url of a server of your own"
+        )
+
+
+def judging_of(experiment: Experiment, gate: Gate, around: Surroundings) -> Judging | None:
+    """What the experiment's judged metrics need; None where no judge is named."""
+    spec = experiment.metrics.judge
+    if spec is None:
+        return None
+    return Judging(
+        gate=gate,
+        spec=spec,
+        around=around,
+        repetitions={name: experiment.metrics.judgments_of(name) for name in experiment.metrics.names},
+        context_passages=experiment.generation.context_passages,
+        context_by_arm={arm.name: experiment.generation_of(arm).context_passages for arm in experiment.arms},
+        control=experiment.control.name,
+        treatment=experiment.treatment.name,
+    )
 
 
 def _answering(prepared: Prepared) -> list[tuple[str, GenerationSpec]]:

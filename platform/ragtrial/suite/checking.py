@@ -13,6 +13,7 @@ from ragtrial.formats.data import check_data
 from ragtrial.formats.experiment import load_experiment, milvus_uri
 from ragtrial.settings import Settings
 from ragtrial.suite.arms import check_models, missing_models
+from ragtrial.suite.calls import check_llm
 from ragtrial.suite.preparing import Prepared, load, prepare
 from ragtrial.suite.running import check_measurable
 
@@ -82,6 +83,7 @@ def _faults(prepared: Prepared) -> list[Problem]:
     problems = []
     try:
         check_measurable(prepared.experiment, prepared.gold)
+        check_llm(prepared, keys=False)
         for arm in prepared.experiment.arms:
             check_index(index_parameters(prepared.experiment.retrieval_of(arm).index), milvus_uri(prepared.file))
     except RagtrialError as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ragtrial.analysis.judging import judges_of
 from ragtrial.analysis.setting import Setting
-from ragtrial.build import Judging, Surroundings, build_gate, build_prices, build_scorers, judging_of
+from ragtrial.build import Judging, Surroundings, build_gate, build_prices, build_scorers
 from ragtrial.db.reader import Reader
 from ragtrial.domain.corpus import Corpus, Passage
 from ragtrial.domain.evaluation import Evaluation
@@ -24,7 +24,7 @@ from ragtrial.formats.experiment import ExperimentFile, resolve_path
 from ragtrial.llm.cache import CallCache
 from ragtrial.scoring.judge import calls_per_sample, prompt_overhead
 from ragtrial.scoring.table import table_of
-from ragtrial.suite.calls import CHARS_PER_TOKEN, SECONDS_PER_CALL, CallEstimate, Estimate
+from ragtrial.suite.calls import CHARS_PER_TOKEN, SECONDS_PER_CALL, CallEstimate, Estimate, judging_of
 from ragtrial.suite.concluding import find_evaluation
 
 _JUDGMENT_TOKENS = 160
@@ -234,12 +234,18 @@ def _check(sample: Sample, metric: Metric, scored: Sequence[tuple[Trial, Score]]
     )
 
 
+_RARELY = 0.2
+"""A judge that may change its mind more often is not known to be steady."""
+
+
 def _advice(quality: JudgeQuality, repetitions: int) -> tuple[int | None, str]:
     """How many judgments of each answer make the judge's wavering small beside what queries differ."""
     if quality.flipped is None:
         return None, f"how it agrees with itself can't be told: {quality.why_not}"
     if quality.flipped == 0.0:
         high = quality.flipped_high or 0.0
+        if high > _RARELY:
+            return None, f"it never changed its mind here, but may on up to {high:.0%} of answers: ask about more (--queries) to tell"
         return 1, f"it never changed its mind here (it may on up to {high:.0%} of answers): 1 judgment of each is enough"
     share = quality.noise_share
     if share is None:

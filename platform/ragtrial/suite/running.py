@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ragtrial.analysis.analysing import planned_mde
-from ragtrial.build import Judging, build_bm25, build_embedder, build_scorers, judging_of
+from ragtrial.build import Judging, build_bm25, build_embedder, build_scorers
 from ragtrial.contracts import Embedder, Progress, Scorer, no_progress
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
@@ -25,7 +25,7 @@ from ragtrial.llm.gate import Gate
 from ragtrial.pipeline import Pipeline
 from ragtrial.scoring.reasons import JUDGE_FAILED
 from ragtrial.suite.arms import ReadyArm, check_models, leakage, load_generators, load_models, missing_models, open_index, ready_arms
-from ragtrial.suite.calls import Estimate, estimate, open_gate
+from ragtrial.suite.calls import Estimate, check_llm, estimate, judging_of, open_gate
 from ragtrial.suite.environment import environment
 from ragtrial.suite.folders import check_stores
 from ragtrial.suite.preparing import Prepared
@@ -68,6 +68,7 @@ def plan(prepared: Prepared, *, allow_training: bool = True) -> Plan:
     """
     experiment, n = prepared.experiment, len(prepared.gold.queries)
     check_measurable(experiment, prepared.gold)
+    check_llm(prepared, keys=False)
     n_lines = len(experiment.arms) + len(experiment.reference_lines)
     return Plan(
         n_passages=len(prepared.corpus.passages),
@@ -136,6 +137,7 @@ def run(
         RagtrialError: Anything that is wrong or missing; what was logged so far stays and can be resumed.
     """
     check_measurable(prepared.experiment, prepared.gold)
+    check_llm(prepared, keys=True)
     stores = prepared.experiment.stores
     check_stores(prepared)
     to_train = _to_train(prepared, allowed=allow_training)

@@ -39,7 +39,11 @@ def test_a_completion_comes_back_as_it_was_and_says_that_it_was_not_paid_now(cac
     entry = cache.entry(request.key)
     assert entry is not None
     assert entry.completion == Completion(
-        **{name: getattr(completion_of(request, "ünï\u2028"), name) for name in Completion.__slots__ if name not in ("from_cache", "made_at")},
+        **{
+            name: getattr(completion_of(request, "ünï\u2028"), name)
+            for name in Completion.__slots__
+            if name not in ("from_cache", "made_at")
+        },
         from_cache=True,
         made_at=entry.stored_at,
     )

@@ -156,7 +156,10 @@ def test_a_judge_that_fails_is_a_reason_and_never_a_number(server, gate, reply, 
     ((score,),) = scorer_of(gate, server.url, "correctness").score([trial_of("15 minutes")], GOLD)
     (opinion,) = score.opinions
     assert (score.value, score.unscored) == (None, f"judge failed: {kind}")
-    assert (opinion.n_calls, opinion.prompt_tokens, opinion.cost_usd) == (1, None, None)
+    assert (opinion.n_calls, opinion.prompt_tokens) == (1, None)
+    paid_for = pytest.approx((100 * 0.15 + 10 * 0.6) / 1e6)
+    free, told = ("server", "rate_limit", "bad_request"), ("malformed", "truncated", "refused")
+    assert opinion.cost_usd == (0.0 if kind in free and reply.status != 200 else paid_for if kind in told else None)
     assert opinion.rationale
 
 
