@@ -63,6 +63,7 @@ def test_answers_and_judgments_are_paid_for_once_and_counted(tmp_path: Path, ser
     assert calls["answer"]["cost_usd"] == pytest.approx(calls["answer"]["made"] * (200 * 0.15 + 20 * 0.6) / 1e6)
     (judge,) = report["judges"]
     assert (judge["n_repeated"], judge["flipped"], judge["n_unscored"]) == (judge["n_opinions"] // 3, 0.0, 0)
+    assert ": as it reads</span>" in (tmp_path / "out" / "report.html").read_text(), "the judge's reasons stand beside the answers"
     again = ragtrial_command("evaluate", experiment, "--output", tmp_path / "again")
     assert again.code == done.code
     assert sum(row["made"] for row in calls.values()) == len(server.requests), "a second evaluation pays for nothing"

@@ -9,7 +9,7 @@ from ragtrial.domain.corpus import Passage
 from ragtrial.domain.evaluation import ArmFacts, Evaluation
 from ragtrial.domain.experiment import Experiment, Guardrail
 from ragtrial.domain.gold import GoldSet
-from ragtrial.domain.score import ScoreTable
+from ragtrial.domain.score import LoggedOpinion, ScoreTable
 from ragtrial.domain.trial import Trial
 from ragtrial.domain.verdict import Analysis, Comparison
 from ragtrial.errors import NotEnoughDataError
@@ -179,6 +179,7 @@ def build_content(
     tables: Mapping[str, ScoreTable],
     trials: Sequence[Trial],
     passages: Mapping[str, Passage],
+    opinions: Sequence[LoggedOpinion] = (),
 ) -> ReportContent:
     """Gather what the reports say.
 
@@ -190,12 +191,13 @@ def build_content(
         tables: Scores by metric, rows ordered as `trials`.
         trials: Of all lines.
         passages: Texts by id; of those that are missing, only the id is shown.
+        opinions: What LLM judges said.
     """
     control, treatment = experiment.control.name, experiment.treatment.name
     lines = tuple(dict.fromkeys([control, treatment, *(facts.arm for facts in evaluation.arms)]))
     differences = differences_of(tables[analysis.primary.metric.name], control=control, treatment=treatment)
     gains, losses = largest(differences, N_EXAMPLES)
-    examples = Examples(gold=gold, trials=trials, passages=passages, control=control, treatment=treatment)
+    examples = Examples(gold=gold, trials=trials, passages=passages, control=control, treatment=treatment, opinions=opinions)
     arms = (control, treatment)
     return ReportContent(
         evaluation=evaluation,

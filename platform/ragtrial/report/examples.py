@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.gold import GoldSet, Query
-from ragtrial.domain.score import ScoreTable
+from ragtrial.domain.metric import metric_named
+from ragtrial.domain.score import LoggedOpinion, ScoreTable
 from ragtrial.domain.trial import Answer, Failure, Trial
 
 TIE = 1e-9
@@ -64,6 +65,7 @@ class Side:
         answer: None where generation is off or something failed.
         answer_shared: The answer was made once for both arms.
         failure: Why there is no result, or None.
+        said: What an LLM judge said of the answer, in the order of metric and repetition; empty where none was asked.
     """
 
     arm: str
@@ -73,6 +75,7 @@ class Side:
     answer: Answer | None
     answer_shared: bool
     failure: Failure | None
+    said: tuple[LoggedOpinion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,14 +124,28 @@ class Examples:
         passages: Texts by passage id, as far as they were kept.
         control: The control's name.
         treatment: The treatment's name.
+        opinions: What LLM judges said of them.
     """
 
-    def __init__(self, *, gold: GoldSet, trials: Sequence[Trial], passages: Mapping[str, Passage], control: str, treatment: str) -> None:
+    def __init__(
+        self,
+        *,
+        gold: GoldSet,
+        trials: Sequence[Trial],
+        passages: Mapping[str, Passage],
+        control: str,
+        treatment: str,
+        opinions: Sequence[LoggedOpinion] = (),
+    ) -> None:
         self._queries = {query.query_id: query for query in gold.queries}
         self._qrels = gold.qrels()
         self._trials = {(trial.arm, trial.query_id): trial for trial in trials if trial.repetition == 0}
         self._passages = passages
         self._arms = (control, treatment)
+        self._said: dict[tuple[str, str], list[LoggedOpinion]] = {}
+        for logged in opinions:
+            if logged.trial_repetition == 0 and metric_named(logged.metric).kind == "answer":  # grades of passages would fill the page
+                self._said.setdefault((logged.arm, logged.query_id), []).append(logged)
 
     def example(self, row: QueryDifference) -> Example:
         """The example of one query."""
@@ -153,6 +170,7 @@ class Examples:
             answer=None if trial is None else trial.answer,
             answer_shared=trial is not None and trial.answer_shared,
             failure=None if trial is None else trial.failure,
+            said=tuple(self._said.get((arm, query_id), ())),
         )
 
     def _shown(self, trial: Trial, theirs: set[str]) -> tuple[ShownPassage, ...]:

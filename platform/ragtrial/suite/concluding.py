@@ -76,13 +76,14 @@ def conclude(reader: Reader, evaluation: Evaluation, experiment: Experiment, *, 
     gold = reader.gold(evaluation.evaluation_id)
     tables = reader.scores(evaluation.evaluation_id, None)
     trials = reader.trials(evaluation.evaluation_id)
+    opinions = reader.opinions(evaluation.evaluation_id)
     analysis = analyse(
         evaluation=evaluation,
         experiment=experiment,
         gold=gold,
         tables=tables,
         failures=failures(trials),
-        opinions=reader.opinions(evaluation.evaluation_id),
+        opinions=opinions,
         trials=trials,
         scorers=reader.scorers(evaluation.evaluation_id),
         labels=reader.labels(evaluation.experiment),
@@ -97,6 +98,7 @@ def conclude(reader: Reader, evaluation: Evaluation, experiment: Experiment, *, 
         tables=tables,
         trials=trials,
         passages=reader.passages(evaluation.evaluation_id, sorted(shown | judged)),
+        opinions=opinions,
     )
     files = {} if output is None else {**write_reports(output, content), **_trec_files(output, evaluation, trials, gold.qrels())}
     return Outcome(evaluation=evaluation, analysis=analysis, content=content, files=files)
