@@ -25,8 +25,8 @@ _EXPECTED = {
     "float_type": "expected a number",
     "float_parsing": "expected a number",
     "tuple_type": "expected a list, e.g. [one, two]",
-    "dict_type": "expected a mapping, e.g. {nprobe: 8}",
-    "mapping_type": "expected a mapping, e.g. {nprobe: 8}",
+    "dict_type": "expected a mapping of names to values, e.g. {nprobe: 8} or {judge_correctness: 5}",
+    "mapping_type": "expected a mapping of names to values, e.g. {nprobe: 8} or {judge_correctness: 5}",
 }
 
 

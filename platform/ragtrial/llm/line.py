@@ -140,7 +140,7 @@ class Line:
 
     def _learn(self, error: AttemptError, sent_at: float) -> None:
         if error.fatal:
-            self._stop(f"{error.message}. Mend it and resume; {_SAFE}")
+            self._stop(f"{error.message.rstrip('. ')}. Mend it and resume; {_SAFE}")
         elif error.kind == "rate_limit":
             self._slow_down(error, sent_at)
         elif error.transient or error.kind == "bad_request":
@@ -207,7 +207,9 @@ class Line:
         elif not error.transient:
             self._breaker.succeeded()
         elif self._breaker.is_dead:
-            self._stop(f"{self._endpoint.name} does not answer ({error.kind}: {error.message}): look after it and resume; {_SAFE}")
+            self._stop(
+                f"{self._endpoint.name} does not answer ({error.kind}: {error.message}): start it, or mend its base_url, and resume (--resume); {_SAFE}"
+            )
         else:
             self._breaker.probe_failed()
 

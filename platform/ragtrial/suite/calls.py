@@ -143,7 +143,8 @@ def estimate(prepared: Prepared) -> Estimate:
 
     parts = []
     for line, spec in _answering(prepared):
-        parts.append(part(f"answer ({line})", spec, n, spec.context_passages * passage, _ANSWER_TOKENS))
+        read = min(spec.context_passages, experiment.retrieval.top_k)
+        parts.append(part(f"answer ({line})", spec, n, read * passage, _ANSWER_TOKENS))
     judge = experiment.metrics.judge
     if judge is not None:
         for name, calls, material, completion, instructions in _judgments(experiment, n, passage):

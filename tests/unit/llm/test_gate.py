@@ -320,7 +320,7 @@ def test_a_server_that_never_was_there_stops_the_run_within_its_patience(n: int)
     start = time.monotonic()
     with (
         quick(attempts=8, patience_s=2.0) as gate,
-        pytest.raises(StoppedError, match=r"does not answer \(connection: .*look after it and resume"),
+        pytest.raises(StoppedError, match=r"does not answer \(connection: .*start it, or mend its base_url, and resume"),
     ):
         gate.complete(items(DEAD, n))
     assert time.monotonic() - start < 10
