@@ -54,8 +54,8 @@ def test_wilsons_interval_agrees_with_its_formula():
     assert (share.low, share.high) == pytest.approx((0.0624, 0.1605), abs=5e-5)
 
 
-# Below about 5 queries the oracle itself is NaN: scipy's nctdtr gives up on the tail of the wrong sign.
-@given(st.integers(5, 3_000), st.sampled_from([0.01, 0.05, 0.1]), st.sampled_from([0.5, 0.8, 0.95]))
+# Up to 5 queries the oracle itself may be NaN: scipy's nctdtr gives up on the tail of the wrong sign.
+@given(st.integers(6, 3_000), st.sampled_from([0.01, 0.05, 0.1]), st.sampled_from([0.5, 0.8, 0.95]))
 def test_the_mde_is_the_effect_that_statsmodels_gives_the_planned_power(n, alpha, power):
     effect = mde_planned(0.2, n, alpha=alpha, power=power)
     assert TTestPower().power(effect / 0.2, n, alpha, alternative="two-sided") == pytest.approx(power, abs=1e-3)
