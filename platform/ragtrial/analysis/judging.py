@@ -148,8 +148,7 @@ def _bias(opinions: Sequence[Opinion]) -> dict[str, object]:
         bias = position_bias(opinions)
     except NotEnoughDataError:
         return {}
-    share = bias.n_first / bias.n_wins if bias.n_wins else None
-    return {"n_pairs": bias.n_pairs, "n_inconsistent": bias.n_inconsistent, "first_share": share}
+    return {"n_pairs": bias.n_pairs, "n_inconsistent": bias.n_inconsistent, "first_share": bias.share_first}
 
 
 def count_calls(setting: Setting, trials: Sequence[Trial], opinions: Sequence[LoggedOpinion]) -> tuple[CallCount, ...]:

@@ -4,16 +4,14 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-import lmdb
 import numpy as np
 
 from ragtrial.contracts import Embedder, Kind, Vectors
+from ragtrial.disk_store import FIRST_MAP_BYTES, DiskStore
 from ragtrial.domain.model import ModelIdentity
-from ragtrial.errors import StoreError
 
-_FIRST_MAP_BYTES = 1 << 30
 _WRITE_EVERY = 1024
 
 
@@ -30,13 +28,14 @@ class VectorCache:
         StoreError: The folder can't be made or written, or holds something else.
     """
 
-    def __init__(self, folder: Path, *, first_map_bytes: int = _FIRST_MAP_BYTES) -> None:
-        self._folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._environment = lmdb.open(str(folder), map_size=first_map_bytes, subdir=True)
-        except (OSError, lmdb.Error) as error:
-            raise StoreError(f"vector cache {str(folder)!r} can't be opened: {error}; give a writable folder in stores.vectors") from error
+    def __init__(self, folder: Path, *, first_map_bytes: int = FIRST_MAP_BYTES) -> None:
+        self._store = DiskStore(
+            folder,
+            name="vector cache",
+            setting="stores.vectors",
+            if_damaged="remove the folder, it is only a cache",
+            first_map_bytes=first_map_bytes,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -46,34 +45,21 @@ class VectorCache:
 
     def close(self) -> None:
         """Let go of the files."""
-        self._environment.close()
+        self._store.close()
 
     def get(self, keys: Sequence[bytes]) -> list[Vectors | None]:
         """The stored vector of each key, or None."""
-        try:
-            with self._environment.begin() as transaction:
-                found = [transaction.get(key) for key in keys]
-        except lmdb.MapResizedError:
-            self._environment.set_mapsize(0)  # another process made it larger; 0 takes over its size
-            return self.get(keys)
-        except lmdb.Error as error:
-            raise StoreError(f"vector cache {str(self._folder)!r} can't be read: {error}; remove the folder, it is only a cache") from error
+        found = self._store.read(lambda transaction: [transaction.get(key) for key in keys])
         return [None if value is None else np.frombuffer(value, dtype=np.float32) for value in found]
 
     def put(self, items: Sequence[tuple[bytes, Vectors]]) -> None:
         """Store all or none of the vectors."""
-        try:
-            with self._environment.begin(write=True) as transaction:
-                for key, vector in items:
-                    transaction.put(key, vector.tobytes())
-        except lmdb.MapFullError:
-            self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
-            self.put(items)
-        except lmdb.MapResizedError:
-            self._environment.set_mapsize(0)
-            self.put(items)
-        except lmdb.Error as error:
-            raise StoreError(f"vector cache {str(self._folder)!r} can't be written: {error}") from error
+
+        def put_all(transaction: Any) -> None:
+            for key, vector in items:
+                transaction.put(key, vector.tobytes())
+
+        self._store.write(put_all)
 
 
 class CachedEmbedder:

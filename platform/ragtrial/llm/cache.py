@@ -1,24 +1,19 @@
 """Completions on disk by content: what was paid for once is never paid for again, and a kill loses nothing that was stored."""
 
 import json
-import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-import lmdb
-
-from ragtrial.errors import StoreError
+from ragtrial.disk_store import FIRST_MAP_BYTES, DiskStore
 from ragtrial.llm.chat import ChatRequest, Completion
 
-T = TypeVar("T")
-_FIRST_MAP_BYTES = 1 << 30
 _FORM = 1
 _AT_ONCE = 256
 _KEPT = tuple(each.name for each in fields(Completion) if each.name not in ("key", "from_cache", "made_at"))
@@ -56,15 +51,14 @@ class CallCache:
         StoreError: The folder can't be made or written, or holds something else.
     """
 
-    def __init__(self, folder: Path, *, first_map_bytes: int = _FIRST_MAP_BYTES) -> None:
-        self._folder = folder
-        self._reading = threading.Lock()  # LMDB must not change its map's size while this process reads
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._environment = lmdb.open(str(folder), map_size=first_map_bytes, subdir=True)
-            self._environment.reader_check()  # killed processes leave their places behind
-        except (OSError, lmdb.Error) as error:
-            raise StoreError(f"call cache {str(folder)!r} can't be opened: {error}; give a writable folder in stores.calls") from error
+    def __init__(self, folder: Path, *, first_map_bytes: int = FIRST_MAP_BYTES) -> None:
+        self._store = DiskStore(
+            folder,
+            name="call cache",
+            setting="stores.calls",
+            if_damaged="it was written by another version or is damaged. Move it away; what it held will be paid for again",
+            first_map_bytes=first_map_bytes,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +68,7 @@ class CallCache:
 
     def close(self) -> None:
         """Let go of the files."""
-        self._environment.close()
+        self._store.close()
 
     def get(self, key: str) -> Completion | None:
         """The kept completion, or None."""
@@ -83,7 +77,7 @@ class CallCache:
 
     def entry(self, key: str) -> Entry | None:
         """The kept completion with its request, or None."""
-        value: bytes | None = self._read(lambda transaction: transaction.get(key.encode()))
+        value: bytes | None = self._store.read(lambda transaction: transaction.get(key.encode()))
         return None if value is None else self._entry(key, value)
 
     def put(self, items: Sequence[tuple[ChatRequest, Completion]]) -> None:
@@ -97,45 +91,19 @@ class CallCache:
             for key, value in records:
                 transaction.put(key, value)
 
-        self._write(put_all)
+        self._store.write(put_all)
 
     def entries(self) -> Iterator[Entry]:
         """All that is kept, in the order of the keys; what is added or removed meanwhile may be among them or not."""
         after = b""
-        while batch := self._read(partial(_some_after, after=after)):
+        while batch := self._store.read(partial(_some_after, after=after)):
             for key, value in batch:
                 yield self._entry(key.decode(), value)
             after = batch[-1][0]
 
     def remove(self, keys: Sequence[str]) -> int:
         """Forget these; how many there were."""
-        return self._write(lambda transaction: sum(bool(transaction.delete(key.encode())) for key in keys))
-
-    def _read(self, work: Callable[[Any], T]) -> T:
-        try:
-            with self._reading, self._environment.begin() as transaction:
-                return work(transaction)
-        except lmdb.MapResizedError:
-            self._resize(0)  # another process made it larger; 0 takes over its size
-            return self._read(work)
-        except lmdb.Error as error:
-            raise self._unreadable(error) from error
-
-    def _write(self, work: Callable[[Any], T]) -> T:
-        try:
-            with self._environment.begin(write=True) as transaction:
-                return work(transaction)
-        except lmdb.MapFullError:
-            self._resize(self._environment.info()["map_size"] * 2)
-        except lmdb.MapResizedError:
-            self._resize(0)
-        except lmdb.Error as error:
-            raise StoreError(f"call cache {str(self._folder)!r} can't be written: {error}") from error
-        return self._write(work)
-
-    def _resize(self, n_bytes: int) -> None:
-        with self._reading:
-            self._environment.set_mapsize(n_bytes)
+        return self._store.write(lambda transaction: sum(bool(transaction.delete(key.encode())) for key in keys))
 
     def _entry(self, key: str, value: bytes) -> Entry:
         try:
@@ -147,13 +115,7 @@ class CallCache:
                 completion=completion, request=kept["request"], purpose=kept["purpose"], stored_at=kept["stored_at"], n_bytes=len(value)
             )
         except (zlib.error, ValueError, KeyError, TypeError) as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: Exception) -> StoreError:
-        return StoreError(
-            f"call cache {str(self._folder)!r} can't be read ({type(error).__name__}: {error}): it was written by another version or is "
-            "damaged. Move it away; what it held will be paid for again"
-        )
+            raise self._store.unreadable(error) from error
 
 
 def _some_after(transaction: Any, *, after: bytes) -> list[tuple[bytes, bytes]]:

@@ -19,6 +19,7 @@ import openai
 from ragtrial.llm.chat import ChatRequest, Completion, Endpoint, FailureKind
 from ragtrial.llm.headers import hold, retry_after
 from ragtrial.llm.prices import PriceTable
+from ragtrial.llm.structured import encodable
 
 _TRANSIENT: frozenset[FailureKind] = frozenset(("rate_limit", "timeout", "connection", "server"))
 _STEPS = {
@@ -256,7 +257,7 @@ class ChatClient:
             raise AttemptError("truncated", f"the answer is longer than max_tokens ({limit})", cost_usd=cost)
         if not isinstance(text, str) or not text.strip():
             raise AttemptError("malformed", f"an empty answer (finish_reason {finish_reason!r})", cost_usd=cost)
-        return Completion(key=request.key, text=_whole(text), model=_whole(model), elapsed_ms=elapsed_ms, **usage)
+        return Completion(key=request.key, text=encodable(text), model=encodable(model), elapsed_ms=elapsed_ms, **usage)
 
     def _usage(self, usage: Any) -> dict[str, Any]:
         """Tokens and cost as far as the server says; what it doesn't say is None."""
@@ -269,12 +270,3 @@ class ChatClient:
 def _count(usage: object, name: str) -> int | None:
     value = usage.get(name) if isinstance(usage, dict) else None
     return value if isinstance(value, int) and value >= 0 else None
-
-
-def _whole(text: str) -> str:
-    """The text with half surrogate pairs (a cut emoji) replaced, which no file and no database takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

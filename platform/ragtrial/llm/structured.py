@@ -14,7 +14,16 @@ _DEEPEST = 200
 
 def keepable(text: str) -> str:
     """The text as any file and database takes it: without control characters and lone surrogates, which JSON's escapes may bring."""
-    return _NOT_KEPT.sub(" ", text.encode("utf-8", "replace").decode("utf-8"))
+    return _NOT_KEPT.sub(" ", encodable(text))
+
+
+def encodable(text: str) -> str:
+    """The text with half surrogate pairs (a cut emoji), which JSON may bring and UTF-8 can't hold, replaced; whole pairs are joined."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def without_thoughts(text: str) -> str:

@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ragtrial.llm.structured import encodable
+
 _CODE_LENGTH = 16
 
 # Soft hyphen, zero-width space, marks and overrides of direction, fillers, annotations, tags: people don't see them, models read them.
@@ -66,11 +68,6 @@ def neutralised(text: str) -> str:
     if not any(sign in spaced for sign in _TEMPLATE_SIGNS):  # far cheaper than the pattern, and true of most texts
         return spaced
     return _TEMPLATE_MARK.sub(lambda mark: f"{mark[0]} ", spaced)
-
-
-def encodable(text: str) -> str:
-    """The text with lone surrogates, which JSON may bring and UTF-8 can't hold, shown as `?`."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _brackets(run: str) -> str:

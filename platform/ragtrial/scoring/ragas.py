@@ -26,7 +26,7 @@ from ragtrial.domain.trial import Trial
 from ragtrial.errors import CallError, InputError, MissingExtraError, SetupError
 from ragtrial.llm.chat import Completion, Endpoint, Sampling
 from ragtrial.llm.gate import Gate
-from ragtrial.scoring.fencing import encodable
+from ragtrial.llm.structured import encodable
 from ragtrial.scoring.ragas_llm import NO_NUMBER, SYSTEM, JudgeEmbeddings, NothingToJudgeError, SampleJudge
 from ragtrial.scoring.reasons import ABSTAINED, NO_REFERENCE, why_no_answer
 

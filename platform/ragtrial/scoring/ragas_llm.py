@@ -17,7 +17,7 @@ from ragtrial.contracts import Embedder
 from ragtrial.errors import CallError
 from ragtrial.llm.chat import CallFailure, ChatRequest, Completion, Endpoint, Sampling
 from ragtrial.llm.gate import Gate
-from ragtrial.scoring.fencing import encodable
+from ragtrial.llm.structured import encodable
 from ragtrial.scoring.verdicts import read_object, read_text
 
 SYSTEM = (

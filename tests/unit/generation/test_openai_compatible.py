@@ -71,7 +71,7 @@ READINGS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "plain, several in one": ("15 minutes [2, 1].", "15 minutes.", ("rack", "gate")),
     "plain with an object of its own": ('Send {"early": 15} [1].', 'Send {"early": 15}.', ("gate",)),
     "plain that is code": ("```\npass(15)\n``` [1]", "```\npass(15)\n```", ("gate",)),
-    "half a surrogate pair": ('{"answer": "15 \\ud83d minutes", "citations": [1], "abstained": false}', "15 ? minutes", ("gate",)),
+    "half a surrogate pair": ('{"answer": "15 \\ud83d minutes", "citations": [1], "abstained": false}', "15 \ufffd minutes", ("gate",)),
     "a control character": ('{"answer": "15\\u0000minutes", "citations": [1], "abstained": false}', "15 minutes", ("gate",)),
     "abstained": (said("", [], True), "", ()),
     "abstained with null": ('{"answer": null, "citations": [], "abstained": true}', "", ()),

@@ -104,7 +104,7 @@ def test_text_that_no_database_can_hold_is_judged_all_the_same(gate: Gate, llm: 
     told = {"statement": "\ud800", "reason": "a\x00b", "verdict": 1}
     llm.script = saying(StatementGeneratorOutput=statements("\ud800"), NLIStatementOutput=lambda _prompt, _n: {"statements": [told]})
     score = one(scorer_of(gate, llm, "faithfulness"), trial_of("half a pair \udfff"))
-    assert (score.value, score.opinions[0].rationale) == (1, "[1] ?: a b")
+    assert (score.value, score.opinions[0].rationale) == (1, "[1] \ufffd: a b")
 
 
 def test_a_verdict_quoted_from_the_answer_does_not_count(gate: Gate, llm: ScriptedLlm):

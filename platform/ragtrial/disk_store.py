@@ -1,0 +1,89 @@
+"""Bytes by key in a folder: what the caches of vectors and of LLM calls are kept in."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import lmdb
+
+from ragtrial.errors import StoreError
+
+T = TypeVar("T")
+FIRST_MAP_BYTES = 1 << 30
+
+
+class DiskStore:
+    """An LMDB environment: transactional, safe for several threads and processes, never corrupted by a kill; it grows as it fills.
+
+    Args:
+        folder: Made where it doesn't exist.
+        name: What it is, for messages.
+        setting: Where its place is given, for messages.
+        if_damaged: What to do where it can't be read, for messages.
+        first_map_bytes: Size that it may have at first; it doubles when it is full.
+
+    Raises:
+        StoreError: The folder can't be made or written, or holds something else.
+    """
+
+    def __init__(self, folder: Path, *, name: str, setting: str, if_damaged: str, first_map_bytes: int = FIRST_MAP_BYTES) -> None:
+        self._name, self._if_damaged = f"{name} {str(folder)!r}", if_damaged
+        self._reading = threading.Lock()  # LMDB must not change its map's size while this process reads
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._environment = lmdb.open(str(folder), map_size=first_map_bytes, subdir=True)
+            self._environment.reader_check()  # killed processes leave their places behind
+        except (OSError, lmdb.Error) as error:
+            raise StoreError(f"{self._name} can't be opened: {error}; give a writable folder in {setting}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._environment.close()
+
+    def read(self, work: Callable[[Any], T]) -> T:
+        """What `work` makes of a read transaction.
+
+        Raises:
+            StoreError: The files can't be read.
+        """
+        try:
+            with self._reading, self._environment.begin() as transaction:
+                return work(transaction)
+        except lmdb.MapResizedError:
+            self._resize(0)  # another process made it larger; 0 takes over its size
+            return self.read(work)
+        except lmdb.Error as error:
+            raise self.unreadable(error) from error
+
+    def write(self, work: Callable[[Any], T]) -> T:
+        """What `work` makes of a write transaction: all of it or nothing, and on disk when it returns.
+
+        Raises:
+            StoreError: The files can't be written.
+        """
+        try:
+            with self._environment.begin(write=True) as transaction:
+                return work(transaction)
+        except lmdb.MapFullError:
+            self._resize(self._environment.info()["map_size"] * 2)
+        except lmdb.MapResizedError:
+            self._resize(0)
+        except lmdb.Error as error:
+            raise StoreError(f"{self._name} can't be written: {error}") from error
+        return self.write(work)
+
+    def unreadable(self, error: Exception) -> StoreError:
+        """What to raise where its content is not what it should be."""
+        return StoreError(f"{self._name} can't be read ({type(error).__name__}: {error}): {self._if_damaged}")
+
+    def _resize(self, n_bytes: int) -> None:
+        with self._reading:
+            self._environment.set_mapsize(n_bytes)
