@@ -1,6 +1,7 @@
 """Requests, gates and scripts for the tests of the gate."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -64,3 +65,15 @@ def about(word: str, reply: Reply, other: Reply | None = None) -> Callable[[dict
 
 def error_body(message: str, **more: Any) -> str:
     return json.dumps({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None, **more}})
+
+
+def echo(asked: dict[str, Any], _number: int) -> Reply:
+    return Reply(text=f"answer to {user_text(asked)}")
+
+
+def texts(cache: CallCache) -> set[str]:
+    return {entry.completion.text for entry in cache.entries()}
+
+
+def asked_for(server: ScriptedLlm) -> Counter[str]:
+    return Counter(user_text(asked) for asked in server.requests)
