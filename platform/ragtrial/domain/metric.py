@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 MetricKind = Literal["retrieval", "answer", "operation"]
@@ -82,5 +83,7 @@ def metric_named(name: str) -> Metric:
     if match and match["measure"] in RETRIEVAL_MEASURES and not (match["filled"] and match["measure"] == "Judged"):
         judge: Judge | None = "judge" if match["filled"] else None
         return Metric(name=name, kind="retrieval", measure=match["measure"], cutoff=int(match["cutoff"]), judge=judge)
+    meant = get_close_matches(name, _OTHERS, n=1)
+    guess = f"did you mean {meant[0]!r}? There" if meant else "there"
     measures = ", ".join(f"{measure}@k" for measure in RETRIEVAL_MEASURES)
-    raise ValueError(f"unknown metric {name!r}: there are {measures} (judge_nDCG@k: holes filled by an LLM), {', '.join(_OTHERS)}")
+    raise ValueError(f"unknown metric {name!r}: {guess} are {measures} (judge_nDCG@k: holes filled by an LLM), {', '.join(_OTHERS)}")

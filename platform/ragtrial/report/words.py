@@ -23,6 +23,10 @@ DECISIONS: dict[Decision, str] = {
 CHECK_NAMES = {
     "parity": "Only the embedding differs",
     "coverage": "Every query was scored",
+    "judgments": "Every judgment found its passages",
+    "failures": "No arm fails more often",
+    "sample": "All gold queries were asked",
+    "retried": "Nothing was tried twice",
     "leakage": "Gold set kept out of training",
     "free_method": "Better than a free method",
     "independence": "Shared sources are accounted for",
