@@ -11,10 +11,11 @@ from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
 from ragtrial.domain.corpus import Corpus
 from ragtrial.domain.evaluation import ArmFacts, Evaluation
-from ragtrial.domain.experiment import Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan, PrimaryMetric
+from ragtrial.domain.experiment import Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan
 from ragtrial.domain.gold import GoldSet, Query
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.parity import ParityCertificate
+from ragtrial.domain.planned import PrimaryMetric
 from ragtrial.domain.score import Score, ScoreTable
 from ragtrial.domain.trial import Answer, Trial
 from ragtrial.errors import StoreError

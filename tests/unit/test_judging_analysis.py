@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from ragtrial.analysis.analysing import analyse
-from ragtrial.domain.experiment import AnalysisPlan, Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan, PrimaryMetric
+from ragtrial.domain.experiment import AnalysisPlan, Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan
 from ragtrial.domain.generation import JudgeSpec
 from ragtrial.domain.gold import GoldSet, Query
+from ragtrial.domain.planned import PrimaryMetric
 from ragtrial.domain.score import LoggedOpinion, Opinion
 from ragtrial.domain.trial import Answer, Ranking, Trial, Usage
 from ragtrial.domain.verdict import Analysis

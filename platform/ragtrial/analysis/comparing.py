@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragtrial.analysis.setting import Setting
-from ragtrial.domain.experiment import AnalysisPlan, Guardrail
+from ragtrial.domain.experiment import AnalysisPlan
 from ragtrial.domain.gold import GoldSet
 from ragtrial.domain.metric import metric_named
+from ragtrial.domain.planned import Guardrail
 from ragtrial.domain.score import PairedScores, ScoreTable
 from ragtrial.domain.verdict import ArmSummary, Comparison, Effect, GuardrailResult, MetricRole, Slice, WorstCase
 from ragtrial.errors import NotEnoughDataError

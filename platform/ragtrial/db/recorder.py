@@ -208,7 +208,7 @@ class Recorder:
         found = connection.execute(known).scalar()
         if found is not None:
             return found
-        plan = {key: value for key, value in dataclasses.asdict(experiment).items() if key not in ("stores", "training", "llm")}
+        plan = {key: value for key, value in dataclasses.asdict(experiment).items() if key not in ("stores", "training", "llm", "live")}
         row = {
             "name": experiment.name,
             "plan_digest": plan_digest,

@@ -10,7 +10,9 @@ from typing import Literal, get_args
 from ragtrial.domain.described import STRICT, described
 from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.generation import GenerationSpec, JudgeSpec, LlmSpec
+from ragtrial.domain.live import LiveSpec
 from ragtrial.domain.metric import metric_named
+from ragtrial.domain.planned import Guardrail, PrimaryMetric
 
 Role = Literal["control", "treatment", "reference"]
 DataFormat = Literal["beir", "trec", "table"]
@@ -129,47 +131,6 @@ class Arm:
     def __post_init__(self) -> None:
         if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
             raise ValueError(f"arm name {self.name!r}: use letters, digits, '-' and '_'")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrimaryMetric:
-    """The one metric that decides."""
-
-    __pydantic_config__ = STRICT
-
-    name: str = described("E.g. nDCG@10.")
-    min_effect: float = described("Smallest gain that is worth a custom model, in the metric's unit.", default=0.01)
-
-    def __post_init__(self) -> None:
-        metric_named(self.name)
-        if self.min_effect <= 0:
-            raise ValueError(f"min_effect is {self.min_effect}: the smallest gain worth having is above 0")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guardrail:
-    """A metric that must not get worse by more than a margin; give exactly one margin."""
-
-    __pydantic_config__ = STRICT
-
-    name: str = described("E.g. latency_ms.")
-    max_increase: float | None = described("Largest tolerated increase, in the metric's unit.", default=None)
-    max_decrease: float | None = described("Largest tolerated decrease, in the metric's unit.", default=None)
-    max_relative_increase: float | None = described("Largest tolerated relative increase; 0.25 is 25 %.", default=None)
-    max_relative_decrease: float | None = described("Largest tolerated relative decrease; 0.05 is 5 %.", default=None)
-
-    def __post_init__(self) -> None:
-        metric_named(self.name)
-        margins = [self.max_increase, self.max_decrease, self.max_relative_increase, self.max_relative_decrease]
-        given = [margin for margin in margins if margin is not None]
-        if len(given) != 1 or given[0] <= 0:
-            raise ValueError(f"guardrail {self.name!r}: give exactly one margin above 0 (max_increase, max_decrease, max_relative_...)")
-        increase = self.max_increase is not None or self.max_relative_increase is not None
-        if increase == metric_named(self.name).higher_is_better:
-            better, margin = ("higher", "max_decrease") if increase else ("lower", "max_increase")
-            raise ValueError(f"guardrail {self.name!r}: {better} is better, so give {margin} or {margin.replace('_', '_relative_')}")
-        if self.max_relative_decrease is not None and self.max_relative_decrease >= 1:
-            raise ValueError(f"guardrail {self.name!r}: max_relative_decrease is {self.max_relative_decrease}: give a number below 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,6 +274,7 @@ class Experiment:
     llm: LlmSpec = described("What the calls to LLMs may take.", default_factory=LlmSpec)
     stores: StoresSpec = described("Where things are kept.", default_factory=StoresSpec)
     training: TrainingSpec | None = described("How `ragtrial train` makes the custom model.", default=None)
+    live: LiveSpec | None = described("How `ragtrial serve` splits live traffic between the arms, and what decides there.", default=None)
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
@@ -329,6 +291,24 @@ class Experiment:
             raise ValueError(f"repetitions is {self.repetitions}: give at least 1")
         for name in self.metrics.names:
             self._check_cutoff(name)
+            if metric_named(name).kind == "feedback":
+                raise ValueError(f"metric {name!r} is what users do: it is measured on live traffic only (live.metrics)")
+        if self.live is not None:
+            self._check_live(self.live)
+
+    def _check_live(self, live: LiveSpec) -> None:
+        names = {arm.name for arm in self.arms}
+        strangers = sorted({arm for arm in live.overrides.values() if arm not in names})
+        if strangers:
+            raise ValueError(f"live.overrides names the arm {strangers[0]!r}: there are {', '.join(sorted(names))}")
+        if "interleaved" in names:
+            raise ValueError("an arm is called 'interleaved', which is how answers from both rankings are logged: choose another name")
+        for name in live.metrics.names:
+            self._check_cutoff(name)
+            if metric_named(name).judge is not None and self.metrics.judge is None:
+                raise ValueError(f"live metric {name!r} needs metrics.judge: the LLM that judges")
+            if name in ("answer_similarity", "answer_relevancy") and self.metrics.similarity is None:
+                raise ValueError(f"live metric {name!r} needs metrics.similarity: a model that is neither arm's")
 
     def _check_cutoff(self, name: str) -> None:
         cutoff = metric_named(name).cutoff
@@ -379,6 +359,12 @@ class Experiment:
         return arm.generation or self.generation
 
     def plan_digest(self) -> str:
-        """Digest of everything that was planned before the data: stores, training and limits of LLM calls left out."""
+        """Digest of everything that an evaluation planned before its data: stores, training, limits of LLM calls and `live` left out."""
         planned = [self.name, self.hypothesis, self.data, self.chunking, self.arms, self.subject, self.references]
         return digest([*planned, self.retrieval, self.generation, self.repetitions, self.metrics, self.analysis])
+
+    def live_digest(self) -> str:
+        """Digest of everything that a live experiment planned before its data: what both arms are made of, and `live` itself."""
+        judged = [self.metrics.judge, self.metrics.similarity]
+        planned = [self.name, self.data, self.chunking, self.arms, self.subject, self.retrieval, self.generation]
+        return digest([*planned, *judged, self.analysis, self.live])

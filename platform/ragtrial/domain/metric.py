@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
-MetricKind = Literal["retrieval", "answer", "operation"]
+MetricKind = Literal["retrieval", "answer", "operation", "feedback"]
 Judge = Literal["judge", "ragas"]
 RETRIEVAL_MEASURES = ("nDCG", "R", "P", "RR", "AP", "Success", "Judged")
 _CUT_OFF = re.compile(r"(?P<filled>judge_)?(?P<measure>[A-Za-z]+)@(?P<cutoff>[1-9][0-9]*)")
@@ -17,7 +17,7 @@ class Metric:
 
     Attributes:
         name: E.g. `nDCG@10`, `answer_f1`, `latency_ms`.
-        kind: What it is about: the ranking, the answer, or the operation.
+        kind: What it is about: the ranking, the answer, the operation, or what users did with the answer (live only).
         unit: `share` (0 to 1), `ms`, `usd` or `tokens`.
         higher_is_better: False for latency, cost and abstention.
         measure: The retrieval measure without its cut-off; None for other kinds.
@@ -67,6 +67,14 @@ _OTHERS = {
         Metric(name="cost_usd", kind="operation", unit="usd", higher_is_better=False),
         Metric(name="prompt_tokens", kind="operation", unit="tokens", higher_is_better=False),
         Metric(name="completion_tokens", kind="operation", unit="tokens", higher_is_better=False),
+        Metric(name="rated", kind="feedback"),
+        Metric(name="thumbs_up", kind="feedback"),
+        Metric(name="thumbs_down", kind="feedback", higher_is_better=False),
+        Metric(name="up_share", kind="feedback"),
+        Metric(name="copied", kind="feedback"),
+        Metric(name="rephrased", kind="feedback", higher_is_better=False),
+        Metric(name="citation_clicked", kind="feedback"),
+        Metric(name="preference", kind="feedback"),
     )
 }
 

@@ -7,8 +7,9 @@ from typing import Literal, TypeVar
 
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.evaluation import ArmFacts, Evaluation
-from ragtrial.domain.experiment import Experiment, Guardrail
+from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.gold import GoldSet
+from ragtrial.domain.planned import Guardrail
 from ragtrial.domain.score import LoggedOpinion, ScoreTable
 from ragtrial.domain.trial import Trial
 from ragtrial.domain.verdict import Analysis, Comparison

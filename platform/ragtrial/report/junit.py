@@ -4,7 +4,7 @@ import io
 
 from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from ragtrial.domain.experiment import Guardrail
+from ragtrial.domain.planned import Guardrail
 from ragtrial.domain.verdict import Check, Comparison
 from ragtrial.report import words
 from ragtrial.report.content import ReportContent

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from ragtrial.analysis.analysing import analyse
 from ragtrial.domain.evaluation import ArmFacts, Evaluation
-from ragtrial.domain.experiment import AnalysisPlan, Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan, PrimaryMetric, RetrievalSpec
+from ragtrial.domain.experiment import AnalysisPlan, Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan, RetrievalSpec
 from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.gold import GoldSet, Judgment, Query
 from ragtrial.domain.metric import Metric, metric_named
 from ragtrial.domain.parity import ParityCertificate
+from ragtrial.domain.planned import PrimaryMetric
 from ragtrial.domain.score import ScoreTable
 from ragtrial.domain.trial import Failure, Hit, Ranking, Trial
 from ragtrial.domain.verdict import Analysis, Check, Comparison

@@ -1,0 +1,1 @@
+"""The split for other programs, as an OpenFeature provider."""

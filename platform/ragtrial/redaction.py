@@ -1,0 +1,1 @@
+"""Query texts without personal data."""

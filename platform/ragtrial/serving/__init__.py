@@ -1,0 +1,1 @@
+"""Live traffic: assign, retrieve, answer, log, watch; what the HTTP service does, without HTTP."""

@@ -1,0 +1,1 @@
+"""Unit to arm: a pure hash."""
