@@ -12,9 +12,7 @@ from ragtrial.domain.experiment import (
     DataSpec,
     EmbeddingSpec,
     Experiment,
-    Guardrail,
     MetricsPlan,
-    PrimaryMetric,
     RetrievalSpec,
     StoresSpec,
     TrainingSpec,
@@ -23,6 +21,7 @@ from ragtrial.domain.generation import GenerationSpec, JudgeSpec
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.parity import Conditions, certify
+from ragtrial.domain.planned import Guardrail, PrimaryMetric
 
 MODEL = EmbeddingSpec(provider="hashing", model="a")
 CONTROL = Arm(name="baseline", role="control", embedding=MODEL)
