@@ -2,11 +2,17 @@
 
     RagtrialError                 the message is meant for the user; the command line prints it and exits with 2
     ├── InputError                what was given is wrong: a file, a line, a field, an option
-    │   └── ValidationError       several of them at once, as a list of `Problem`
+    │   ├── ValidationError       several of them at once, as a list of `Problem`
+    │   └── UnknownTrialError     a vote or a score is for a trial that the log doesn't hold
     ├── SetupError                what was given is right, but the machine is not ready for it
     │   ├── MissingExtraError     an optional package is not installed
     │   ├── StoreError            Milvus or SQL refused, is not there, or is not what it should be
+    │   │   ├── QueueFullError    more waits to be logged than is allowed to
+    │   │   ├── DuplicateRequestError  a request with this idempotency key is logged already
+    │   │   └── ConflictError     somebody else has changed it meanwhile
     │   └── ModelError            a model can't be loaded, or is not the one that was expected
+    ├── OverloadedError           the service has too much to do, or can't log: come back later
+    ├── AnswerFailedError         a live query got no answer; the failed trial is logged
     ├── CallError                 one call to an LLM failed for good; its `kind` is counted
     ├── StoppedError              the run was stopped on purpose, nothing is lost, and it can be resumed
     └── NotEnoughDataError        a statistic has no value for these data (never a stand-in number)
@@ -65,6 +71,10 @@ class ValidationError(InputError):
         super().__init__("\n".join(lines))
 
 
+class UnknownTrialError(InputError):
+    """There is no such trial in the experiment, or nobody saw its answer."""
+
+
 class SetupError(RagtrialError):
     """The machine, a service or a folder is not ready."""
 
@@ -86,8 +96,47 @@ class StoreError(SetupError):
     """Milvus or the SQL database refused, is missing, or holds something else than expected."""
 
 
+class QueueFullError(StoreError):
+    """More waits to be logged than is allowed to: nothing of this was taken."""
+
+
+class DuplicateRequestError(StoreError):
+    """A request with this idempotency key is logged already: nothing of this one was written."""
+
+
+class ConflictError(StoreError):
+    """What was to be changed is not what it was any more: read it again."""
+
+
 class ModelError(SetupError):
     """A model can't be loaded, or is not the model that was expected."""
+
+
+class OverloadedError(RagtrialError):
+    """The service has too much to do, or can't write its log; nothing was done.
+
+    Args:
+        message: What is in the way.
+        retry_after_s: When it is worth asking again, in seconds from now.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class AnswerFailedError(RagtrialError):
+    """A live query got no answer; the trial is logged with its failure.
+
+    Args:
+        trial_id: The failed trial.
+        failure: Stage and kind of the failure, for people.
+    """
+
+    def __init__(self, trial_id: str, failure: str) -> None:
+        super().__init__(f"trial {trial_id!r} failed: {failure}")
+        self.trial_id = trial_id
+        self.failure = failure
 
 
 class CallError(RagtrialError):

@@ -79,7 +79,7 @@ def sample_ratio(counts: ArrayLike, shares: ArrayLike, *, concentration: float =
         largest_e_value_before: The largest `e_value` of earlier looks, so that an alarm is not taken back.
 
     Raises:
-        NotEnoughDataError: There are no units.
+        NotEnoughDataError: No unit was assigned while at least two arms had a share.
         ValueError: Shapes differ, a count is negative or no whole number, shares don't add up to 1, or a unit is in an arm of share 0.
     """
     seen, planned = _periods(counts, shares)
@@ -88,8 +88,8 @@ def sample_ratio(counts: ArrayLike, shares: ArrayLike, *, concentration: float =
     if not largest_e_value_before >= 1.0:
         raise ValueError(f"'largest_e_value_before' must be at least 1, the value before the first unit; found {largest_e_value_before!r}")
     n = int(seen.sum())
-    if n == 0:
-        raise NotEnoughDataError("no unit has been assigned yet: there is no split to test")
+    if seen[(planned > 0.0).sum(axis=1) > 1].sum() == 0:
+        raise NotEnoughDataError(f"of {n} units, none was assigned while two arms had traffic: there is no split to test")
     log_e = sum(_log_e_value(row, share, concentration) for row, share in zip(seen, planned, strict=True))
     e_value = math.exp(min(log_e, _LARGEST_LOG))
     expected = (seen.sum(axis=1, keepdims=True) * planned).sum(axis=0)
@@ -178,7 +178,7 @@ def _periods(counts: ArrayLike, shares: ArrayLike) -> tuple[Values, Values]:
 
 
 def _log_e_value(counts: Values, shares: Values, concentration: float) -> float:
-    """log of the Dirichlet-multinomial over the multinomial probability of one sequence of units; arms of share 0 don't take part."""
+    """Log of the Dirichlet-multinomial over the multinomial probability of one sequence of units; arms of share 0 don't take part."""
     used = shares > 0.0
     seen, prior = counts[used], concentration * shares[used]
     mixture = special.gammaln(prior.sum()) - special.gammaln(prior.sum() + seen.sum())
@@ -190,8 +190,6 @@ def _chi_square_p(counts: Values, shares: Values) -> float:
     """Pearson's test of the arms' totals with the multinomial covariances of the periods added up; one period gives the usual one."""
     sizes = counts.sum(axis=1)
     arms = np.flatnonzero((sizes[:, None] * shares).sum(axis=0))[:-1]
-    if arms.size == 0:
-        return 1.0
     excess = (counts - sizes[:, None] * shares).sum(axis=0)[arms]
     spread = np.diag((sizes[:, None] * shares).sum(axis=0)[arms])
     spread -= (shares[:, arms] * sizes[:, None]).T @ shares[:, arms]
