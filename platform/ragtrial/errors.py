@@ -13,6 +13,7 @@
     │   └── ModelError            a model can't be loaded, or is not the one that was expected
     ├── OverloadedError           the service has too much to do, or can't log: come back later
     ├── AnswerFailedError         a live query got no answer; the failed trial is logged
+    ├── RedactionError            a text could not be freed from personal data: only its hash may be kept
     ├── CallError                 one call to an LLM failed for good; its `kind` is counted
     ├── StoppedError              the run was stopped on purpose, nothing is lost, and it can be resumed
     └── NotEnoughDataError        a statistic has no value for these data (never a stand-in number)
@@ -137,6 +138,10 @@ class AnswerFailedError(RagtrialError):
         super().__init__(f"trial {trial_id!r} failed: {failure}")
         self.trial_id = trial_id
         self.failure = failure
+
+
+class RedactionError(RagtrialError):
+    """A text could not be freed from personal data: only its hash may be kept. The message never holds the text."""
 
 
 class CallError(RagtrialError):

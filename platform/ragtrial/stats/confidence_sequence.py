@@ -54,7 +54,7 @@ def confidence_sequence(
     "Time-uniform central limit theory and asymptotic confidence sequences": with V = n * standard_error^2 the variance of one unit,
     estimate +- sqrt(V) * sqrt(2 (n rho^2 + 1) / (n^2 rho^2) * log(sqrt(n rho^2 + 1) / alpha)), Robbins' normal mixture (1970) with an
     estimated variance. The clock n is the units of all arms. With returning users the error must be the one by unit (`ratio_difference`):
-    a sequence on the error by query alarms on four of ten equal pairs.
+    where the same users come back, a sequence on the error by query alarms on four of ten equal pairs.
 
     It is asymptotic: valid as n grows and, in `tests/simulation/test_live_statistics.py`, from `MINIMUM_UNITS` units an arm on.
 
@@ -154,7 +154,7 @@ def rho_squared(planned_units: int, *, alpha: float) -> float:
     """The mixture's rho^2 that makes the two-sided interval tightest at `planned_units` (same paper, appendix B.2).
 
     (-W(-alpha^2 / e) - 1) / planned_units with the branch -1 of Lambert's W: the minimum of (1 + 1 / x) * log((1 + x) / alpha^2) over
-    x = n rho^2. There the sequence is about 1.56 times as wide as a 95 % interval at a fixed size. One-sided: 2 * alpha in its place.
+    x = n rho^2. There the sequence is about 1.55 times as wide as a 95 % interval at a fixed size. One-sided: 2 * alpha in its place.
 
     Raises:
         ValueError: `planned_units` is below 1, or alpha is outside of (0, 1).

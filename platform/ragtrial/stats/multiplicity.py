@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from statsmodels.stats.multitest import multipletests
+import numpy as np
+from scipy.stats import false_discovery_control
+
+from ragtrial.stats.sample import Values
 
 Method = Literal["holm", "bh", "none"]
-
-_STATSMODELS = {"holm": "holm", "bh": "fdr_bh"}
 
 
 def adjust(p_values: Sequence[float | None], method: Method) -> list[float | None]:
@@ -21,7 +22,7 @@ def adjust(p_values: Sequence[float | None], method: Method) -> list[float | Non
     Raises:
         ValueError: A p-value is outside of [0, 1], or the method is another one.
     """
-    if method != "none" and method not in _STATSMODELS:
+    if method not in ("holm", "bh", "none"):
         raise ValueError(f"'method' must be 'holm', 'bh' or 'none'; found {method!r}")
     family = [p for p in p_values if p is not None]
     for p in family:
@@ -29,5 +30,19 @@ def adjust(p_values: Sequence[float | None], method: Method) -> list[float | Non
             raise ValueError(f"a p-value must lie in [0, 1]; found {p!r}")
     if method == "none" or not family:
         return list(p_values)
-    adjusted = iter(multipletests(family, method=_STATSMODELS[method])[1].tolist())
+    adjusted = iter((_holm(family) if method == "holm" else false_discovery_control(family)).tolist())
     return [None if p is None else float(next(adjusted)) for p in p_values]
+
+
+def _holm(p_values: Sequence[float]) -> Values:
+    """The i-th smallest of m times m - i + 1, never below a smaller one's, at most 1.
+
+    Five lines in the place of `statsmodels.stats.multitest.multipletests`, which collects garbage at every call: a fifth of a second in
+    which a live service answers nobody.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    stepped = np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))
+    result = np.empty_like(values)
+    result[order] = np.minimum(stepped, 1.0)
+    return result

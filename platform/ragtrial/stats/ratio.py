@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from ragtrial.errors import NotEnoughDataError
 from ragtrial.stats.sample import ROUNDING, Values, check_share, finite_values
@@ -226,14 +226,14 @@ def ratio_mean(sums: UnitSums, *, alpha: float) -> RatioMean:
     square = float(arm.influence.var(ddof=1)) / n
     _check_error(square, abs(arm.ratio))
     error = math.sqrt(square)
-    half = float(stats.t.isf(alpha / 2.0, n - 1)) * error
+    half = float(-special.stdtrit(n - 1, alpha / 2.0)) * error
     return RatioMean(
         estimate=arm.ratio,
         standard_error=error,
         df=float(n - 1),
         low=arm.ratio - half,
         high=arm.ratio + half,
-        p_value=float(2.0 * stats.t.sf(abs(arm.ratio) / error, n - 1)),
+        p_value=float(2.0 * special.stdtr(n - 1, -abs(arm.ratio) / error)),
         n_units=n,
         n_queries=arm.n_queries,
         n_left_out=arm.n_left_out,
@@ -325,7 +325,7 @@ def _compared(control: ArmRatio, treatment: ArmRatio, *, alpha: float, reduction
     left, right = control.standard_error**2, treatment.standard_error**2
     df = _welch(left, right, control.n_units, treatment.n_units)
     difference, error = treatment.estimate - control.estimate, math.sqrt(left + right)
-    half = float(stats.t.isf(alpha / 2.0, df)) * error
+    half = float(-special.stdtrit(df, alpha / 2.0)) * error
     method = "jackknife" if jackknife else "delta method"
     if reduction is not None:
         method = f"{method} + CUPED, variance {-100.0 * reduction:+.0f} %"
@@ -337,7 +337,7 @@ def _compared(control: ArmRatio, treatment: ArmRatio, *, alpha: float, reduction
         df=df,
         low=difference - half,
         high=difference + half,
-        p_value=float(2.0 * stats.t.sf(abs(difference) / error, df)),
+        p_value=float(2.0 * special.stdtr(df, -abs(difference) / error)),
         relative=_relative(control, treatment, alpha=alpha),
         variance_reduction=reduction,
         method=method,
@@ -350,7 +350,7 @@ def _relative(control: ArmRatio, treatment: ArmRatio, *, alpha: float) -> Relati
     left, right = (control.standard_error / control.estimate) ** 2, (treatment.standard_error / treatment.estimate) ** 2
     log_error = math.sqrt(left + right)
     ratio = treatment.estimate / control.estimate
-    half = float(stats.t.isf(alpha / 2.0, _welch(left, right, control.n_units, treatment.n_units))) * log_error
+    half = float(-special.stdtrit(_welch(left, right, control.n_units, treatment.n_units), alpha / 2.0)) * log_error
     return RelativeDifference(
         estimate=ratio - 1.0,
         standard_error=ratio * log_error,
