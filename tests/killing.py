@@ -13,6 +13,7 @@ import os, sys, json
 from pathlib import Path
 import ragtrial.cli.main, ragtrial.suite.running, ragtrial.suite.concluding, ragtrial.report.files, ragtrial.llm.gate
 import bm25s, pyarrow, pymilvus, scipy.stats, statsmodels.api, altair, vl_convert
+MORE
 print("ready", flush=True)
 for line in sys.stdin:
     arguments = json.loads(line)
@@ -33,12 +34,21 @@ for line in sys.stdin:
 
 
 class Driver:
-    """Runs `ragtrial` commands in children that can be killed."""
+    """Runs `ragtrial` commands in children that can be killed.
 
-    def __init__(self) -> None:
+    Args:
+        more: Further modules to import once.
+    """
+
+    def __init__(self, *more: str) -> None:
+        imports = "\n".join(f"import {name}" for name in more)
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, "-c", DRIVER.replace("MORE", imports)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         assert self.line() == "ready"
 
