@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 
-.PHONY: help demo test check format docs bench-lift bench-index bench-evaluation bench-statistics bench-runner bench-llm browser clean
+.PHONY: help demo live-demo test check format docs bench-lift bench-index bench-evaluation bench-statistics bench-runner bench-llm browser clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -22,12 +22,19 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[train]'
 	@touch $@
 
+$(VENV)/.live: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[train,serve]'
+	@touch $@ $(VENV)/.train
+
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[dev]'
-	@touch $@ $(VENV)/.train
+	@touch $@ $(VENV)/.train $(VENV)/.live
 
 demo: $(VENV)/.train ## Train, index, ask, score, log, decide and report, on the bundled seeds
 	@$(BIN)/ragtrial demo
+
+live-demo: $(VENV)/.live ## Serve both arms to simulated users, and watch the verdict form
+	@$(BIN)/ragtrial live-demo
 
 check: $(VENV)/.dev ## Lint, types, import layers, docs, generated files
 	$(BIN)/ruff check platform tests experiments seeds

@@ -125,8 +125,8 @@ def _sentence_transformers(spec: EmbeddingSpec, around: Surroundings) -> Embedde
     )
 
 
-def build_index(uri: str, *, token: str | None) -> VectorIndex:
-    """The Milvus behind a file path or an address."""
+def build_index(uri: str, *, token: str | None, timeout_s: float = 60.0) -> VectorIndex:
+    """The Milvus behind a file path or an address; each call to it may take so long."""
     from ragtrial.index.milvus import MilvusIndex
 
     if "://" not in uri and uri.endswith(".db"):  # any other path is refused, and needs no folder
@@ -136,7 +136,7 @@ def build_index(uri: str, *, token: str | None) -> VectorIndex:
             raise SetupError(
                 f"folder {str(Path(uri).parent)!r} for Milvus Lite can't be made ({error.strerror}): change stores.milvus"
             ) from error
-    return MilvusIndex(uri, token=token)
+    return MilvusIndex(uri, token=token, timeout_s=timeout_s)
 
 
 def check_index(parameters: IndexParameters, uri: str) -> None:

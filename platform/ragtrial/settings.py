@@ -13,11 +13,19 @@ class Settings:
         environment: The variables that experiment files may name for secrets (`api_key_env`, `milvus_token_env`).
         registry: `RAGTRIAL_REGISTRY`, the model registry of commands that take no experiment file.
         torch_threads: `RAGTRIAL_TORCH_THREADS`, threads of one forward pass; None leaves torch's own choice.
+        key_pepper: `RAGTRIAL_KEY_PEPPER`, what digests of API keys are made with; None: the file `key-pepper`.
+        otlp_endpoint: `OTEL_EXPORTER_OTLP_ENDPOINT`, where traces are sent; None: nowhere.
+        capture_content: `RAGTRIAL_CAPTURE_CONTENT=1`, write texts of queries and answers into traces.
+        serve: `RAGTRIAL_SERVE`, what `ragtrial serve` tells its workers: JSON.
     """
 
     environment: Mapping[str, str]
     registry: str
     torch_threads: int | None
+    key_pepper: str | None = None
+    otlp_endpoint: str | None = None
+    serve: str | None = None
+    capture_content: bool = False
 
     def secret(self, name: str) -> str | None:
         """The value of the environment variable `name`, or None where it is unset or empty."""
@@ -36,4 +44,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         environment=variables,
         registry=variables.get("RAGTRIAL_REGISTRY", ".ragtrial/models"),
         torch_threads=int(threads) if threads.isdigit() and int(threads) > 0 else None,
+        key_pepper=variables.get("RAGTRIAL_KEY_PEPPER") or None,
+        otlp_endpoint=variables.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None,
+        serve=variables.get("RAGTRIAL_SERVE") or None,
+        capture_content=variables.get("RAGTRIAL_CAPTURE_CONTENT", "").lower() in ("1", "true", "yes"),
     )

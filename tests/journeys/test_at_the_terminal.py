@@ -25,6 +25,7 @@ COMMANDS = (
     "compare",
     "calibrate",
     "judge-check",
+    "plan",
     "doctor",
     "models",
     "cache",

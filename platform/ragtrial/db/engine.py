@@ -1,12 +1,13 @@
 """Opening the SQL database and its schema; the border at which SQLAlchemy's errors become `StoreError`."""
 
 import json
+import math
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, table
@@ -19,21 +20,24 @@ from ragtrial.errors import InputError, MissingExtraError, StoreError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """The schemas that this version knows, oldest first; the last one is current."""
 HEAD = REVISIONS[-1]
 VERSION_TABLE = "ragtrial_schema"
 
+Synchronous = Literal["NORMAL", "FULL"]
+
 _WAIT_SECONDS = 30
+_READERS_CACHE_KIB = 65_536  # filled as needed: sums by unit look up scores all over their index
 _WRITER_LOCK = 0x7261677472  # PostgreSQL's advisory lock of whoever writes; any number that others don't use
 _WHAT_TO_DO = (
     ("not a database", "give another path (stores.sql), or move the file away"),
     ("malformed", "the file is damaged; restore a copy, or move it away and evaluate again"),
-    ("locked", f"another process has been writing for {_WAIT_SECONDS} s; wait for it or stop it, then try again"),
-    ("lock timeout", f"another process has been writing for {_WAIT_SECONDS} s; wait for it or stop it, then try again"),
+    ("locked", "another process keeps writing; wait for it or stop it, then try again"),
+    ("lock timeout", "another process keeps writing; wait for it or stop it, then try again"),
     ("readonly", "make the file and its folder writable, or give another path (stores.sql)"),
     ("unable to open", "check that the folder exists and is writable, or give another path (stores.sql)"),
-    ("full", "make room on the disk and resume"),
+    ("full", "make room on the disk, then try again"),
     ("password", "check user and password of the URL (stores.sql)"),
     ("connect", "check that the server runs and that host, port and database of the URL (stores.sql) are right"),
 )
@@ -73,12 +77,17 @@ def without_password(url: str) -> str:
         return url
 
 
-def open_engine(url: str, *, read_only: bool = False) -> Engine:
+def open_engine(url: str, *, read_only: bool = False, wait_s: float = _WAIT_SECONDS, synchronous: Synchronous = "NORMAL") -> Engine:
     """An engine for one writer or for readers.
 
-    A writer's transaction holds the write lock from its begin. SQLite gets WAL, synchronous NORMAL, foreign keys and a
-    time-out; its folder is made for writers. Readers see one state of the database throughout a transaction.
-    A server is not contacted before the first connection.
+    A writer's transaction holds SQLite's write lock from its begin. SQLite gets WAL, foreign keys and a time-out; its folder is made
+    for writers. Readers see one state of the database throughout a transaction. A server is not contacted before the first connection.
+
+    Args:
+        url: Of the database.
+        read_only: For readers.
+        wait_s: How long to wait for another writer; a connection to a server has at most 10 s, too.
+        synchronous: SQLite only. NORMAL: what is committed outlives the process; FULL: a power cut, too.
 
     Raises:
         InputError: The URL is none of SQLite or PostgreSQL.
@@ -87,11 +96,11 @@ def open_engine(url: str, *, read_only: bool = False) -> Engine:
     """
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return _open_sqlite(parsed, read_only=read_only)
-    return _open_postgresql(parsed, read_only=read_only)
+        return _open_sqlite(parsed, read_only=read_only, wait_s=wait_s, synchronous=synchronous)
+    return _open_postgresql(parsed, read_only=read_only, wait_s=wait_s)
 
 
-def _open_sqlite(url: URL, *, read_only: bool) -> Engine:
+def _open_sqlite(url: URL, *, read_only: bool, wait_s: float, synchronous: Synchronous) -> Engine:
     path = Path(url.database or "").absolute()
     if read_only and not _exists(path):
         raise StoreError(f"there is no database {shown(url)!r}: run an evaluation first, or correct the path (stores.sql)")
@@ -106,7 +115,7 @@ def _open_sqlite(url: URL, *, read_only: bool) -> Engine:
         # SQLite reads a WAL database only where it may write its lock file, or where it is told that nobody writes.
         still = read_only and not os.access(path.parent, os.W_OK) and not _holds_anything(Path(f"{path}-wal"))
         location = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc'}{'&immutable=1' if still else ''}"
-        return sqlite3.connect(location, uri=True, timeout=_WAIT_SECONDS, check_same_thread=False)
+        return sqlite3.connect(location, uri=True, timeout=wait_s, check_same_thread=False)
 
     pool = NullPool if read_only else QueuePool
     engine = create_engine("sqlite://", creator=connect, poolclass=pool, json_serializer=_to_json)
@@ -114,8 +123,10 @@ def _open_sqlite(url: URL, *, read_only: bool) -> Engine:
     def connected(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late to hold the lock while reading
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        if not read_only:
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        if read_only:
+            connection.execute(f"PRAGMA cache_size = -{_READERS_CACHE_KIB}")
+        else:
             connection.execute("PRAGMA journal_mode = WAL")
 
     def begun(connection: Connection) -> None:
@@ -137,11 +148,14 @@ def _holds_anything(path: Path) -> bool:
     return _exists(path) and path.stat().st_size > 0
 
 
-def _open_postgresql(url: URL, *, read_only: bool) -> Engine:
-    options = {"connect_timeout": 10, "options": f"-c lock_timeout={_WAIT_SECONDS}s"}
+def _open_postgresql(url: URL, *, read_only: bool, wait_s: float) -> Engine:
+    options: dict[str, Any] = {"connect_timeout": math.ceil(min(wait_s, 10)), "options": f"-c lock_timeout={math.ceil(1000 * wait_s)}ms"}
+    short = wait_s < _WAIT_SECONDS  # who can't wait must not begin with a connection that died while nobody used it
     isolation: Any = "REPEATABLE READ" if read_only else "READ COMMITTED"
     try:
-        engine = create_engine(url, json_serializer=_to_json, connect_args=options, isolation_level=isolation, paramstyle="format")
+        engine = create_engine(
+            url, json_serializer=_to_json, connect_args=options, isolation_level=isolation, paramstyle="format", pool_pre_ping=short
+        )
     except ImportError as error:
         raise MissingExtraError(package="psycopg", extra="postgres", purpose=f"the database {shown(url)!r}") from error
     return engine.execution_options(postgresql_readonly=True) if read_only else engine

@@ -9,62 +9,19 @@
                         └── labels                 what people said of the answer; the last one of a labeller counts
     passages                                by corpus: texts that were retrieved or judged
 
+Live traffic has tables of its own: `live_models`.
+
 A change here needs a migration in `migrations/versions/`, and its revision in `engine.REVISIONS`.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, DateTime, Dialect, ForeignKey, ForeignKeyConstraint, MetaData, TypeDecorator, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
 
-_LARGEST = "1.7976931348623157e308"  # the largest finite double: infinities lie beyond it, and PostgreSQL's NaN sorts beyond both
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC; SQLite keeps no time zone, so it is put back on the way out."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """The moment in UTC.
-
-        Raises:
-            ValueError: It has no time zone.
-        """
-        del dialect
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"{value} has no time zone: give a moment in UTC")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """The moment with its time zone."""
-        del dialect
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Base(DeclarativeBase):
-    """What all tables share: names of constraints that migrations can rely on, and the types of columns."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy reads it from the class
-        dict[str, Any]: JSON(none_as_null=True),
-        list[Any]: JSON(none_as_null=True),
-        datetime: UtcDateTime(),
-    }
+import ragtrial.db.live_models  # noqa: F401  # whoever knows these tables knows those: they are one schema
+from ragtrial.db.base import LARGEST, Base
 
 
 class ExperimentRow(Base):
@@ -232,7 +189,7 @@ class ScoreRow(Base):
     __tablename__ = "scores"
     __table_args__ = (
         CheckConstraint("(value IS NULL) = (unscored IS NOT NULL)", name="value_or_reason"),
-        CheckConstraint(f"value BETWEEN -{_LARGEST} AND {_LARGEST}", name="finite"),
+        CheckConstraint(f"value BETWEEN -{LARGEST} AND {LARGEST}", name="finite"),
         CheckConstraint("unscored <> ''", name="reason"),
         {"sqlite_with_rowid": False},
     )
@@ -250,7 +207,7 @@ class OpinionRow(Base):
     __tablename__ = "opinions"
     __table_args__ = (
         CheckConstraint("(value IS NULL) = (unscored IS NOT NULL)", name="value_or_reason"),
-        CheckConstraint(f"value BETWEEN -{_LARGEST} AND {_LARGEST}", name="finite"),
+        CheckConstraint(f"value BETWEEN -{LARGEST} AND {LARGEST}", name="finite"),
         CheckConstraint("unscored <> ''", name="reason"),
         ForeignKeyConstraint(["trial_id", "metric"], ["scores.trial_id", "scores.metric"]),
         {"sqlite_with_rowid": False},
@@ -282,7 +239,7 @@ class LabelRow(Base):
             ["evaluation_id", "arm", "query_id", "repetition"],
             ["trials.evaluation_id", "trials.arm", "trials.query_id", "trials.repetition"],
         ),
-        CheckConstraint(f"value BETWEEN -{_LARGEST} AND {_LARGEST}", name="finite"),
+        CheckConstraint(f"value BETWEEN -{LARGEST} AND {LARGEST}", name="finite"),
         CheckConstraint("selection IN ('random', 'volunteered')", name="selection"),
         CheckConstraint("probability > 0 AND probability <= 1", name="probability"),
     )

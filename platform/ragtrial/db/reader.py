@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from ragtrial.db import engine as database
+from ragtrial.db.base import Base
 from ragtrial.db.models import (
-    Base,
     EvaluationRow,
     EventRow,
     ExperimentRow,

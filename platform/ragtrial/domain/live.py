@@ -196,7 +196,7 @@ class TrafficState:
             raise ValueError(f"traffic is {self.share} with {self.treatment} treatment: give shares from 0 to 1, treatment between")
 
 
-AssignmentReason = Literal["split", "override", "no unit", "outside", "holdout", "denied", "stopped"]
+AssignmentReason = Literal["split", "override", "no unit", "outside", "holdout", "denied", "stopped", "fallback"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +206,8 @@ class Assignment:
     Attributes:
         unit: The unit as the caller named it; None where it named none.
         arm: The arm that is served; `interleaved` in that mode.
-        reason: `split` is the experiment: only that is analysed. Everything else gets the baseline, except overrides.
+        reason: `split` is the experiment: only that is analysed. Everything else gets the baseline, except overrides. `fallback` is the
+            baseline's trial that stood in for one that failed; the failed one keeps the reason that it had.
         bucket: The unit's bucket in this experiment, 0 to 9999; None without a unit.
         propensity: Chance that the unit had of getting this arm, given that it takes part; None where it doesn't.
         version: Of the traffic's state.

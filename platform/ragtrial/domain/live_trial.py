@@ -44,7 +44,8 @@ class LiveTrial:
         experiment: Name of the experiment.
         unit: Pseudonym of the randomisation unit (`splitting.pseudonym`), or None; the unit itself is never stored.
         assignment: Which arm was served to the unit, and why; its `unit` is not stored.
-        served: Whether the user got this answer; a silent twin has False.
+        served: Whether it is the trial that the request counts as, and that votes refer to. A silent twin has False; so has the
+            baseline's trial that stood in for a failed one, whose user saw its answer.
         query: As the log keeps it.
         trial: Ranking, answer, timings or failure. Its `arm` is the arm that made it, its `query_id` the digest of the query.
         teams: Mode interleaved: which arm's ranking each passage of the context came from.

@@ -2,67 +2,38 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ragtrial.domain.verdict import Check, Comparison, Decision
+from ragtrial.domain.experiment import Experiment
+from ragtrial.domain.verdict import Comparison
 from ragtrial.report import charts, findings, people, words
-from ragtrial.report.charts import DARK, LIGHT, Look, Spec
 from ragtrial.report.content import ReportContent
+from ragtrial.report.drawing import Look, Spec
 from ragtrial.report.json_report import lineage_summary
-from ragtrial.report.svg import svg_of
+from ragtrial.report.page import ROLES, TONES, URGENCY, rendered
+from ragtrial.report.svg import in_two_widths
 
 SNIPPET = 400
 """Characters of a passage that are shown before it is opened."""
 
-_WIDTHS = {"wide": 820, "slim": 340}
-_COLOURS = ("ink", "muted", "line", "surface", "baseline", "custom", "reference", "zone")
-_TONES: dict[Decision, str] = {
-    "adopt custom": "good",
-    "keep baseline": "calm",
-    "undecided": "open",
-    "too few": "open",
-    "refused": "bad",
-}
-_SIGNS = {"good": "✓", "calm": "●", "open": "?", "bad": "✕"}
-_CHECK_TONES = {"pass": "good", "warn": "open", "fail": "bad", "unknown": "calm"}
-_CHECK_SIGNS = {"pass": "✓", "warn": "!", "fail": "✕", "unknown": "?"}
-_URGENCY = ("fail", "warn", "unknown", "pass")
-_ROLES = {
-    "primary": "Primary: decides",
-    "secondary": "Secondary: adjusted together with the primary",
-    "guardrail": "Guardrails: must not get worse",
-    "exploratory": "Exploratory: shown without a claim",
-}
-
 
 def as_html(content: ReportContent) -> str:
     """The page."""
-    folder = Path(__file__).with_name("templates")
-    environment = Environment(
-        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.get_template("report.html.j2")
-    return template.render(
+    return rendered(
+        "report.html.j2",
         c=content,
         words=words,
         findings=findings,
         people=people,
         alpha=content.experiment.analysis.alpha,
         charts=_charts(content),
-        light={name: getattr(LIGHT, name) for name in _COLOURS},
-        dark={name: getattr(DARK, name) for name in _COLOURS},
-        tone=_TONES[content.analysis.verdict.decision],
-        signs=_SIGNS,
-        check_tone=_check_tone,
-        check_sign=_check_sign,
+        tone=TONES[content.analysis.verdict.decision],
         groups=_groups(content),
         shown_references=[name for name in content.references if name != "shuffled-context"],
-        checks=sorted(content.analysis.checks, key=lambda check: _URGENCY.index(check.state)),
+        checks=sorted(content.analysis.checks, key=lambda check: URGENCY.index(check.state)),
         slices=_slices(content),
         not_drawn=[c for c in content.analysis.comparisons if c.metric.unit == "share" and c.effect is None],
         exclusions=_exclusions(content),
@@ -72,14 +43,6 @@ def as_html(content: ReportContent) -> str:
     )
 
 
-def _check_tone(check: Check) -> str:
-    return _CHECK_TONES[check.state]
-
-
-def _check_sign(check: Check) -> str:
-    return _CHECK_SIGNS[check.state]
-
-
 def _charts(content: ReportContent) -> dict[str, Markup]:
     """Every chart that has something to draw; the style sheet shows the width and the colours that suit the screen."""
     primary, analysis, level = content.primary, content.analysis, content.level
@@ -87,7 +50,7 @@ def _charts(content: ReportContent) -> dict[str, Markup]:
     drawn: dict[str, Callable[[Look], Spec]] = {}
     if primary.effect is not None:
         effect, margin = primary.effect, content.experiment.metrics.primary.min_effect
-        drawn["effect"] = lambda look: charts.primary_effect(primary, effect, min_effect=margin, level=level, look=look)
+        drawn["effect"] = lambda look: charts.primary_effect(primary.metric, effect, min_effect=margin, level=level, look=look)
     if any(c.effect is not None and c.metric.unit == "share" for c in analysis.comparisons):
         drawn["forest"] = lambda look: charts.forest(analysis.comparisons, level=level, look=look)
     if content.wins or content.losses:
@@ -101,23 +64,12 @@ def _charts(content: ReportContent) -> dict[str, Markup]:
         drawn["answers"] = lambda look: charts.means(headline, **arms, look=look)
     if any(row.quantiles is not None for row in content.latency):
         drawn["latency"] = lambda look: charts.latency(content.latency, **arms, look=look)
-    return {name: _two(name, chart) for name, chart in drawn.items()}
-
-
-def _two(name: str, chart: Callable[[Look], Spec]) -> Markup:
-    """One chart in both widths, its colours left to the page's style sheet."""
-    parts = []
-    for width, pixels in _WIDTHS.items():
-        svg = svg_of(chart(dataclasses.replace(LIGHT, width=pixels)), prefix=f"{name}-{width}")
-        for colour in _COLOURS:
-            svg = svg.replace(f'"{getattr(LIGHT, colour)}"', f'"var(--chart-{colour})"')
-        parts.append(f'<div class="{width}">{svg}</div>')
-    return Markup("\n".join(parts))  # noqa: S704 - vega escapes the texts that it draws, svg_of its own
+    return {name: in_two_widths(name, chart) for name, chart in drawn.items()}
 
 
 def _groups(content: ReportContent) -> list[tuple[str, list[Comparison]]]:
     """Comparisons by role, in words."""
-    rows = [(said, [c for c in content.analysis.comparisons if c.role == role]) for role, said in _ROLES.items()]
+    rows = [(said, [c for c in content.analysis.comparisons if c.role == role]) for role, said in ROLES.items()]
     return [(said, found) for said, found in rows if found]
 
 
@@ -137,11 +89,16 @@ def _exclusions(content: ReportContent) -> list[dict[str, Any]]:
     return [{"arms": arms, "reason": reason, "n": n, "metrics": names} for (reason, n, names), arms in lines.items()]
 
 
-def _plan(content: ReportContent) -> str:
+def plan_of(experiment: Experiment) -> dict[str, Any]:
     """The experiment as a file that can be run again, without stores (they are nobody else's) and without what was not given."""
-    plan = dataclasses.asdict(content.experiment)
+    plan = dataclasses.asdict(experiment)
     plan.pop("stores")
-    return words.without_credentials(yaml.safe_dump(_given(plan), sort_keys=False, allow_unicode=True, width=100))
+    given: dict[str, Any] = _given(plan)
+    return given
+
+
+def _plan(content: ReportContent) -> str:
+    return words.without_credentials(yaml.safe_dump(plan_of(content.experiment), sort_keys=False, allow_unicode=True, width=100))
 
 
 def _given(value: Any) -> Any:

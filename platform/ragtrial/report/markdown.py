@@ -6,8 +6,8 @@ from ragtrial.domain.verdict import CheckState, Comparison, Slice
 from ragtrial.report import findings, words
 from ragtrial.report.content import ReportContent
 
-_MARKS: dict[CheckState, str] = {"pass": "✅", "warn": "⚠️", "fail": "❌", "unknown": "❔"}
-_GUARDS = {"holds": "✅ holds", "broken": "❌ broken", "not shown": "❔ not shown"}
+MARKS: dict[CheckState, str] = {"pass": "✅", "warn": "⚠️", "fail": "❌", "unknown": "❔"}
+GUARD_MARKS = {"holds": "✅ holds", "broken": "❌ broken", "not shown": "❔ not shown"}
 _ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{mark: f"\\{mark}" for mark in "\\`*[]|#~"}}
 
 
@@ -37,7 +37,7 @@ def text(value: str) -> str:
     return "".join(_ESCAPED.get(character, character) for character in words.plain(" ".join(value.split())))
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table_of(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """The first column is for words, all others are for numbers."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -57,7 +57,7 @@ def _metrics(content: ReportContent) -> str:
         "scored",
     ]
     shown = [c for c in content.analysis.comparisons if c.role != "exploratory"]
-    table = _table(head, [_metric(c, bm25) for c in shown])
+    table = table_of(head, [_metric(c, bm25) for c in shown])
     reasons = [text(reason) for reason in findings.without_effect(shown)]
     return table + (f"\n\nNot compared: {'; '.join(reasons)}." if reasons else "")
 
@@ -80,12 +80,12 @@ def _metric(c: Comparison, references: Sequence[str]) -> list[str]:
 
 def _checks(content: ReportContent) -> str:
     lines = [
-        f"- {_MARKS[check.state]} {words.STATES[check.state]}: {words.check_name(check.name)}: {text(check.detail)}"
+        f"- {MARKS[check.state]} {words.STATES[check.state]}: {words.check_name(check.name)}: {text(check.detail)}"
         for check in content.analysis.checks
     ]
     for planned, comparison in content.guardrails:
         state = comparison.guardrail.state if comparison.guardrail else "not shown"
-        lines.append(f"- {_GUARDS[state]}: Guardrail on “{text(planned.name)}”: {text(words.guardrail(comparison))}")
+        lines.append(f"- {GUARD_MARKS[state]}: Guardrail on “{text(planned.name)}”: {text(words.guardrail(comparison))}")
     return "\n".join(lines)
 
 
@@ -95,7 +95,7 @@ def _slices(content: ReportContent, alpha: float) -> str:
     head = ["slice", "n", text(content.label(content.control)), text(content.label(content.treatment)), "difference", "p", "adjusted p"]
     rows = [_slice(part, content) for part in content.analysis.slices]
     return (
-        f"<details>\n<summary>Slices of {text(metric.name)} (exploratory): {text(title)}</summary>\n\n{_table(head, rows)}\n\n"
+        f"<details>\n<summary>Slices of {text(metric.name)} (exploratory): {text(title)}</summary>\n\n{table_of(head, rows)}\n\n"
         "p is adjusted over slices by Benjamini and Hochberg.\n\n</details>"
     )
 

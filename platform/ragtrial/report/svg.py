@@ -1,7 +1,18 @@
 """Vega-Lite specifications to SVG that can be put into a page, several of them beside each other, without a script."""
 
+import dataclasses
 import re
+from collections.abc import Callable
 from typing import Any
+
+from markupsafe import Markup
+
+from ragtrial.report.drawing import LIGHT, Look, Spec
+
+COLOURS = ("ink", "muted", "line", "surface", "baseline", "custom", "reference", "zone")
+"""Names of the colours that the page's style sheet sets, once for light and once for dark."""
+
+_WIDTHS = {"wide": 820, "slim": 340}
 
 _ID = re.compile(r'(\bid="|url\(#|href="#)([A-Za-z_][\w-]*)')
 _LABELLED = re.compile(r"<svg\b([^>]*)>")
@@ -32,3 +43,14 @@ def vl_version(spec: dict[str, Any]) -> str:
 
 def _attribute(text: str) -> str:
     return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def in_two_widths(name: str, chart: Callable[[Look], Spec]) -> Markup:
+    """One chart in both widths, its colours left to the page's style sheet, which shows the width that suits the screen."""
+    parts = []
+    for width, pixels in _WIDTHS.items():
+        svg = svg_of(chart(dataclasses.replace(LIGHT, width=pixels)), prefix=f"{name}-{width}")
+        for colour in COLOURS:
+            svg = svg.replace(f'"{getattr(LIGHT, colour)}"', f'"var(--chart-{colour})"')
+        parts.append(f'<div class="{width}">{svg}</div>')
+    return Markup("\n".join(parts))  # noqa: S704 - vega escapes the texts that it draws, svg_of its own

@@ -8,9 +8,9 @@ from ragtrial.domain.verdict import CheckState, Comparison, Decision
 from ragtrial.report import findings, words
 from ragtrial.report.content import ReportContent
 
-_STATE_STYLES: dict[CheckState, str] = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "cyan"}
-_GUARD_STYLES = {"holds": "green", "broken": "bold red", "not shown": "yellow"}
-_DECISION_STYLES: dict[Decision, str] = {
+STATE_STYLES: dict[CheckState, str] = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "cyan"}
+GUARD_STYLES = {"holds": "green", "broken": "bold red", "not shown": "yellow"}
+DECISION_STYLES: dict[Decision, str] = {
     "adopt custom": "bold green",
     "keep baseline": "bold blue",
     "undecided": "bold yellow",
@@ -25,7 +25,7 @@ def render_terminal(content: ReportContent, console: Console) -> None:
     """Print the result; colours are the console's decision, and nothing is said by colour alone."""
     evaluation = content.evaluation
     console.print(
-        _text(
+        as_text(
             f"{content.experiment.name}: {words.count(evaluation.n_queries, 'query', 'queries')}, evaluation {evaluation.evaluation_id}",
             "bold",
         )
@@ -33,7 +33,7 @@ def render_terminal(content: ReportContent, console: Console) -> None:
     console.print()
     console.print(_metrics(content, roomy=console.width >= _ROOMY))
     for reason in findings.without_effect(content.analysis.comparisons):
-        console.print(_text(f"not compared: {reason}", "dim"))
+        console.print(as_text(f"not compared: {reason}", "dim"))
     console.print()
     if content.analysis.slices:
         console.print(_slices(content))
@@ -41,21 +41,21 @@ def render_terminal(content: ReportContent, console: Console) -> None:
     console.print(_checks(content))
     console.print()
     for said in (findings.latency(content), findings.index(content), findings.exclusions(content)):
-        console.print(_text(f"{said}."))
+        console.print(as_text(f"{said}."))
     judged = [*findings.judges(content), *findings.calibrations(content)]
     told = [*findings.worst_cases(content.analysis.comparisons), *judged, findings.calls(content)]
     for line in (each for each in told if each is not None):
-        console.print(_text(f"{line}."))
+        console.print(as_text(f"{line}."))
     if content.extractive:
-        console.print(_text("Answers are extractive: no LLM wrote them."))
+        console.print(as_text("Answers are extractive: no LLM wrote them."))
     console.print()
     verdict = content.analysis.verdict
     gate = "holds" if verdict.gate_passed else "does not hold"
-    console.print(_text(f"gate {content.experiment.analysis.gate!r} {gate}"))
-    console.print(_text(verdict.sentence, _DECISION_STYLES[verdict.decision]))
+    console.print(as_text(f"gate {content.experiment.analysis.gate!r} {gate}"))
+    console.print(as_text(verdict.sentence, DECISION_STYLES[verdict.decision]))
 
 
-def _text(said: str, style: str = "") -> Text:
+def as_text(said: str, style: str = "") -> Text:
     """Data is no mark-up and no command to the terminal."""
     return Text(words.plain(said), style=style)
 
@@ -66,14 +66,14 @@ def _metrics(content: ReportContent, *, roomy: bool) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2 if roomy else 1, 0, 0), header_style="bold")
     table.add_column("metric", overflow="fold")
     for name in means:
-        table.add_column(_text(name), justify="right", overflow="fold")
-    table.add_column(_text(f"difference, {content.level} interval"), justify="right", no_wrap=True)
+        table.add_column(as_text(name), justify="right", overflow="fold")
+    table.add_column(as_text(f"difference, {content.level} interval"), justify="right", no_wrap=True)
     for name in ("p", "adj. p", "win/tie/loss", "scored") if roomy else ("adj. p", "scored"):
         table.add_column(name, justify="right", no_wrap=True)
     for role in ("primary", "secondary", "guardrail", "exploratory"):
         rows = [comparison for comparison in content.analysis.comparisons if comparison.role == role]
         if rows:
-            table.add_row(_text(role, "dim italic"))
+            table.add_row(as_text(role, "dim italic"))
         for comparison in rows:
             table.add_row(*_row(comparison, content, roomy=roomy), style="bold" if role == "primary" else "")
     return table
@@ -83,19 +83,29 @@ def _row(c: Comparison, content: ReportContent, *, roomy: bool) -> list[Text]:
     effect = c.effect
     style = {1: "green", -1: "red", 0: ""}[words.beyond_chance(c, alpha=content.experiment.analysis.alpha)]
     left, right = words.number(c.baseline.mean, c.metric), words.number(c.custom.mean, c.metric)
-    change = _text(words.NOTHING if effect is None else words.difference(effect, c.metric), style)
-    adjusted, scored = _text(words.p_value(c.p_adjusted)), _text(f"{c.n_scored}/{c.n}")
+    change = as_text(words.NOTHING if effect is None else words.difference(effect, c.metric), style)
+    adjusted, scored = as_text(words.p_value(c.p_adjusted)), as_text(f"{c.n_scored}/{c.n}")
     if not roomy:
-        return [_text(c.metric.name), _text(f"{left} -> {right}"), change, adjusted, scored]
-    bm25 = [_text(words.number(c.references.get("bm25"), c.metric))] if "bm25" in content.references else []
-    p = _text(words.NOTHING if effect is None else words.p_value(effect.p_value))
-    return [_text(c.metric.name), _text(left), _text(right), *bm25, change, p, adjusted, _text(f"{c.wins}/{c.ties}/{c.losses}"), scored]
+        return [as_text(c.metric.name), as_text(f"{left} -> {right}"), change, adjusted, scored]
+    bm25 = [as_text(words.number(c.references.get("bm25"), c.metric))] if "bm25" in content.references else []
+    p = as_text(words.NOTHING if effect is None else words.p_value(effect.p_value))
+    return [
+        as_text(c.metric.name),
+        as_text(left),
+        as_text(right),
+        *bm25,
+        change,
+        p,
+        adjusted,
+        as_text(f"{c.wins}/{c.ties}/{c.losses}"),
+        scored,
+    ]
 
 
 def _slices(content: ReportContent) -> Table:
     metric, alpha = content.primary.metric, content.experiment.analysis.alpha
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(_text(f"slice of {metric.name} (exploratory)"), overflow="fold")
+    table.add_column(as_text(f"slice of {metric.name} (exploratory)"), overflow="fold")
     for name in ("n", f"difference, {content.level} interval", "adj. p"):
         table.add_column(name, justify="right", no_wrap=True)
     for part in content.analysis.slices:
@@ -105,14 +115,14 @@ def _slices(content: ReportContent) -> Table:
         shown = part.p_adjusted is not None and part.p_adjusted < alpha
         style = ("green" if (effect.estimate > 0) == metric.higher_is_better else "red") if shown else ""
         table.add_row(
-            _text(f"{part.tag}: {part.value}"),
+            as_text(f"{part.tag}: {part.value}"),
             str(part.n_scored),
-            _text(words.difference(effect, metric), style),
+            as_text(words.difference(effect, metric), style),
             words.p_value(part.p_adjusted),
         )
     small = sum(part.effect is None for part in content.analysis.slices)
     if small:
-        table.add_row(_text(f"{words.count(small, 'slice')} not tested", "dim"), "", "", "")
+        table.add_row(as_text(f"{words.count(small, 'slice')} not tested", "dim"), "", "", "")
     return table
 
 
@@ -121,8 +131,8 @@ def _checks(content: ReportContent) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for check in content.analysis.checks:
-        table.add_row(_text(words.STATES[check.state], _STATE_STYLES[check.state]), _text(f"{check.name}: {check.detail}"))
+        table.add_row(as_text(words.STATES[check.state], STATE_STYLES[check.state]), as_text(f"{check.name}: {check.detail}"))
     for planned, comparison in content.guardrails:
         state = comparison.guardrail.state if comparison.guardrail else "not shown"
-        table.add_row(_text(state, _GUARD_STYLES[state]), _text(f"guardrail on {planned.name}: {words.guardrail(comparison)}"))
+        table.add_row(as_text(state, GUARD_STYLES[state]), as_text(f"guardrail on {planned.name}: {words.guardrail(comparison)}"))
     return table

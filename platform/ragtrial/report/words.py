@@ -3,9 +3,10 @@
 import math
 import re
 import unicodedata
+from typing import Protocol
 
 from ragtrial.domain.metric import Metric
-from ragtrial.domain.verdict import CheckState, Comparison, Decision, Effect
+from ragtrial.domain.verdict import CheckState, Comparison, Decision
 
 NOTHING = "–"  # noqa: RUF001 - a dash, and no minus
 """Stands where there is no value; the reason stands beside it."""
@@ -39,6 +40,22 @@ _CREDENTIALS = re.compile(r"(?<=//)[^/@\s'\"]+@")
 _KEPT = "\n\t"
 
 
+class Estimated(Protocol):
+    """A difference with an interval, of whatever kind."""
+
+    @property
+    def estimate(self) -> float:
+        """In the metric's unit."""
+
+    @property
+    def low(self) -> float:
+        """Lower end."""
+
+    @property
+    def high(self) -> float:
+        """Upper end."""
+
+
 def number(value: float | None, metric: Metric) -> str:
     """A mean or a score: four decimals for shares, the unit behind it for all else."""
     if value is None or not math.isfinite(value):
@@ -65,12 +82,12 @@ def _unsigned(value: float, unit: str) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def interval(effect: Effect, metric: Metric) -> str:
+def interval(effect: Estimated, metric: Metric) -> str:
     """`[low, high]`."""
     return f"[{signed(effect.low, metric, unit=False)}, {signed(effect.high, metric, unit=False)}]"
 
 
-def difference(effect: Effect, metric: Metric) -> str:
+def difference(effect: Estimated, metric: Metric) -> str:
     """The estimate with its interval: one is never shown without the other."""
     return f"{signed(effect.estimate, metric)} {interval(effect, metric)}"
 

@@ -73,8 +73,12 @@ def load_generators(prepared: Prepared, gate: Gate | None = None) -> dict[str, G
     return {arm.name: by_spec[experiment.generation_of(arm)] for arm in experiment.arms}
 
 
-def open_index(prepared: Prepared) -> VectorIndex:
+def open_index(prepared: Prepared, *, timeout_s: float = 60.0) -> VectorIndex:
     """The experiment's Milvus, after a look at what it will be asked to build.
+
+    Args:
+        prepared: The experiment with its data.
+        timeout_s: For each call.
 
     Raises:
         StoreError: It can't be reached, is no Milvus, or can't build what an arm asks for.
@@ -82,7 +86,8 @@ def open_index(prepared: Prepared) -> VectorIndex:
     uri = milvus_uri(prepared.file)
     for arm in prepared.experiment.arms:
         check_index(index_parameters(prepared.experiment.retrieval_of(arm).index), uri)
-    return build_index(uri, token=prepared.around.settings.secret(prepared.experiment.stores.milvus_token_env))
+    token = prepared.around.settings.secret(prepared.experiment.stores.milvus_token_env)
+    return build_index(uri, token=token, timeout_s=timeout_s)
 
 
 def ready_arms(

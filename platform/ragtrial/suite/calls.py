@@ -180,12 +180,13 @@ def _judgments(experiment: Experiment, n: int, passage: float) -> list[tuple[str
     return found
 
 
-def check_llm(prepared: Prepared, *, keys: bool) -> None:
+def check_llm(prepared: Prepared, *, keys: bool, judged: bool | None = None) -> None:
     """What would stop the calls to LLMs whatever the servers do; found before models are loaded.
 
     Args:
         prepared: The experiment.
         keys: Also whether the keys are there; not needed to plan.
+        judged: Whether a judge is asked; None: as the evaluation's metrics say.
 
     Raises:
         InputError: A generator or its prompt does not exist, prices can't be read, a capped model has none, or a key is missing.
@@ -193,11 +194,11 @@ def check_llm(prepared: Prepared, *, keys: bool) -> None:
     experiment, around = prepared.experiment, prepared.around
     for own in {experiment.generation_of(arm) for arm in experiment.arms}:
         _check_generation(own, around)
-    if not experiment.asks_llm:
+    if not experiment.asks_llm and not judged:
         return
     prices = build_prices(experiment.llm, around)
     asked: list[tuple[str, GenerationSpec | JudgeSpec]] = [("generation", spec) for _line, spec in _answering(prepared)]
-    if experiment.judged and experiment.metrics.judge is not None:
+    if (bool(experiment.judged) if judged is None else judged) and experiment.metrics.judge is not None:
         asked.append(("metrics.judge", experiment.metrics.judge))
     for where, spec in asked:
         if experiment.llm.max_cost_usd is not None and prices.price(spec.model or "") is None:

@@ -7,8 +7,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from ragtrial.report import charts
-from ragtrial.report.charts import DARK, LIGHT, Look, Spec
 from ragtrial.report.content import ReportContent
+from ragtrial.report.drawing import DARK, LIGHT, Look, Spec
 from ragtrial.report.svg import svg_of
 
 Draw = Callable[[ReportContent, Look], Spec]
@@ -16,7 +16,7 @@ Draw = Callable[[ReportContent, Look], Spec]
 
 def _effect(content: ReportContent, look: Look) -> Spec:
     assert content.primary.effect is not None
-    return charts.primary_effect(content.primary, content.primary.effect, min_effect=0.01, level="95%", look=look)
+    return charts.primary_effect(content.primary.metric, content.primary.effect, min_effect=0.01, level="95%", look=look)
 
 
 DRAWN: dict[str, Draw] = {

@@ -2,8 +2,9 @@
 
 from alembic import context
 
+from ragtrial.db import models  # noqa: F401  # its tables
+from ragtrial.db.base import Base
 from ragtrial.db.engine import VERSION_TABLE
-from ragtrial.db.models import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

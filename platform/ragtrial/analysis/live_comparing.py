@@ -1,0 +1,198 @@
+"""Control against treatment on live traffic: differences by randomisation unit that may be looked at any time."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from ragtrial.analysis.live_setting import LiveSetting, Table
+from ragtrial.domain.live_scores import SplitScores, UnitSums, WithinScores
+from ragtrial.domain.live_verdict import Interval, LiveArm, LiveComparison, LiveEffect, Preferred
+from ragtrial.domain.metric import metric_named
+from ragtrial.domain.verdict import MetricRole
+from ragtrial.errors import NotEnoughDataError
+from ragtrial.stats import ratio
+from ragtrial.stats.confidence_sequence import MINIMUM_UNITS, confidence_sequence
+from ragtrial.stats.interleaving import interleaved_preference
+from ragtrial.stats.multiplicity import adjust
+
+ONE_ANSWER = "both rankings make one answer here, so this can't be told apart by arm"
+NOTHING_LOGGED = "nothing was logged of it"
+
+Fit = ratio.RatioDifference | ratio.RatioMean
+
+
+def planned_roles(setting: LiveSetting) -> list[tuple[str, MetricRole]]:
+    """Every planned metric with its role, the primary first."""
+    plan = setting.live.metrics
+    roles: dict[str, MetricRole] = {plan.primary.name: "primary"}
+    for name in plan.secondary:
+        roles[name] = "secondary"
+    for guardrail in plan.guardrails:
+        roles.setdefault(guardrail.name, "guardrail")
+    for name in plan.exploratory:
+        roles.setdefault(name, "exploratory")
+    return list(roles.items())
+
+
+def compare(setting: LiveSetting, name: str, role: MetricRole) -> LiveComparison:
+    """Both arms on one metric, with the effect or the reason why there is none."""
+    table = setting.tables.get(name)
+    if table is None:
+        why = ONE_ANSWER if setting.live.mode == "interleaved" else NOTHING_LOGGED
+        empty = LiveArm(mean=None, n_units=0, n_trials=0, n_scored=0)
+        return LiveComparison(metric=metric_named(name), role=role, baseline=empty, custom=empty, effect=None, no_effect=why)
+    baseline, custom = arms_of(table)
+    effect: LiveEffect | None = None
+    reason: str | None = None
+    try:
+        effect = effect_of(setting, table, setting.frozen.get(name))
+    except NotEnoughDataError as error:
+        reason = str(error)
+    return LiveComparison(metric=table.metric, role=role, baseline=baseline, custom=custom, effect=effect, no_effect=reason)
+
+
+def arms_of(table: Table) -> tuple[LiveArm, LiveArm]:
+    """What each arm has; in modes shadow and interleaved both have the same trials."""
+    if isinstance(table, SplitScores):
+        return _arm(table.control, _mean(table.control)), _arm(table.treatment, _mean(table.treatment))
+    if table.control_mean is None or table.treatment_mean is None:
+        both = _arm(table.differences, None)
+        return both, both
+    return _arm(table.differences, table.control_mean), _arm(table.differences, table.treatment_mean)
+
+
+def units_of(table: Table) -> tuple[int, ...]:
+    """Units with a scored trial: of control and treatment, or of the one sample."""
+    if isinstance(table, SplitScores):
+        return int((table.control.counts > 0).sum()), int((table.treatment.counts > 0).sum())
+    return (int((table.differences.counts > 0).sum()),)
+
+
+def fit_of(table: Table, *, alpha: float) -> Fit:
+    """The difference with its error over the units, with CUPED where both arms have enough units with a history.
+
+    Raises:
+        NotEnoughDataError: Too few units, or no variance between them.
+    """
+    if isinstance(table, WithinScores):
+        return ratio.ratio_mean(_sums(table.differences, cuped=False), alpha=alpha)
+    cuped = all(_n_before(arm) >= MINIMUM_UNITS for arm in (table.control, table.treatment))
+    return ratio.ratio_difference(_sums(table.control, cuped=cuped), _sums(table.treatment, cuped=cuped), alpha=alpha)
+
+
+def estimate_of(fit: Fit) -> float:
+    """Treatment minus control."""
+    return fit.difference if isinstance(fit, ratio.RatioDifference) else fit.estimate
+
+
+def effect_of(setting: LiveSetting, table: Table, frozen: Table | None) -> LiveEffect:
+    """The effect, valid at any look, and at the planned size where that was reached.
+
+    Raises:
+        NotEnoughDataError: Too few units for anything that stays valid under repeated looks, or no variance between them.
+    """
+    levels, units = setting.levels, units_of(table)
+    if min(units) < MINIMUM_UNITS:
+        where = f"{units[0]} and {units[1]} units in the arms" if len(units) == 2 else f"{units[0]} units"
+        each = " in each arm" if len(units) == 2 else ""
+        raise NotEnoughDataError(f"{where} have a value so far, and an interval needs at least {MINIMUM_UNITS}{each}")
+    fit = fit_of(table, alpha=levels.running)
+    estimate = estimate_of(fit)
+    sequence = confidence_sequence(estimate, fit.standard_error, units=units, alpha=levels.running, planned_units=levels.tuned_for)
+    running = Interval(
+        kind="running",
+        estimate=estimate,
+        low=sequence.low,
+        high=sequence.high,
+        p_value=sequence.p_value,
+        alpha=levels.running,
+        n_units=sequence.n_units,
+    )
+    return LiveEffect(
+        running=running,
+        planned=None if frozen is None or levels.planned is None else _planned(frozen, levels.planned),
+        standard_error=fit.standard_error,
+        relative=_relative(fit, table),
+        variance_reduction=fit.variance_reduction if isinstance(fit, ratio.RatioDifference) else None,
+        method=f"by unit, {fit.method}; always-valid sequence",
+    )
+
+
+def _planned(frozen: Table, alpha: float) -> Interval | None:
+    """The interval at the planned size; None where the metric was scored on too few units by then."""
+    units = units_of(frozen)
+    if min(units) < MINIMUM_UNITS:
+        return None
+    try:
+        fit = fit_of(frozen, alpha=alpha)
+    except NotEnoughDataError:
+        return None
+    return Interval(
+        kind="planned", estimate=estimate_of(fit), low=fit.low, high=fit.high, p_value=fit.p_value, alpha=alpha, n_units=sum(units)
+    )
+
+
+def _relative(fit: Fit, table: Table) -> float | None:
+    if isinstance(fit, ratio.RatioDifference):
+        return None if fit.relative is None else fit.relative.estimate
+    control = table.control_mean if isinstance(table, WithinScores) else None
+    return fit.estimate / control if control else None
+
+
+def _sums(sums: UnitSums, *, cuped: bool) -> ratio.UnitSums:
+    if not cuped:
+        return ratio.UnitSums(numerator=sums.totals, denominator=sums.counts)
+    return ratio.UnitSums(numerator=sums.totals, denominator=sums.counts, covariate=sums.pre_totals, covariate_denominator=sums.pre_counts)
+
+
+def _n_before(sums: UnitSums) -> int:
+    """Units with a history of which the metric varies."""
+    if sums.pre_counts is None or sums.pre_totals is None:
+        return 0
+    return int(np.count_nonzero((sums.pre_counts > 0) & (sums.counts > 0)))
+
+
+def _mean(sums: UnitSums) -> float | None:
+    scored = float(sums.counts.sum())
+    return float(sums.totals.sum()) / scored if scored else None
+
+
+def _arm(sums: UnitSums, mean: float | None) -> LiveArm:
+    scored = sums.counts > 0
+    return LiveArm(
+        mean=mean,
+        n_units=int(scored.sum()),
+        n_trials=sums.n_trials,
+        n_scored=round(float(sums.counts.sum())),
+        unscored=dict(sorted(sums.unscored.items())),
+    )
+
+
+def adjusted(setting: LiveSetting, comparisons: Sequence[LiveComparison]) -> tuple[LiveComparison, ...]:
+    """Correct over primary and secondary metrics (Holm).
+
+    Holm's argument holds for always-valid p-values at every look, as it does for ordinary ones at one. Planned ones are corrected among
+    themselves, once every metric that has an effect has one.
+    """
+    family = [c for c in comparisons if c.role in ("primary", "secondary")]
+    effects = [c.effect for c in family if c.effect is not None]
+    planned = bool(effects) and all(effect.planned is not None for effect in effects)
+    p_values = [None if c.effect is None else (c.effect.intervals[0] if planned else c.effect.running).p_value for c in family]
+    by_name = {c.metric.name: p for c, p in zip(family, adjust(p_values, setting.plan.correction), strict=True)}
+    return tuple(dataclasses.replace(c, p_adjusted=by_name.get(c.metric.name)) for c in comparisons)
+
+
+def preferred_of(table: Table | None) -> Preferred | None:
+    """How many units preferred an arm (mode interleaved); None where nothing was preferred."""
+    if not isinstance(table, WithinScores) or table.metric.name != "preference":
+        return None
+    totals = table.differences.totals
+    try:
+        found = interleaved_preference(totals, units=np.arange(totals.size), alpha=0.05)
+    except NotEnoughDataError:
+        return None
+    ahead, behind = found.units_for_treatment, found.units_for_control
+    return Preferred(
+        units_for_treatment=ahead, units_for_control=behind, units_tied=totals.size - ahead - behind, sign_p_value=found.sign_p_value
+    )

@@ -1,0 +1,184 @@
+"""How many units a live experiment takes, how long that is, and what it can see until then."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ragtrial.analysis.deciding import round_up
+from ragtrial.analysis.live_setting import RUNNING_SHARE, live_of
+from ragtrial.domain.experiment import Experiment
+from ragtrial.errors import NotEnoughDataError
+from ragtrial.stats.confidence_sequence import MINIMUM_UNITS
+from ragtrial.stats.duration import duration, split_variance, visible_after
+from ragtrial.stats.power import mde_planned, queries_for
+
+WEEKS = (1, 2, 3, 4, 6, 8, 12)
+
+INTERLEAVED_SAVES = (2.9, 3.7)
+"""Times fewer queries that team-draft interleaving needs than a split on clicks (Chapelle, Joachims, Radlinski, Yue 2012, and own runs)."""
+
+VarianceSource = Literal["live data", "given", "evaluation", "assumed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """How much a unit varies.
+
+    Attributes:
+        variance: Of one unit: n * standard_error^2 of the split's difference over n units of both arms (shadow, interleaved: of the mean
+            difference over n units).
+        source: Where it comes from.
+        said: The same in words, with the numbers.
+    """
+
+    variance: float
+    source: VarianceSource
+    said: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visible:
+    """What is seen after some weeks.
+
+    Attributes:
+        weeks: From the start.
+        units: Units of both arms by then.
+        planned: Smallest effect that one verdict then sees with the planned power, at the level that is spent on it.
+        running: Smallest effect that looking all the time has found by then, with that power; None where there are too few units.
+    """
+
+    weeks: int
+    units: int
+    planned: float | None
+    running: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivePlan:
+    """What it takes.
+
+    Attributes:
+        metric: The primary metric.
+        mode: The experiment's.
+        min_effect: The smallest gain that is worth it.
+        alpha: The plan's.
+        power: The plan's.
+        spread: How much a unit varies.
+        units_planned: What to write into the experiment file, rounded up.
+        units_running: Units by which looking all the time has found the effect with the planned power.
+        units_half: Units by which it has in half of all experiments.
+        units_per_day: New units a day that take part; None where not known.
+        days_planned: Until `units_planned`; None where it is not known.
+        days_running: Until `units_running`.
+        days_half: Until `units_half`.
+        weeks: What is seen after some weeks; empty where units a day are not known.
+        advice: What else would be quicker, one sentence each.
+    """
+
+    metric: str
+    mode: str
+    min_effect: float
+    alpha: float
+    power: float
+    spread: Spread
+    units_planned: int
+    units_running: int
+    units_half: int
+    units_per_day: float | None
+    days_planned: int | None = None
+    days_running: int | None = None
+    days_half: int | None = None
+    weeks: tuple[Visible, ...] = ()
+    advice: tuple[str, ...] = ()
+
+
+def split_spread(*, unit_sd: float, treatment: float, source: VarianceSource, said: str) -> Spread:
+    """The spread of a split's difference from the standard deviation of one unit's mean, by the share of the treatment.
+
+    Raises:
+        ValueError: The deviation is not above 0.
+    """
+    return Spread(variance=split_variance(unit_sd**2, treatment_share=treatment), source=source, said=said)
+
+
+def plan_live(
+    experiment: Experiment,
+    spread: Spread,
+    *,
+    units_per_day: float | None,
+    new_units_by_day: Sequence[float] = (),
+    paired_sd: float | None = None,
+) -> LivePlan:
+    """Units and days until the smallest gain worth having is seen, by one planned verdict and by looking all the time.
+
+    The planned verdict has four fifths of alpha, looking the rest, as in the analysis (`live_setting.levels_of`).
+
+    Args:
+        experiment: With a section `live`.
+        spread: How much a unit varies.
+        units_per_day: New units a day that take part, where no day was observed.
+        new_units_by_day: Observed days, full ones.
+        paired_sd: Standard deviation of paired differences of queries, for what shadow mode would take; None where not known.
+
+    Raises:
+        InputError: The experiment has no section `live`.
+        NotEnoughDataError: The effect is too small beside the spread to name a number.
+    """
+    live, plan = live_of(experiment), experiment.analysis
+    m, deviation = live.metrics.primary.min_effect, math.sqrt(spread.variance)
+    planned = max(2 * MINIMUM_UNITS, round_up(queries_for(m, deviation, alpha=(1 - RUNNING_SHARE) * plan.alpha, power=plan.power)))
+    days = list(new_units_by_day) or ([units_per_day] if units_per_day else [])
+    found = duration(m, spread.variance, new_units_by_day=days or [1.0], alpha=RUNNING_SHARE * plan.alpha, power=plan.power)
+    rate = found.units_per_day if days else None
+    return LivePlan(
+        metric=live.metrics.primary.name,
+        mode=live.mode,
+        min_effect=m,
+        alpha=plan.alpha,
+        power=plan.power,
+        spread=spread,
+        units_planned=planned,
+        units_running=found.units_sequence,
+        units_half=found.units_half,
+        units_per_day=rate,
+        days_planned=None if rate is None else max(1, math.ceil(planned / rate)),
+        days_running=found.days_sequence if days else None,
+        days_half=found.days_half if days else None,
+        weeks=tuple(_after(experiment, spread, week, days) for week in WEEKS) if days else (),
+        advice=tuple(_advice(experiment, planned, paired_sd)),
+    )
+
+
+def _after(experiment: Experiment, spread: Spread, weeks: int, days: Sequence[float]) -> Visible:
+    plan = experiment.analysis
+    seen = visible_after(7 * weeks, spread.variance, new_units_by_day=days, alpha=plan.alpha, power=plan.power)
+    try:
+        planned = mde_planned(math.sqrt(spread.variance), seen.units, alpha=(1 - RUNNING_SHARE) * plan.alpha, power=plan.power)
+    except NotEnoughDataError:
+        planned = None
+    running = None
+    if seen.units >= 2 * MINIMUM_UNITS:
+        alpha = RUNNING_SHARE * plan.alpha
+        running = visible_after(7 * weeks, spread.variance, new_units_by_day=days, alpha=alpha, power=plan.power).sequence
+    return Visible(weeks=weeks, units=seen.units, planned=planned, running=running)
+
+
+def _advice(experiment: Experiment, planned: int, paired_sd: float | None) -> list[str]:
+    """What the other modes would take, where that can be said."""
+    live, plan = live_of(experiment), experiment.analysis
+    said = []
+    if live.mode == "split" and paired_sd is not None:
+        m, alpha = live.metrics.primary.min_effect, (1 - RUNNING_SHARE) * plan.alpha
+        n = round_up(max(MINIMUM_UNITS, queries_for(m, paired_sd, alpha=alpha, power=plan.power)))
+        said.append(
+            f"mode shadow compares both arms on the same queries: about {n:,} units with one query each would do, but nobody sees custom's "
+            "answers, so it tells nothing of what users do"
+        )
+    if live.mode == "split":
+        low, high = (round_up(planned / times) for times in reversed(INTERLEAVED_SAVES))
+        said.append(
+            f"mode interleaved takes about {INTERLEAVED_SAVES[0]:g} to {INTERLEAVED_SAVES[1]:g} times fewer queries than a split on what "
+            f"users do (here perhaps {low:,} to {high:,} units); it says which ranking serves better, not by how much"
+        )
+    return said

@@ -1,0 +1,166 @@
+"""API keys of the live service, kept as digests: a stolen database opens nothing."""
+
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Collection
+from hashlib import sha256
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from ragtrial.db import engine as database
+from ragtrial.db.live_models import ApiKeyRow, AuditRow
+from ragtrial.db.live_rows import storable
+from ragtrial.domain.access import ApiKey, Role, Scope
+from ragtrial.errors import InputError
+
+_BEGIN = "rt"
+_PREFIX_BYTES = 5
+_SECRET_BYTES = 32
+
+
+class KeyStore:
+    """Makes, finds and revokes keys; each change is in the audit log, in the same transaction.
+
+    Args:
+        url: SQLAlchemy URL; the schema is brought up to date.
+        clock: Seconds since 1970.
+
+    Raises:
+        InputError: The URL is none of SQLite or PostgreSQL.
+        MissingExtraError: psycopg is not installed.
+        StoreError: The database can't be opened or upgraded. Every method raises it where the database refuses.
+    """
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+        database.upgrade(url)
+        self._name = database.shown(database.parse_url(url))
+        self._writing = database.open_engine(url)
+        self._reading = database.open_engine(url, read_only=True)
+        self._clock = clock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._writing.dispose()
+        self._reading.dispose()
+
+    def create(
+        self,
+        name: str,
+        role: Role,
+        *,
+        pepper: str,
+        may_assert_user: bool = False,
+        rate_per_minute: int | None = None,
+        limited_to: Collection[Scope] | None = None,
+        actor: str = "command line",
+    ) -> str:
+        """Make a key.
+
+        Args:
+            name: Whose it is.
+            role: Decides its scopes.
+            pepper: What digests are made with besides the secret; kept outside the database, and the same for `find`.
+            may_assert_user: It may name the unit by a trusted header.
+            rate_per_minute: Requests that it may make in a minute; None: no limit.
+            limited_to: The only scopes of its role that it gets; None: all.
+            actor: Who makes it.
+
+        Returns:
+            The key, `rt_<prefix>_<secret>`: this once, for it is not kept.
+
+        Raises:
+            InputError: These are not what `ApiKey` allows.
+        """
+        prefix, secret, now = secrets.token_hex(_PREFIX_BYTES), secrets.token_hex(_SECRET_BYTES), self._clock()
+        limits = None if limited_to is None else frozenset(limited_to)
+        try:
+            made = ApiKey(
+                prefix=prefix,
+                name=storable(name),
+                role=role,
+                may_assert_user=may_assert_user,
+                rate_per_minute=rate_per_minute,
+                limited_to=limits,
+                created_at=now,
+            )
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        row = {
+            "prefix": prefix,
+            "name": made.name,
+            "role": role,
+            "digest": _digest(secret, pepper),
+            "may_assert_user": may_assert_user,
+            "rate_per_minute": rate_per_minute,
+            "limited_to": None if limits is None else sorted(limits),
+            "created_at": now,
+            "revoked_at": None,
+        }
+        with database.transaction(self._writing, self._name) as connection:
+            connection.execute(insert(ApiKeyRow), row)
+            self._audit(connection, actor=actor, action="create key", made=made)
+        return f"{_BEGIN}_{prefix}_{secret}"
+
+    def find(self, key: str, pepper: str) -> ApiKey | None:
+        """The key that this is, also where it is revoked (`revoked_at`); None where there is none, or its secret or the pepper is another."""
+        begin, _, rest = key.partition("_")
+        prefix, _, secret = rest.partition("_")
+        if begin != _BEGIN or not secret:
+            return None
+        with database.transaction(self._reading, self._name) as connection:
+            row = connection.execute(select(ApiKeyRow.__table__).where(ApiKeyRow.prefix == storable(prefix))).first()
+        digest = _digest(secret, pepper)
+        same = hmac.compare_digest(digest, row.digest if row is not None else _digest("", pepper))  # as long for a prefix that is unknown
+        return _key_of(row) if row is not None and same else None
+
+    def list(self) -> tuple[ApiKey, ...]:
+        """All keys, revoked ones too, oldest first."""
+        with database.transaction(self._reading, self._name) as connection:
+            rows = connection.execute(select(ApiKeyRow.__table__).order_by(ApiKeyRow.created_at, ApiKeyRow.prefix))
+            return tuple(_key_of(row) for row in rows)
+
+    def revoke(self, prefix: str, actor: str) -> ApiKey:
+        """Refuse the key from now on; revoking it again changes nothing.
+
+        Raises:
+            InputError: There is no such key.
+        """
+        wanted = select(ApiKeyRow.__table__).where(ApiKeyRow.prefix == storable(prefix))
+        with database.transaction(self._writing, self._name) as connection:
+            row = connection.execute(wanted).first()
+            if row is None:
+                raise InputError(f"there is no key {prefix!r}: give its prefix, the part between 'rt_' and the next '_'")
+            if row.revoked_at is None:
+                connection.execute(update(ApiKeyRow).where(ApiKeyRow.prefix == row.prefix).values(revoked_at=self._clock()))
+                self._audit(connection, actor=actor, action="revoke key", made=_key_of(row))
+            return _key_of(connection.execute(wanted).one())
+
+    def _audit(self, connection: Connection, *, actor: str, action: str, made: ApiKey) -> None:
+        row = {"live_id": None, "at": self._clock(), "actor": storable(actor), "action": action, "subject": made.prefix}
+        connection.execute(insert(AuditRow), {**row, "detail": {"name": made.name, "role": made.role, "scopes": sorted(made.scopes)}})
+
+
+def _digest(secret: str, pepper: str) -> str:
+    return hmac.new(pepper.encode("utf-8", "surrogatepass"), secret.encode("utf-8", "surrogatepass"), sha256).hexdigest()
+
+
+def _key_of(row: Row[Any]) -> ApiKey:
+    return ApiKey(
+        prefix=row.prefix,
+        name=row.name,
+        role=row.role,
+        may_assert_user=row.may_assert_user,
+        rate_per_minute=row.rate_per_minute,
+        limited_to=None if row.limited_to is None else frozenset(row.limited_to),
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+    )

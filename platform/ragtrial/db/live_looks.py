@@ -1,0 +1,88 @@
+"""Live metrics by unit and time, in SQL: how an effect came about, and what the log says of its clocks."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from sqlalchemy import ColumnElement, Connection, Subquery, case, func, literal_column, null, select
+
+from ragtrial.db.live_models import LiveTrialRow
+from ragtrial.db.live_sums import bucket, counted, units_in_both
+from ragtrial.db.live_values import values_of
+from ragtrial.domain.live_looks import TimedSums
+from ragtrial.domain.metric import Metric
+
+MOST_STEPS = 50
+_SHORTEST_STEP_SECONDS = 60.0
+_BACKWARDS_SECONDS = 60.0
+_ROWS_AT_ONCE = 50_000
+
+_Column = ColumnElement[Any]
+trial = LiveTrialRow
+
+
+class Times(NamedTuple):
+    """First and last moment of the trials that count, or None where there are none; and trials stamped long before an earlier one."""
+
+    first: float | None
+    last: float | None
+    backwards: int
+
+
+def times_of(connection: Connection, live_id: int) -> Times:
+    """What the log says of time. Trials are compared with the one logged just before, of any assignment."""
+    first, last = connection.execute(select(func.min(trial.at), func.max(trial.at)).where(*counted(live_id))).one()
+    step = (trial.at - func.lag(trial.at).over(order_by=trial.id)).label("step")
+    steps = select(step).where(trial.live_id == live_id).subquery("steps")
+    backwards = connection.execute(select(func.count()).select_from(steps).where(steps.c.step < -_BACKWARDS_SECONDS)).scalar_one()
+    return Times(first, last, int(backwards))
+
+
+def exposed_at(connection: Connection, live_id: int, units: int) -> float | None:
+    """When the unit of this number (from 1) was first exposed, those that saw both arms left out; None before that."""
+    first = func.min(trial.at).label("first")
+    wanted = select(first).where(*counted(live_id), trial.unit.not_in(units_in_both(live_id))).group_by(trial.unit)
+    found = connection.execute(wanted.order_by(first).offset(units - 1).limit(1)).scalar_one_or_none()
+    return None if found is None else float(found)
+
+
+def timed_sums(connection: Connection, live_id: int, metric: Metric, *, arms: tuple[str, str], mode: str) -> TimedSums | None:
+    """A metric's sums by unit and step of time, at most `MOST_STEPS` equally long ones; None where no trial counts."""
+    times = times_of(connection, live_id)
+    if times.first is None or times.last is None:
+        return None
+    width = max(_SHORTEST_STEP_SECONDS, math.ceil((times.last - times.first) / MOST_STEPS * 1_000) / 1_000)
+    rows = _by_query(live_id, metric, arms=arms, mode=mode)
+    step = bucket(connection, rows.c.at - literal_column(repr(times.first)), width)
+    number = func.dense_rank().over(order_by=rows.c.unit) - 1
+    value = rows.c.value
+    wanted = select(number, rows.c.arm, step, func.sum(value), func.count(value)).where(value.is_not(None))
+    found = connection.execute(wanted.group_by(rows.c.unit, rows.c.arm, step)).partitions(_ROWS_AT_ONCE)
+    parts = [np.array([tuple(row) for row in some], dtype=np.float64) for some in found]
+    table = np.concatenate(parts) if parts else np.empty((0, 5))
+    n_steps = min(MOST_STEPS, int((times.last - times.first) // width) + 1)
+    return TimedSums(
+        metric=metric,
+        ends=np.minimum(times.first + width * np.arange(1, n_steps + 1), times.last),
+        unit=table[:, 0].astype(np.int64),
+        arm=table[:, 1].astype(np.int64),
+        step=np.clip(table[:, 2].astype(np.int64), 0, n_steps - 1),
+        total=table[:, 3],
+        count=table[:, 4],
+    )
+
+
+def _by_query(live_id: int, metric: Metric, *, arms: tuple[str, str], mode: str) -> Subquery:
+    """One row for each query that counts: unit, arm (0 or 1), at, value. In mode shadow the value is the difference of both answers."""
+    outside = [trial.unit.not_in(units_in_both(live_id))] if mode == "split" else []
+    values = values_of(metric, [live_id], *counted(live_id)[1:], *outside)
+    if mode != "shadow":
+        arm: _Column = case((values.c.arm == arms[1], 1), else_=0)
+        return select(values.c.unit, arm.label("arm"), values.c.at, values.c.value).subquery("queries")
+    sides = [func.max(case((values.c.arm == name, values.c.value), else_=null())) for name in arms]
+    difference = (sides[1] - sides[0]).label("value")
+    return (
+        select(values.c.unit, literal_column("0").label("arm"), func.min(values.c.at).label("at"), difference)
+        .group_by(values.c.unit, values.c.request_id)
+        .subquery("queries")
+    )

@@ -1,0 +1,209 @@
+"""Batches of live records in SQL: all of them together, or one by one where one of them is refused."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Dialect, Engine, Select, and_, insert, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, InternalError, OperationalError, SQLAlchemyError, StatementError
+
+from ragtrial.db import engine as database
+from ragtrial.db.base import Base
+from ragtrial.db.live_models import LiveExperimentRow, LiveScoreRow, LiveSignalRow, LiveTrialRow, LiveVoteRow
+from ragtrial.db.live_rows import Row
+from ragtrial.errors import DuplicateRequestError, StoreError, UnknownTrialError
+
+_DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """Trials that are written together, as rows."""
+
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """A vote or a signal on a served trial, as a row of `table` without what its trial decides."""
+
+    table: type[LiveVoteRow] | type[LiveSignalRow]
+    trial_id: str
+    row: Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Scores of a trial, as rows without what their trial decides."""
+
+    trial_id: str
+    rows: tuple[Row, ...]
+
+
+Record = Log | Said | Scores
+
+
+class _Known(NamedTuple):
+    """What records need to know of their trial."""
+
+    number: int
+    live_id: int
+    served: bool
+    at: float
+    teams: dict[str, str] | None
+
+
+class _Statement:
+    """An INSERT that is compiled once: the driver takes tuples in a fraction of the time of SQLAlchemy's parameters."""
+
+    def __init__(self, table: type[Base], dialect: Dialect, *, new_only: bool = False) -> None:
+        columns = [column.name for column in table.__table__.columns if column.name != "id"]
+        statement: Any = insert(table)
+        if new_only:
+            statement = (sqlite if dialect.name == "sqlite" else postgresql).insert(table).on_conflict_do_nothing()
+        compiled = statement.compile(dialect=dialect, column_keys=columns)
+        self._sql = str(compiled)
+        self._values: Callable[[Row], tuple[Any, ...]] = itemgetter(*compiled.positiontup)
+
+    def run(self, connection: Connection, rows: Iterable[Row]) -> None:
+        """Insert the rows, if there are any."""
+        values = [self._values(row) for row in rows]
+        if values:
+            connection.exec_driver_sql(self._sql, values)
+
+
+class BatchWriter:
+    """Writes batches of records of one live experiment.
+
+    Args:
+        engine: Of a writer.
+        name: Of the database, for messages.
+        experiment: Its name: trials of others are unknown to it; those of another plan under this name are not.
+        late_days: Votes and signals that come later than this are marked.
+    """
+
+    def __init__(self, engine: Engine, *, name: str, experiment: str, late_days: int) -> None:
+        self._engine, self._name, self._experiment = engine, name, experiment
+        self._late_seconds = late_days * _DAY_SECONDS
+        dialect = engine.dialect
+        self._trials = _Statement(LiveTrialRow, dialect)
+        self._scores = _Statement(LiveScoreRow, dialect, new_only=True)
+        self._said = {table: _Statement(table, dialect) for table in (LiveVoteRow, LiveSignalRow)}
+
+    def write(self, records: Sequence[Record]) -> list[object]:
+        """Write the records in one transaction.
+
+        Returns:
+            The outcome of each: None, `recorded`, `repeated` or `late`, or the exception that is its own fault; the others are written.
+
+        Raises:
+            StoreError: The database is lost; nothing was written, unless it was lost while it committed.
+        """
+        with database.translated(self._name):
+            try:
+                with self._engine.begin() as connection:
+                    return self._together(connection, records)
+            except (SQLAlchemyError, ValueError, OverflowError, TypeError) as error:
+                if _lost(error):
+                    raise
+            with self._engine.begin() as connection:
+                return [self._alone(connection, record) for record in records]
+
+    def _alone(self, connection: Connection, record: Record) -> object:
+        try:
+            with database.translated(self._name), connection.begin_nested():
+                return self._together(connection, [record])[0]
+        except StoreError as error:
+            if isinstance(error.__cause__, SQLAlchemyError) and _lost(error.__cause__):
+                raise
+            if isinstance(record, Log) and isinstance(error.__cause__, IntegrityError):
+                return self._explained(connection, record) or error
+            return error
+        except (ValueError, OverflowError, TypeError) as error:  # a value that the driver can't bind
+            return StoreError(f"database {self._name!r} can't hold a record: {error}")
+
+    def _explained(self, connection: Connection, record: Log) -> StoreError | None:
+        for row in record.rows:
+            key = row["idempotency_key"]
+            same_key = and_(
+                LiveTrialRow.live_id == row["live_id"], LiveTrialRow.caller == row["caller"], LiveTrialRow.idempotency_key == key
+            )
+            same = LiveTrialRow.trial_id == row["trial_id"]
+            found = connection.execute(select(LiveTrialRow.trial_id).where(same if key is None else or_(same, same_key))).scalar()
+            if found is not None:
+                what = f"trial {found!r}" if found == row["trial_id"] else f"a request of {row['caller']!r} with the key {key!r}"
+                return DuplicateRequestError(f"{what} is logged already: nothing of this one was written")
+        return None
+
+    def _together(self, connection: Connection, records: Sequence[Record]) -> list[object]:
+        self._trials.run(connection, (row for record in records if isinstance(record, Log) for row in record.rows))
+        others = [record for record in records if not isinstance(record, Log)]
+        if not others:
+            return [None] * len(records)
+        known = self._lookup(connection, {record.trial_id for record in others})
+        seen = {table: _keys_of(connection, table, _numbers(others, table, known)) for table in self._said}
+        new: dict[Any, list[Row]] = {table: [] for table in self._said}
+        scores: list[Row] = []
+        outcomes: list[object] = []
+        for record in records:
+            if isinstance(record, Log):
+                outcomes.append(None)
+            elif record.trial_id not in known:
+                outcomes.append(self._unknown(record.trial_id))
+            elif isinstance(record, Scores):
+                trial = known[record.trial_id]
+                scores += [{**row, "trial": trial.number, "live_id": trial.live_id} for row in record.rows]
+                outcomes.append(None)
+            else:
+                outcomes.append(self._hear(record, known[record.trial_id], seen[record.table], new[record.table]))
+        for table, statement in self._said.items():
+            statement.run(connection, new[table])
+        self._scores.run(connection, scores)
+        return outcomes
+
+    def _hear(self, said: Said, trial: _Known, seen: set[tuple[int, str]], new: list[Row]) -> object:
+        if not trial.served:
+            return UnknownTrialError(f"nobody saw the answer of trial {said.trial_id!r}: give the id that came with the answer")
+        key = (trial.number, said.row["key"])
+        if key in seen:
+            return "repeated"
+        seen.add(key)
+        late = said.row["at"] - trial.at > self._late_seconds
+        row = {**said.row, "trial": trial.number, "live_id": trial.live_id, "late": late}
+        if said.table is LiveVoteRow:
+            row["team"] = (trial.teams or {}).get(said.row["passage_id"])
+        new.append(row)
+        return "late" if late else "recorded"
+
+    def _lookup(self, connection: Connection, trial_ids: set[str]) -> dict[str, _Known]:
+        trial = LiveTrialRow
+        wanted: Select[Any] = (
+            select(trial.trial_id, trial.id, trial.live_id, trial.served, trial.at, trial.teams)
+            .join(LiveExperimentRow, LiveExperimentRow.id == trial.live_id)
+            .where(trial.trial_id.in_(trial_ids), LiveExperimentRow.name == self._experiment)
+        )
+        return {trial_id: _Known(*rest) for trial_id, *rest in connection.execute(wanted)}
+
+    def _unknown(self, trial_id: str) -> UnknownTrialError:
+        return UnknownTrialError(
+            f"there is no trial {trial_id!r} in experiment {self._experiment!r}: give the id that came with the answer"
+        )
+
+
+def _numbers(records: Sequence[Said | Scores], table: type[Base], known: dict[str, _Known]) -> set[int]:
+    return {known[r.trial_id].number for r in records if isinstance(r, Said) and r.table is table and r.trial_id in known}
+
+
+def _keys_of(connection: Connection, table: type[LiveVoteRow] | type[LiveSignalRow], numbers: set[int]) -> set[tuple[int, str]]:
+    if not numbers:
+        return set()
+    return {(number, key) for number, key in connection.execute(select(table.trial, table.key).where(table.trial.in_(numbers)))}
+
+
+def _lost(error: Exception) -> bool:
+    """Whether the database failed, and not a record."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or isinstance(error, (OperationalError, InternalError)) or type(error) is DatabaseError
+    return isinstance(error, SQLAlchemyError) and not isinstance(error, StatementError)

@@ -1,0 +1,213 @@
+"""How a live experiment is told: plain words first, numbers behind them."""
+
+from collections import Counter
+from datetime import UTC, datetime
+
+from ragtrial.domain.live_verdict import Difference, Interval, LiveComparison, LiveGuardrail, Progress, SampleRatioFound, Tail, VotesFound
+from ragtrial.domain.metric import Metric
+from ragtrial.domain.verdict import Decision
+from ragtrial.report import words
+from ragtrial.report.live_content import LiveContent
+
+HEADINGS: dict[Decision, str] = {**words.DECISIONS, "too few": "Too few units"}
+
+MODES = {
+    "split": "each unit (a user or a session) sees one of the two models",
+    "shadow": "users see the baseline's answers; custom answers the same queries silently",
+    "interleaved": "both models' passages share one answer, and what is cited and liked tells whose are better",
+}
+
+CHECK_NAMES = {
+    "srm_units": "The arms got the planned share of units",
+    "srm_queries": "Units of both arms ask equally much",
+    "exposure": "Both arms were seen",
+    "in_both_arms": "Nobody saw both arms",
+    "failures": "Answers work in both arms",
+    "coverage": "Trials are scored",
+    "missing": "No arm lacks scores more often",
+    "outages": "Everything was logged",
+    "allocation": "The treatment's share stayed the same",
+    "overrides": "Hardly anybody was put into an arm by hand",
+    "clock": "Clocks agree",
+    "traffic": "The experiment is running",
+}
+
+
+def check_name(name: str) -> str:
+    """What a check is about, in words."""
+    return CHECK_NAMES.get(name) or words.check_name(name)
+
+
+def plain(content: LiveContent) -> str:
+    """What to do, for somebody with ten seconds."""
+    verdict, progress, days = content.analysis.verdict, content.analysis.progress, content.analysis.days_more
+    wait = "" if days is None else f" Look again in about {words.count(days, 'day')}."
+    if progress.traffic.stopped:
+        wait = " The experiment is stopped: everyone gets the baseline."
+    if verdict.decision == "adopt custom":
+        return "Custom is better for users, and nothing that matters got worse: switch to it."
+    if verdict.decision == "keep baseline":
+        return "Stay with the baseline: custom does not earn its place."
+    if verdict.decision == "refused":
+        return "Don't decide by these numbers: something is wrong with the experiment itself."
+    if verdict.decision == "too few":
+        return f"Too early to say anything.{wait}"
+    return f"Not settled yet.{wait}"
+
+
+def level(interval: Interval) -> str:
+    """What an interval covers, e.g. `99% always-valid` or `96% planned-size`."""
+    said = f"{100 * (1 - interval.alpha):.4g}%"
+    return f"{said} always-valid" if interval.kind == "running" else f"{said} planned-size"
+
+
+def gain(comparison: LiveComparison) -> str:
+    """What happened to one metric, in one sentence without a full stop."""
+    name, effect = comparison.metric.name, comparison.effect
+    if effect is None:
+        return f"{name} can't be compared yet: {comparison.no_effect}"
+    said, moved = words.difference(effect.intervals[0], comparison.metric), beyond_chance(comparison)
+    if not moved:
+        return f"{name}: no difference found so far ({said})"
+    return f"{name} gets {'better' if moved > 0 else 'worse'} by {said}"
+
+
+def beyond_chance(comparison: LiveComparison) -> int:
+    """1 where the treatment is shown to be better, -1 where it is shown to be worse, 0 where neither; by the interval that counts."""
+    if comparison.effect is None:
+        return 0
+    interval = comparison.effect.intervals[0]
+    outside = interval.low > 0 or interval.high < 0
+    if comparison.p_adjusted is not None:
+        outside = outside and comparison.p_adjusted < interval.alpha
+    if not outside:
+        return 0
+    return 1 if (interval.estimate > 0) == comparison.metric.higher_is_better else -1
+
+
+def guardrail(comparison: LiveComparison) -> str:
+    """What became of a guardrail, with its bounds."""
+    found = comparison.guardrail
+    if found is None:
+        return f"can't be tested yet: {comparison.no_guardrail or comparison.no_effect or 'nothing was logged of it'}"
+    worse, low, high, margin = (amount(value, found, comparison.metric) for value in (found.estimate, found.low, found.high, found.margin))
+    return f"change for the worse {worse}, somewhere between {low} and {high} at any look; tolerated is {margin}"
+
+
+def amount(value: float, found: LiveGuardrail, metric: Metric) -> str:
+    """A margin, a bound or an estimate of a guardrail: relative ones and shares in per cent and points."""
+    if found.relative:
+        return f"{value:+.1%}"
+    if metric.unit == "share":
+        return f"{100 * value:+.2f} points"
+    return words.signed(value, metric)
+
+
+def progress(found: Progress) -> str:
+    """How far the experiment is, in one sentence without a full stop."""
+    said = f"{words.count(found.n_units, 'unit')} with {words.count(found.n_trials, 'trial')} so far"
+    planned = found.levels.units_planned
+    if planned is None:
+        return f"{said}; no number of units is planned"
+    if found.planned_at is not None:
+        return f"{said}; the planned {planned:,} were there on {date(found.planned_at)}"
+    said = f"{said} of {planned:,} planned units ({min(1.0, found.n_units / planned):.0%})"
+    return said if found.days_left is None else f"{said}, the rest in about {words.count(found.days_left, 'day')}"
+
+
+def traffic(content: LiveContent) -> str:
+    """What holds of the traffic now."""
+    state = content.analysis.progress.traffic
+    if state.stopped:
+        return f"stopped by {state.actor}{f' ({state.reason})' if state.reason else ''}: everyone gets the baseline"
+    said = f"{100 * state.share:.4g}% of the units take part"
+    if content.live.mode == "split":
+        said += f", {100 * state.treatment:.4g}% of them get custom"
+    return f"{said} (version {state.version}, by {state.actor})"
+
+
+def spending(found: Progress) -> str:
+    """How alpha is spent, in words."""
+    levels = found.levels
+    if levels.planned is None:
+        return (
+            f"All of alpha ({levels.running:.3g}) is spent on looking at any time; intervals are tightest at {levels.tuned_for:,} units, "
+            "a number fixed beforehand as none is planned"
+        )
+    return (
+        f"Of alpha ({levels.running + levels.planned:.3g}), {levels.running:.3g} is spent on looking at any time and {levels.planned:.3g} "
+        f"on the one verdict at {levels.units_planned:,} units, which is computed from the trials until then and stays as it is"
+    )
+
+
+def sample_ratio(found: SampleRatioFound) -> str:
+    """What came of one test of the split."""
+    p = words.p_equals(found.p_value)
+    if found.level == "units":
+        return f"{found.observed:.2%} of the units are in the treatment, {found.expected:.2%} were planned ({p}, sequential)"
+    ends = "" if found.low is None or found.high is None else f" [{found.low - 1:+.1%}, {found.high - 1:+.1%}]"
+    return f"treatment's units ask {found.observed - 1:+.1%}{ends} queries each against control's ({p}, always-valid)"
+
+
+def votes(found: VotesFound) -> str:
+    """What the thumbs say, the rating rate first; without a full stop."""
+    who = "Asked at random" if found.solicited else "All answers"
+    rated = " and ".join(words.share(part, whole) for part, whole in zip(found.rated, found.trials, strict=True))
+    said = f"{who}: {rated} were rated (baseline and custom)"
+    if found.rating_rate is None or found.share is None or found.bounds is None:
+        return f"{said}; {found.reason or 'nobody voted'}"
+    shown = f"thumbs up among votes {percent(found.share)}"
+    limits = f"whatever the silent ones think, the difference lies between {100 * found.bounds.low:+.1f} and {100 * found.bounds.high:+.1f} points"
+    if found.who_rates_differs:
+        return f"{said}: users of one arm rate more often ({percent(found.rating_rate)}), so {shown} must not be read; {limits}"
+    return f"{said}; {shown}; {limits}"
+
+
+def rates(parts: tuple[int, int], wholes: tuple[int, int]) -> str:
+    """Both arms' shares in per cent."""
+    said = (f"{part / whole:.1%}" if whole else words.NOTHING for part, whole in zip(parts, wholes, strict=True))
+    return ", ".join(said)
+
+
+def percent(found: Difference) -> str:
+    """A difference of shares in percentage points, with its interval."""
+    return f"{100 * found.estimate:+.1f} points [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+
+
+def tail(found: Tail | None) -> str | None:
+    """p95 of what users wait; None where there is nothing to say."""
+    if found is None:
+        return None
+    name = f"p{100 * found.quantile:.0f} of the waiting time"
+    if found.control is None or found.treatment is None:
+        return f"{name} can't be told yet: {found.reason}"
+    said = f"{name} {words.milliseconds(found.control)} with the baseline, {words.milliseconds(found.treatment)} with custom"
+    if found.ratio is None or found.ratio_low is None or found.ratio_high is None:
+        return said
+    return f"{said} ({found.ratio - 1:+.1%} [{found.ratio_low - 1:+.1%}, {found.ratio_high - 1:+.1%}])"
+
+
+def checks(content: LiveContent) -> str:
+    """How many health checks and guardrails hold."""
+    found = content.analysis.checks
+    states = Counter[str](check.state for check in found)
+    total = words.count(len(found), "health check")
+    said = f"All {total} pass" if states["pass"] == len(found) else f"{states['pass']} of {total} pass"
+    for state, one, many in (("fail", "fails", "fail"), ("warn", "warns", "warn"), ("unknown", "is not known", "are not known")):
+        if states[state]:
+            said += f", {states[state]} {one if states[state] == 1 else many}"
+    guards = Counter(guard_state(comparison) for _, comparison in content.guardrails)
+    if not guards:
+        return said
+    broken = f", {guards['broken']} broken" if guards["broken"] else ""
+    return f"{said}; {guards['holds']} of {sum(guards.values())} guardrails hold{broken}"
+
+
+def guard_state(comparison: LiveComparison) -> str:
+    """`holds`, `broken` or `not shown`."""
+    return comparison.guardrail.state if comparison.guardrail is not None else "not shown"
+
+
+def date(at: float | None) -> str:
+    """A moment in UTC, to the minute."""
+    return words.NOTHING if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")

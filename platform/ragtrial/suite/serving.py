@@ -1,0 +1,362 @@
+"""From an experiment file to a service: data, models, collections, log, and what runs beside the answers."""
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
+from typing import Any
+
+from ragtrial.analysis.live_guardrails import guardrail_alarms
+from ragtrial.build import Judging, build_embedder, build_gate, build_generator, build_prices, build_scorers
+from ragtrial.contracts import Embedder, Generator, ManyAtOnce, Progress, Scorer, VectorIndex, no_progress
+from ragtrial.db.live_reader import LiveReader
+from ragtrial.db.live_recorder import LiveRecorder
+from ragtrial.domain.experiment import Experiment
+from ragtrial.domain.live_verdict import GuardrailAlarm
+from ragtrial.domain.metric import Metric, metric_named
+from ragtrial.domain.parity import ParityCertificate, certify
+from ragtrial.embedding.cache import VectorCache
+from ragtrial.errors import InputError, SetupError, StoppedError, StoreError
+from ragtrial.formats.experiment import ExperimentFile, milvus_uri, resolve_path, sql_url
+from ragtrial.llm.gate import Gate
+from ragtrial.redaction import Redactor, query_digest, stored_query
+from ragtrial.serving.answering import ServingArm
+from ragtrial.serving.batching import SearchArm
+from ragtrial.serving.borrowing import BorrowedEmbedder
+from ragtrial.serving.leading import Leadership
+from ragtrial.serving.parts import ServiceLimits, ServiceParts
+from ragtrial.serving.renewing import Renewed, RenewedGenerator, RenewedScorer
+from ragtrial.serving.scoring import BackgroundScoring, ScoringPlan
+from ragtrial.serving.service import LiveService
+from ragtrial.serving.watching import GuardrailWatch
+from ragtrial.settings import Settings
+from ragtrial.suite.arms import ReadyArm, check_models, leakage, load_models, open_index, ready_arms
+from ragtrial.suite.calls import check_llm, judging_of
+from ragtrial.suite.environment import environment
+from ragtrial.suite.folders import check_stores
+from ragtrial.suite.preparing import Prepared, prepare
+from ragtrial.suite.running import arm_pipeline
+
+logger = logging.getLogger("ragtrial.serving")
+
+_ATTEMPTS, _LONGEST_WAIT_S, _PATIENCE_S = 3, 10.0, 20.0
+"""A user waits for the answer: fewer tries and shorter waits than an evaluation has."""
+
+
+_MILVUS_S = 15.0
+
+
+def live_service(
+    file: ExperimentFile,
+    settings: Settings,
+    *,
+    workers: int = 1,
+    limits: ServiceLimits | None = None,
+    background: bool = True,
+    progress: Progress = no_progress,
+) -> LiveService:
+    """The service of a live experiment; nothing is loaded or opened before its `start`, which indexes what is missing.
+
+    Args:
+        file: The experiment file.
+        settings: The environment.
+        workers: Processes that will serve it.
+        limits: What it takes on.
+        background: Score, and watch the guardrails.
+        progress: Told how far indexing is.
+
+    Raises:
+        InputError: There is no `live` section, or the mode can't have this generation.
+        SetupError: Several workers can't share the experiment's Milvus.
+    """
+    experiment = file.experiment
+    if experiment.live is None:
+        raise InputError(f"{str(file.path)!r} has no section 'live': it says how traffic is split and what decides")
+    check_workers(file, workers)
+    if experiment.live.mode == "interleaved" and experiment.generation_of(experiment.control) != experiment.generation_of(
+        experiment.treatment
+    ):
+        raise InputError("live.mode is 'interleaved', where one generator reads the passages of both arms: give them the same generation")
+    own = dataclasses.replace(settings, torch_threads=settings.torch_threads or 1)
+    return LiveService(experiment, partial(_open, file, own, limits or ServiceLimits(), background, progress))
+
+
+def check_workers(file: ExperimentFile, workers: int) -> None:
+    """Whether so many processes can serve the experiment.
+
+    Raises:
+        SetupError: They can't: Milvus Lite lets one process have its folder.
+    """
+    uri = milvus_uri(file)
+    if workers > 1 and "://" not in uri:
+        raise SetupError(
+            f"{workers} workers can't share stores.milvus {file.experiment.stores.milvus!r}: Milvus Lite locks its folder to one process. "
+            "Serve with one worker, or point stores.milvus to a Milvus server (http://host:19530)"
+        )
+
+
+def _open(file: ExperimentFile, settings: Settings, limits: ServiceLimits, background: bool, progress: Progress) -> ServiceParts:
+    """Everything that a service is made of; what was opened is closed again where it fails."""
+    prepared = prepare(file.path, settings=settings)
+    judged = [metric for metric in scored_metrics(prepared.experiment) if metric.judge is not None]
+    check_llm(prepared, keys=True, judged=bool(judged))
+    _check_budget(prepared, judged)
+    check_models(prepared)
+    check_stores(prepared)
+    with ExitStack() as stack:
+        parts = _opened(prepared, limits, background, progress, stack)
+        return dataclasses.replace(parts, resources=stack.pop_all())
+
+
+def _check_budget(prepared: Prepared, judged: Sequence[Metric]) -> None:
+    """Whether the judge's daily budget can be held at all."""
+    experiment = prepared.experiment
+    if not judged or experiment.live is None or experiment.live.scoring.max_cost_usd_per_day is None or experiment.metrics.judge is None:
+        return
+    model = experiment.metrics.judge.model
+    if build_prices(experiment.llm, prepared.around).price(model) is None:
+        raise InputError(
+            f"live.scoring.max_cost_usd_per_day is {experiment.live.scoring.max_cost_usd_per_day:g}, but {model!r} (metrics.judge) has no "
+            "price: enter it in a price table (llm.prices), or write max_cost_usd_per_day: null"
+        )
+
+
+def _opened(prepared: Prepared, limits: ServiceLimits, background: bool, progress: Progress, stack: ExitStack) -> ServiceParts:
+    experiment, folder = prepared.experiment, prepared.file.folder
+    live = experiment.live
+    if live is None:  # `live_service` has refused it
+        raise InputError(f"experiment {experiment.name!r} has no section 'live'")
+    embedders = load_models(prepared, progress=progress)
+    generators = _generators(prepared, stack)
+    index = stack.enter_context(closing(_index(prepared)))
+    # workers that start together index one after the other, so that only the first one has to
+    with VectorCache(resolve_path(folder, experiment.stores.vectors)) as cache, Leadership(folder / ".ragtrial" / "indexing.lock").held():
+        arms = ready_arms(prepared, embedders, generators, index=index, cache=cache, progress=progress)
+    serving = [
+        ServingArm(
+            pipeline=arm_pipeline(prepared, arm, timed=True),
+            search=SearchArm(
+                name=arm.arm.name,
+                embedder=embedders[arm.arm.name],
+                index=index,
+                collection=_collection(arm),
+                top_k=experiment.retrieval_of(arm.arm).top_k,
+            ),
+        )
+        for arm in arms
+    ]
+    recorder = stack.enter_context(LiveRecorder(sql_url(prepared.file), experiment, facts=_facts(prepared, arms)))
+    reader = stack.enter_context(LiveReader(sql_url(prepared.file)))
+    redactor = stack.enter_context(closing(Redactor())) if live.query_text == "redacted" else None
+    gold_ids = {query_digest(query.text): query.query_id for query in reversed(prepared.gold.queries)}
+    beside: dict[str, Callable[[LiveService], Any]] = {}
+    if background:
+        beside = {
+            "scoring": partial(_score, prepared, reader, recorder),
+            "guardrails": partial(_watch, experiment, reader, recorder),
+        }
+    return ServiceParts(
+        experiment=experiment,
+        control=serving[0],
+        treatment=serving[1],
+        recorder=recorder,
+        reader=reader,
+        digest=query_digest,
+        store_query=partial(stored_query, how=live.query_text, redactor=redactor, gold_ids=gold_ids),
+        slow_to_store=redactor is not None,
+        capture_content=prepared.around.settings.capture_content,
+        limits=limits,
+        beside=beside,
+    )
+
+
+def _index(prepared: Prepared) -> VectorIndex:
+    try:
+        return open_index(prepared, timeout_s=_MILVUS_S)
+    except StoreError as error:
+        raise StoreError(f"stores.milvus: {error}") from error
+
+
+def _collection(arm: ReadyArm) -> str:
+    if arm.facts.index is None:
+        raise SetupError(f"arm {arm.arm.name!r} has no collection")
+    return arm.facts.index.collection
+
+
+def _facts(prepared: Prepared, arms: Sequence[ReadyArm]) -> dict[str, Any]:
+    """What is known of the service, for the log: parity as an evaluation certifies it, models, collections, environment."""
+    parity = parity_of(prepared.experiment, arms)
+    if not parity.ok:
+        logger.warning(
+            "the arms differ in more than the experiment's subject, so there will be no verdict: %s", "; ".join(parity.undeclared)
+        )
+    facts: dict[str, Any] = {
+        "parity": dataclasses.asdict(parity),
+        "arms": [dataclasses.asdict(arm.facts) for arm in arms],
+        "corpus_fingerprint": prepared.corpus.fingerprint,
+        "gold_fingerprint": prepared.gold.fingerprint,
+        "environment": environment(),
+        "checks": {"leakage": leakage(prepared)},
+    }
+    return facts
+
+
+def parity_of(experiment: Experiment, arms: Sequence[ReadyArm]) -> ParityCertificate:
+    """Whether the arms differ in the experiment's subject alone.
+
+    Raises:
+        SetupError: An arm has no conditions to compare.
+    """
+    control, treatment = (arm.facts.conditions for arm in arms)
+    if control is None or treatment is None:
+        raise SetupError("an arm has no conditions to compare")
+    return certify(control, treatment, subject=experiment.subject)
+
+
+def scored_metrics(experiment: Experiment) -> tuple[Metric, ...]:
+    """What is scored in the background; operation and feedback are read from what is logged."""
+    names = () if experiment.live is None else experiment.live.metrics.names
+    metrics = [metric_named(name) for name in names]
+    return tuple(metric for metric in metrics if metric.kind in ("retrieval", "answer") and metric.name != "abstained")
+
+
+def _generators(prepared: Prepared, stack: ExitStack) -> Mapping[str, Generator | None]:
+    """Each arm's generator; one for both where they generate alike. Nothing that users say is kept in the cache of calls."""
+    experiment = prepared.experiment
+    purse = _Purse(experiment.llm.max_cost_usd)
+    by_spec: dict[Any, Generator | None] = {}
+    for spec in {experiment.generation_of(arm) for arm in experiment.arms}:
+        if spec.provider != "openai-compatible":
+            by_spec[spec] = build_generator(spec, prepared.corpus, prepared.around)
+            continue
+
+        def make(inner: ExitStack, spec: Any = spec) -> ManyAtOnce:
+            gate = _gate(prepared, inner, purse)
+            made = build_generator(spec, prepared.corpus, prepared.around, gate=gate)
+            if not isinstance(made, ManyAtOnce):
+                raise SetupError(f"generation.provider {spec.provider!r} can't answer side by side")
+            return made
+
+        renewed = Renewed(make)
+        stack.callback(renewed.close)
+        by_spec[spec] = RenewedGenerator(renewed)
+    return {arm.name: by_spec[experiment.generation_of(arm)] for arm in experiment.arms}
+
+
+class _Purse:
+    """What is left of `llm.max_cost_usd`, over all gates that were opened one after the other."""
+
+    def __init__(self, cap_usd: float | None) -> None:
+        self._cap_usd, self._gates = cap_usd, list[Gate]()
+
+    def left(self) -> float | None:
+        if self._cap_usd is None:
+            return None
+        left = self._cap_usd - sum(gate.spending.cost_usd for gate in self._gates)
+        if left <= 0:
+            raise StoppedError(f"the spending cap of {self._cap_usd:g} USD is reached: raise llm.max_cost_usd, and start the service anew")
+        return left
+
+    def watch(self, gate: Gate) -> None:
+        self._gates.append(gate)
+
+
+def _gate(prepared: Prepared, stack: ExitStack, purse: _Purse) -> Gate:
+    llm = prepared.experiment.llm
+    limits = dataclasses.replace(
+        llm,
+        attempts=min(llm.attempts, _ATTEMPTS),
+        max_wait_s=min(llm.max_wait_s, _LONGEST_WAIT_S),
+        patience_s=min(llm.patience_s, _PATIENCE_S),
+        run_timeout_s=None,
+        max_cost_usd=purse.left(),
+    )
+    gate = stack.enter_context(build_gate(limits, prepared.around, cache=None, notify=logger.warning))
+    purse.watch(gate)
+    return gate
+
+
+async def _score(prepared: Prepared, reader: LiveReader, recorder: LiveRecorder, service: LiveService) -> None:
+    """Score in the background, in one of the workers."""
+    leadership = Leadership(prepared.file.folder / ".ragtrial" / f"scoring-{prepared.experiment.name}.lock")
+    while not leadership.won():
+        await asyncio.sleep(5.0)
+    with ExitStack() as stack:
+        stack.callback(leadership.release)
+        similarity = await asyncio.to_thread(_similarity, prepared)
+        borrowed = None if similarity is None else BorrowedEmbedder(similarity, service.running.batcher, asyncio.get_running_loop())
+        plan = _scoring_plan(prepared, borrowed, stack)
+        tracing = service.running.tracing
+        scoring = BackgroundScoring(plan, reader=reader, recorder=recorder, counts=service.counts, tracing=tracing)
+        stack.callback(scoring.close)
+        await scoring.run()
+
+
+def _similarity(prepared: Prepared) -> Embedder | None:
+    spec = prepared.experiment.metrics.similarity
+    needed = any(metric.name in ("answer_similarity", "answer_relevancy") for metric in scored_metrics(prepared.experiment))
+    return build_embedder(spec, prepared.around) if spec is not None and needed else None
+
+
+def _scoring_plan(prepared: Prepared, similarity: Embedder | None, stack: ExitStack) -> ScoringPlan:
+    experiment, live = prepared.experiment, prepared.experiment.live
+    if live is None:
+        raise InputError(f"experiment {experiment.name!r} has no section 'live'")
+    metrics = scored_metrics(experiment)
+    free = [metric for metric in metrics if metric.judge is None]
+    judged = [metric for metric in metrics if metric.judge is not None]
+    asking: list[Scorer] = []
+    if judged:
+        purse = _Purse(None)  # the day's budget is the experiment's `live.scoring`, and SQL knows what is spent of it
+
+        def make(inner: ExitStack) -> tuple[Scorer, ...]:
+            judging = _judging(prepared, _gate(prepared, inner, purse))
+            return build_scorers(judged, corpus=prepared.corpus, similarity=similarity, judging=judging)
+
+        renewed: Renewed[Sequence[Scorer]] = Renewed(make)
+        stack.callback(renewed.close)
+        asking = [RenewedScorer(renewed, place) for place in range(len(renewed.get()))]
+    return ScoringPlan(
+        free=build_scorers(free, corpus=prepared.corpus, similarity=similarity),
+        judged=asking,
+        gold=prepared.gold,
+        live=live,
+        salt=live.salt or experiment.name,
+    )
+
+
+def _judging(prepared: Prepared, gate: Gate) -> Judging:
+    """What the judge needs; live answers are judged once, unless the file says otherwise."""
+    judging = judging_of(prepared.experiment, gate, prepared.around)
+    if judging is None:
+        raise InputError("a live metric is judged, and there is no metrics.judge")
+    given = judging.spec.repetitions
+    return dataclasses.replace(
+        judging, repetitions={metric.name: given.get(metric.name, 1) for metric in scored_metrics(prepared.experiment)}
+    )
+
+
+async def _watch(experiment: Experiment, reader: LiveReader, recorder: LiveRecorder, service: LiveService) -> None:
+    """Watch the guardrails."""
+    if experiment.live is None or not experiment.live.metrics.guardrails:
+        return
+    watch = GuardrailWatch(
+        alarms=partial(_alarms, experiment, reader, recorder.live_id),
+        history=partial(reader.traffic_history, recorder.live_id),
+        change=service.change_traffic,
+        when_broken=experiment.live.when_broken,
+        counts=service.counts,
+    )
+    await watch.run()
+
+
+def _alarms(experiment: Experiment, reader: LiveReader, live_id: int) -> Sequence[GuardrailAlarm]:
+    """The broken guardrails, from what is logged."""
+    live = experiment.live
+    if live is None:
+        return ()
+    scores = reader.split_scores if live.mode == "split" else reader.within_scores
+    tables = {guardrail.name: scores(live_id, guardrail.name, experiment=experiment) for guardrail in live.metrics.guardrails}
+    return guardrail_alarms(tables, reader.exposure(live_id, experiment=experiment), experiment)
