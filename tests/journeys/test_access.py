@@ -121,38 +121,38 @@ def test_keys_pass_only_with_the_pepper_they_were_made_with(service: Live) -> No
         assert store.find(service.keys["viewer"], "another") is None
 
 
-def test_viewers_learn_no_arm_and_choose_none_and_testers_do_both(service: Live) -> None:
-    with service.client("viewer") as viewer, service.client("tester") as tester:
-        seen = viewer.post("/v1/ask", json=ANSWER).json()
+def test_testers_learn_no_arm_and_choose_none_and_operators_do_both(service: Live) -> None:
+    with service.client("tester") as tester, service.client("operator") as operator:
+        seen = tester.post("/v1/ask", json=ANSWER).json()
         assert (seen["arm"], seen["assignment_reason"]) == (None, None)
         assert "custom" not in str(seen)
         assert "baseline" not in str(seen)
-        assert viewer.post("/v1/ask", json={**ANSWER, "arm": "custom"}).status_code == 403
-        chosen = tester.post("/v1/ask", json={**ANSWER, "arm": "custom"}).json()
+        assert tester.post("/v1/ask", json={**ANSWER, "arm": "custom"}).status_code == 403
+        chosen = operator.post("/v1/ask", json={**ANSWER, "arm": "custom"}).json()
         assert (chosen["arm"], chosen["assignment_reason"]) == ("custom", "override")
-        unknown = tester.post("/v1/ask", json={**ANSWER, "arm": "third"})
+        unknown = operator.post("/v1/ask", json={**ANSWER, "arm": "third"})
         assert unknown.status_code == 404
         assert "custom" in unknown.json()["error"]["message"]
 
 
 def test_only_keys_that_may_assert_a_user_are_believed_about_the_header(service: Live) -> None:
-    trusted = make_key(service.path, "tester", may_assert_user=True)
+    trusted = make_key(service.path, "operator", may_assert_user=True)
     reasons = []
-    for key in (service.keys["tester"], trusted):
+    for key in (service.keys["operator"], trusted):
         headers = {"Authorization": f"Bearer {key}", "X-User-Id": "someone"}
         reasons.append(httpx.post(f"{service.url}/v1/ask", headers=headers, json={"query": "anchor"}).json()["assignment_reason"])
     assert reasons == ["no unit", "split"]
 
 
 def test_a_key_with_a_rate_is_told_when_to_come_back(service: Live) -> None:
-    slow = make_key(service.path, "viewer", rate_per_minute=6)
+    slow = make_key(service.path, "tester", rate_per_minute=6)
     with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {slow}"}) as client:
         assert client.get("/v1/models").status_code == 200
         refused = client.get("/v1/models")
     assert refused.status_code == 429
     assert refused.json()["error"]["code"] == "rate_limit_exceeded"
     assert 1 <= int(refused.headers["Retry-After"]) <= 10
-    with service.client("viewer") as other:
+    with service.client("tester") as other:
         assert other.get("/v1/models").status_code == 200
 
 
@@ -185,8 +185,7 @@ def test_many_requests_with_one_key_look_it_up_once_and_a_second_later_again() -
     asyncio.run(many())
 
 
-@pytest.mark.parametrize("keep_known", [True, False])
-def test_without_the_database_known_keys_are_believed_where_availability_comes_first(keep_known: bool) -> None:
+def test_without_the_database_known_keys_are_believed_and_others_are_not() -> None:
     down, now = [False], [0.0]
 
     def find(token: str) -> ApiKey | None:
@@ -195,14 +194,10 @@ def test_without_the_database_known_keys_are_believed_where_availability_comes_f
         return ApiKey(prefix="p", name="n", role="viewer", created_at=0.0) if token == "rt_p_s" else None  # noqa: S105
 
     async def story() -> None:
-        gate = KeyGate(find, keep_known=keep_known, clock=lambda: now[0])
+        gate = KeyGate(find, clock=lambda: now[0])
         assert (await gate.admit("rt_p_s")).name == "n"
         down[0], now[0] = True, 5.0
-        if keep_known:
-            assert (await gate.admit("rt_p_s")).name == "n"
-        else:
-            with pytest.raises(StoreError):
-                await gate.admit("rt_p_s")
+        assert (await gate.admit("rt_p_s")).name == "n"
         with pytest.raises(StoreError):
             await gate.admit("rt_never_seen")
 
@@ -232,19 +227,19 @@ def test_a_pepper_that_others_may_read_is_refused(tmp_path: Path) -> None:
 def test_keys_are_made_listed_and_revoked_on_the_command_line(tmp_path: Path) -> None:
     path = write_experiment(tmp_path / "live.yaml", write_beir_folder(tmp_path / "data", n_passages=5, n_queries=2), live=LIVE)
     made = ragtrial_command(
-        "keys", "create", path, "the portal", "--role", "viewer", "--scope", "ask", "--scope", "feedback", "--rate-per-minute", "90"
+        "keys", "create", path, "the portal", "--role", "tester", "--scope", "ask", "--scope", "feedback", "--rate-per-minute", "90"
     )
     assert made.code == 0, made.err
     key = made.out.strip()
     assert re.fullmatch(r"rt_[0-9a-zA-Z]+_\S+", key)
     listed = ragtrial_command("keys", "list", path).out
-    assert "the portal: viewer (ask, feedback), 90 a minute, valid" in listed
+    assert "the portal: tester (ask, feedback), 90 a minute, valid" in listed
     assert key not in listed
     assert key.split("_", 2)[2].encode() not in (tmp_path / ".ragtrial" / "ragtrial.db").read_bytes()
     assert ragtrial_command("keys", "revoke", path, key.split("_")[1]).code == 0
     assert json.loads(ragtrial_command("keys", "list", path, "--json").out)[0]["revoked_at"] is not None
     assert ragtrial_command("keys", "revoke", path, "nobody").code == 2
-    assert ragtrial_command("keys", "create", path, "x", "--role", "viewer", "--scope", "operate").code == 2
+    assert ragtrial_command("keys", "create", path, "x", "--role", "tester", "--scope", "operate").code == 2
 
 
 def test_the_service_refuses_to_start_without_keys_and_says_how_to_make_one(tmp_path: Path) -> None:

@@ -100,8 +100,8 @@ def test_a_repeated_request_gets_its_first_answer(operator: httpx.Client, servic
     assert again["answer"] == first["answer"]
     other = operator.post("/v1/ask", json={"query": "something else", "unit": "user-9"}, headers=headers)
     assert other.status_code == 400
-    with service.client("viewer") as viewer:
-        theirs = viewer.post("/v1/ask", json={"query": QUESTION, "unit": "user-9"}, headers=headers).json()
+    with service.client("tester") as tester:
+        theirs = tester.post("/v1/ask", json={"query": QUESTION, "unit": "user-9"}, headers=headers).json()
     assert theirs["trial_id"] != first["trial_id"], "a key belongs to its caller"
 
 
@@ -141,14 +141,14 @@ def test_votes_for_unknown_trials_are_refused(operator: httpx.Client) -> None:
     assert operator.get("/v1/trials/trial_of_nobody").status_code == 404
 
 
-def test_viewers_read_trials_without_texts_and_arms(service: Live, operator: httpx.Client) -> None:
+def test_viewers_read_trials_without_texts_and_testers_read_none(service: Live, operator: httpx.Client) -> None:
     trial = ask(operator, "private")["trial_id"]
     operator.post("/v1/feedback", json={"trial_id": trial, "thumb": "down", "comment": "my own words"})
     with service.client("viewer") as viewer, service.client("tester") as tester:
-        seen, more = viewer.get(f"/v1/trials/{trial}").json(), tester.get(f"/v1/trials/{trial}").json()
-    assert (seen["query"], seen["answer"], seen["arm"], seen["votes"][0]["comment"]) == (None, None, None, None)
-    assert more["arm"] in ("baseline", "custom")
-    assert (more["query"], more["answer"]) == (None, None)
+        seen, refused = viewer.get(f"/v1/trials/{trial}").json(), tester.get(f"/v1/trials/{trial}")
+    assert (seen["query"], seen["answer"], seen["votes"][0]["comment"]) == (None, None, None)
+    assert seen["arm"] in ("baseline", "custom")
+    assert refused.status_code == 403
 
 
 def test_an_experiment_shows_its_traffic_and_counts_and_no_texts(service: Live, operator: httpx.Client) -> None:

@@ -16,7 +16,7 @@ from ragtrial.api.border import MAX_BODY_BYTES
 from ragtrial.api.logs import JsonLines
 from ragtrial.domain.access import ApiKey
 
-KEYS = {"rt_a_secret": ApiKey(prefix="a", name="portal", role="viewer", created_at=0.0)}
+KEYS = {"rt_a_secret": ApiKey(prefix="a", name="portal", role="operator", created_at=0.0)}
 HEADERS = {"Authorization": "Bearer rt_a_secret"}
 
 

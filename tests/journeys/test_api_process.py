@@ -73,7 +73,7 @@ def stop(process: Process, with_signal: int = signal.SIGTERM) -> int:
 
 @pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGINT])
 def test_the_service_is_started_asked_and_stopped_and_loses_nothing(experiment: Path, tmp_path: Path, with_signal: int) -> None:
-    key = make_key(experiment, "viewer")
+    key = make_key(experiment, "tester")
     acknowledged: list[str] = []
     with serve(experiment, tmp_path / "log") as process:
         until_ready(process.url)

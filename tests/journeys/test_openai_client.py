@@ -137,7 +137,7 @@ def test_errors_are_those_that_the_client_knows(client: openai.OpenAI, service: 
     with pytest.raises(openai.AuthenticationError) as refused:
         openai.OpenAI(base_url=f"{service.url}/v1", api_key="rt_no_key", max_retries=0).models.list()
     assert refused.value.code == "invalid_api_key"
-    reader = make_key(service.path, "viewer", scopes=["read"])
+    reader = make_key(service.path, "viewer")
     with pytest.raises(openai.PermissionDeniedError):
         openai.OpenAI(base_url=f"{service.url}/v1", api_key=reader, max_retries=0).models.list()
 
@@ -152,14 +152,14 @@ def test_the_same_idempotency_key_gets_the_same_trial(client: openai.OpenAI) -> 
 
 
 async def _async_stream(service: Live) -> str:
-    async with openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key=service.keys["viewer"], max_retries=0) as client:
+    async with openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key=service.keys["tester"], max_retries=0) as client:
         stream = await client.chat.completions.create(model="ragtrial", messages=asked(), user="user-1", stream=True)
         return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
 
-def test_the_asynchronous_client_streams_and_viewers_see_no_arm(service: Live) -> None:
+def test_the_asynchronous_client_streams_and_testers_see_no_arm(service: Live) -> None:
     import asyncio
 
     assert asyncio.run(_async_stream(service))
-    viewer = openai.OpenAI(base_url=f"{service.url}/v1", api_key=service.keys["viewer"], max_retries=0)
+    viewer = openai.OpenAI(base_url=f"{service.url}/v1", api_key=service.keys["tester"], max_retries=0)
     assert viewer.chat.completions.create(model="ragtrial", messages=asked(), user="user-1").model_extra["ragtrial"]["arm"] is None

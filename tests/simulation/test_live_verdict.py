@@ -126,15 +126,15 @@ def test_the_automatic_stop_is_silent_at_the_margin_and_stops_a_regression_in_ti
     plan = experiment(guardrails=(Guardrail(name="failed", max_increase=0.02),), units_planned=600)
     stopped_at = {0.02: [], 0.10: []}
     for worse, ends in stopped_at.items():
-        for _ in range(200):
+        for _ in range(60):
             world = World(rng)
             failed = (rng.random(world.user.size) < 0.01 + worse * world.arm).astype(float)
-            for n in range(LOOK, QUERIES + 1, LOOK):
+            for n in range(LOOK, 2_000 + 1, LOOK):
                 table = world.table(n, failed, FAILED)
                 who = exposure((table.control.counts.size, table.treatment.counts.size), (n, n))
                 if guardrail_alarms({"failed": table}, who, plan):
                     ends.append(n)
                     break
-    assert tell("stopped at the margin", len(stopped_at[0.02]), 200) <= ALPHA
-    assert tell("ten points more failures stopped", len(stopped_at[0.10]), 200) >= 0.95
+    assert tell("stopped at the margin", len(stopped_at[0.02]), 60) <= ALPHA
+    assert tell("ten points more failures stopped", len(stopped_at[0.10]), 60) >= 0.95
     assert float(np.median(stopped_at[0.10])) <= 1_000

@@ -74,9 +74,11 @@ class _Remembered:
 class KeyGate:
     """Keys of the database, each looked up at most every half second, however many requests carry it.
 
+    Where the database is out of reach, keys that it knew are believed: what they may do then is the plan's `availability` to say, and what
+    they were refused is counted with the outage.
+
     Args:
         find: Looks a token up; blocks.
-        keep_known: Where the database is out of reach, believe keys that it knew before (for plans that put availability first).
         per_minute: Rate of keys that have none of their own; None: no limit.
         clock: Seconds that never go back.
     """
@@ -85,11 +87,10 @@ class KeyGate:
         self,
         find: Callable[[str], ApiKey | None],
         *,
-        keep_known: bool = False,
         per_minute: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._find, self._keep_known, self._per_minute, self._clock = find, keep_known, per_minute, clock
+        self._find, self._per_minute, self._clock = find, per_minute, clock
         self._remembered: dict[str, _Remembered] = {}
         self._known: dict[str, ApiKey] = {}
         self._buckets: dict[str, TokenBucket] = {}
@@ -127,7 +128,7 @@ class KeyGate:
         try:
             key = await asyncio.shield(entry.looking)  # others wait for the same answer
         except StoreError:
-            if self._keep_known and name in self._known:
+            if name in self._known:
                 return self._known[name]
             raise
         if key is None or key.revoked_at is not None:

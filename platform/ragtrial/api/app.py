@@ -85,7 +85,7 @@ def create_app(
         telemetry={"metrics": False, "logs": False, "operation_spans": False, "auto_configure": False, "exclude": _is_probe},
     )
     app.state.parts = Parts(service=service, sql_url=sql_url, analysis=FreshAnalysis(analyse))
-    app.state.gate = _gate(service, keys, options)
+    app.state.gate = _gate(keys, options)
     handle_errors(app)
     for router in (
         routes_asking.router,
@@ -110,11 +110,10 @@ def create_app(
     return app
 
 
-def _gate(service: LiveService, keys: FindKey | None, options: ApiOptions) -> Gatekeeper:
+def _gate(keys: FindKey | None, options: ApiOptions) -> Gatekeeper:
     if keys is None:
         return OpenGate()
-    live = service.experiment.live
-    return KeyGate(keys, keep_known=live is not None and live.availability == "unlogged", per_minute=options.rate_per_minute)
+    return KeyGate(keys, per_minute=options.rate_per_minute)
 
 
 def _is_probe(scope: Any) -> bool:

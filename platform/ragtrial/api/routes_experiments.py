@@ -116,7 +116,7 @@ def audit(
 
 @router.get("/v1/trials/{trial_id}", summary="One trial", responses=responses(404))
 def trial(trial_id: Annotated[str, Path(min_length=1, max_length=200, pattern=NO_NUL)], parts: Given, key: Reading) -> TrialOut:
-    """What was retrieved and answered, scored and voted. Texts are for operators, arms not for viewers."""
+    """What was retrieved and answered, scored and voted. Texts are for operators."""
     found = parts.reader.trial(trial_id)
     if found is None:
         raise HTTPException(404, f"there is no trial {trial_id!r}")

@@ -40,7 +40,7 @@ class AskIn(Request):
         dict[Annotated[str, Field(max_length=64, pattern=NO_NUL)], Annotated[str, Field(max_length=512, pattern=NO_NUL)]] | None,
         Field(description="`user_id` names the unit where `unit` does not; the rest is not kept.", max_length=16),
     ] = None
-    arm: Annotated[Id | None, Field(description="Answer with this arm, outside the analysis; not for viewers.")] = None
+    arm: Annotated[Id | None, Field(description="Answer with this arm, outside the analysis; not for testers.")] = None
 
 
 class SourceOut(BaseModel):
@@ -93,8 +93,8 @@ class AskOut(BaseModel):
     usage: UsageOut
     logged: Annotated[bool, Field(description="False where the log was out of reach and the plan puts availability first.")]
     replayed: Annotated[bool, Field(description="The first answer to this idempotency key, again.")]
-    arm: Annotated[str | None, Field(description="Null for viewers.")] = None
-    assignment_reason: Annotated[str | None, Field(description="Null for viewers.")] = None
+    arm: Annotated[str | None, Field(description="Null for testers.")] = None
+    assignment_reason: Annotated[str | None, Field(description="Null for testers.")] = None
 
 
 class FeedbackIn(Request):
@@ -256,9 +256,9 @@ class TrialOut(BaseModel):
     trial_id: str
     request_id: str
     experiment: str
-    arm: Annotated[str | None, Field(description="Whose answer it is; null for viewers.")]
-    assignment_reason: Annotated[str | None, Field(description="Why this arm; null for viewers.")]
-    propensity: Annotated[float | None, Field(description="Chance that the unit had of this arm; null for viewers, or outside the split.")]
+    arm: Annotated[str | None, Field(description="Whose answer it is; null for testers.")]
+    assignment_reason: Annotated[str | None, Field(description="Why this arm; null for testers.")]
+    propensity: Annotated[float | None, Field(description="Chance that the unit had of this arm; null for testers, or outside the split.")]
     served: bool
     solicited: bool
     waited_ms: float

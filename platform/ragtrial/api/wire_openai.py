@@ -74,7 +74,7 @@ class Beside(BaseModel):
     solicit_rating: bool
     logged: bool
     sources: list[SourceOut]
-    arm: Annotated[str | None, Field(description="Null for viewers.")] = None
+    arm: Annotated[str | None, Field(description="Null for testers.")] = None
 
 
 class AnswerMessage(BaseModel):

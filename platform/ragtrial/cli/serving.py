@@ -116,7 +116,7 @@ def _check(given: "Serve", host: str, workers: int) -> None:
     with KeyStore(sql_url(file)) as store:
         if not any(key.revoked_at is None for key in store.list()):
             raise SetupError(
-                f"there is no API key yet: make one with `ragtrial keys create {given.experiment} NAME --role viewer`, "
+                f"there is no API key yet: make one with `ragtrial keys create {given.experiment} NAME --role tester`, "
                 "or try the service on this machine alone with --no-auth"
             )
 
@@ -199,14 +199,13 @@ def create_key(
         RoleName,
         typer.Option(
             "--role",
-            help="viewer: asks, votes, reads results, never learns the arm. tester: sees arms. operator: changes the traffic. admin: all.",
+            help="tester: asks and votes, as a front end does, and never learns the arm. viewer: reads results. operator: both, and "
+            "changes the traffic. admin: all.",
         ),
-    ] = RoleName.viewer,
+    ] = RoleName.tester,
     scope: Annotated[
         list[ScopeName] | None,
-        typer.Option(
-            "--scope", help="Only these of the role's scopes; may be repeated. A front end needs ask and feedback.", show_default=False
-        ),
+        typer.Option("--scope", help="Only these of the role's scopes; may be repeated.", show_default=False),
     ] = None,
     may_assert_user: Annotated[
         bool, typer.Option("--may-assert-user", help="Believe its X-User-Id header: for proxies that have authenticated the user.")

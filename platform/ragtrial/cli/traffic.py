@@ -262,7 +262,7 @@ def _demo_key(prepared: "Prepared") -> "Iterator[str]":
     url = sql_url(prepared.file)
     with KeyStore(url) as store:
         pepper = pepper_for(url, prepared.file.folder, prepared.around.settings)
-        secret = store.create("live demo", "viewer", pepper=pepper, actor="live demo")
+        secret = store.create("live demo", "operator", pepper=pepper, actor="live demo")
         try:
             yield secret
         finally:

@@ -11,13 +11,13 @@ ROLES: tuple[Role, ...] = get_args(Role)
 ALL_SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 SCOPES: Mapping[Role, frozenset[Scope]] = {
-    "viewer": frozenset({"ask", "feedback", "read"}),
-    "tester": frozenset({"ask", "feedback", "read"}),
+    "viewer": frozenset({"read"}),
+    "tester": frozenset({"ask", "feedback"}),
     "operator": frozenset({"ask", "feedback", "read", "operate"}),
     "admin": frozenset({"ask", "feedback", "read", "operate", "admin"}),
 }
-"""viewer: asks, votes and reads results, and never learns which arm answered. tester: likewise, sees arms and may choose one.
-operator: changes the traffic as well. admin: also makes and revokes keys, reads the audit log, erases."""
+"""viewer: reads results and changes nothing. tester, and every front end: asks and votes, reads no results, never learns which arm
+answered. operator: both, and changes the traffic. admin: also makes and revokes keys, reads the audit log, erases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,5 +65,8 @@ class ApiKey:
 
     @property
     def sees_arms(self) -> bool:
-        """Whether answers tell it which arm they are of, and whether it may choose one (which keeps the answer out of the analysis)."""
-        return self.role != "viewer"
+        """Whether it is told which arm an answer is of, and may choose one, which keeps the answer out of the analysis.
+
+        Whoever reads results does; whoever only asks and votes is blind, so that votes are on answers and not on arms.
+        """
+        return "read" in self.scopes

@@ -58,7 +58,7 @@ class Served:
 
     Attributes:
         trial_id: What votes refer to; where `logged` is False nothing of this name is known.
-        arm: Whose answer it is; for operators and testers only.
+        arm: Whose answer it is; not told to those who only ask and vote.
         reason: Why this arm: as assigned; `fallback` where the baseline stepped in for an arm that failed; `unlogged` where the log can't
             be written and the experiment says that availability comes first.
         answer: Empty where it abstained, or where the experiment has no generation.
