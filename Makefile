@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 
-.PHONY: help demo live-demo test check format docs bench-lift bench-index bench-evaluation bench-statistics bench-runner bench-llm browser clean
+.PHONY: help demo live-demo test check format docs bench-lift bench-index bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-splitting browser clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -75,6 +75,16 @@ bench-statistics: $(VENV)/.dev ## Bootstrap and permutation against the plain wa
 
 bench-llm: $(VENV)/.dev ## Calls to LLMs against a bare client and against RAGAS, and judgments from the cache
 	$(BIN)/python experiments/benchmarks/llm_gate.py
+
+bench-serving: $(VENV)/.dev ## The live service against a plain handler that makes the bare calls, and modes against each other
+	$(BIN)/python experiments/benchmarks/serving_http.py
+	$(BIN)/python experiments/benchmarks/serving.py
+
+bench-live-log: $(VENV)/.dev ## Durable group commit against one commit for each trial
+	$(BIN)/python experiments/benchmarks/live_log.py
+
+bench-splitting: $(VENV)/.dev ## An assignment against a bare hash
+	$(BIN)/python experiments/benchmarks/splitting.py
 
 bench-runner: $(VENV)/.dev ## Trials per second logged to SQLite
 	$(BIN)/python experiments/benchmarks/runner.py
