@@ -1,6 +1,10 @@
 """What users get, and what is counted, where a part of the live service is gone: over HTTP, with real servers behind it."""
 
+import shutil
+import subprocess
+import sys
 import time
+import types
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -170,3 +174,70 @@ def test_milvus_is_gone(tmp_path: Path) -> None:
     assert got.statuses[200] == 1
     assert failed, "the failed trial is in the log"
     assert {trial.trial.failure.stage for trial in failed if trial.trial.failure} == {"search"}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True, check=False).returncode:
+        pytest.skip("a disk that is full is a small tmpfs, which only root may mount")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_the_disk_is_full_and_has_room_again(small_disk: Path, tmp_path: Path) -> None:
+    path = changed(live_experiment(tmp_path / "files"), sql=f"sqlite:///{small_disk / 'log.db'}")
+    got, meanwhile = Got(), Got()
+    with live(path) as service, service.client("operator") as client:
+        got.ask(client, UNITS[0])
+        filler = small_disk / "filler"
+        filler.write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 65_536))
+        until(lambda: meanwhile.ask(client, UNITS[1]).status_code == 503)
+        assert meanwhile.last is not None
+        assert "retry-after" in meanwhile.last.headers
+        filler.unlink()
+        until(lambda: got.ask(client, UNITS[2]).status_code == 200)
+        reader, live_id = logged(service)
+        with reader:
+            until(lambda: bool(reader.outages(live_id)))
+            outages = reader.outages(live_id)
+            known = {trial.trial_id for trial in reader.recent(live_id, limit=10_000)}
+    assert set(meanwhile.statuses) <= {200, 503}
+    assert known >= {*got.trials, *meanwhile.trials}, "what was answered for is there, also what still had room"
+    assert any("full" in outage.reason for outage in outages)
+
+
+def set_back(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Set ragtrial's clock back, and no other: gRPC's two halves read the clock by different ways, and only one of them could be set."""
+    clock = types.SimpleNamespace(**{**vars(time), "time": lambda: time.time() - seconds})
+    for name, module in list(sys.modules.items()):
+        if name.startswith("ragtrial.") and getattr(module, "time", None) is time:
+            monkeypatch.setattr(module, "time", clock)
+
+
+def test_the_clock_is_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = live_experiment(tmp_path)
+    got = Got()
+    with live(path) as service, service.client("operator") as client:
+        for unit in UNITS[:10]:
+            got.ask(client, unit)
+        set_back(monkeypatch, 3600)
+        for unit in UNITS[:10]:
+            got.ask(client, unit)
+        votes = [client.post("/v1/feedback", json={"trial_id": trial, "thumb": "up"}).json()["outcome"] for trial in got.trials]
+        stopped = client.post("/v1/experiments/small/traffic", json={"stopped": True, "reason": "the clock"})
+        assert stopped.status_code == 200
+        again = got.ask(client, UNITS[0])
+        assert again.status_code == 200, again.text
+        assert again.json()["arm"] == "baseline", "the newest version holds, whatever time it is stamped with"
+        reader, live_id = logged(service)
+        with reader:
+            known = {trial.trial_id for trial in reader.recent(live_id, limit=1000)}
+            backwards = reader.times(live_id).backwards
+    assert got.statuses == {200: 21}
+    assert set(got.trials) == known
+    assert set(votes) == {"recorded"}
+    assert backwards == 11, "trials that go back in time are counted, and the analysis warns of them"

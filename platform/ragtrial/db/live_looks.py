@@ -30,9 +30,9 @@ class Times(NamedTuple):
 
 
 def times_of(connection: Connection, live_id: int) -> Times:
-    """What the log says of time. Trials are compared with the one logged just before, of any assignment."""
+    """What the log says of time. Trials are compared with the latest one logged before them, of any assignment."""
     first, last = connection.execute(select(func.min(trial.at), func.max(trial.at)).where(*counted(live_id))).one()
-    step = (trial.at - func.lag(trial.at).over(order_by=trial.id)).label("step")
+    step = (trial.at - func.max(trial.at).over(order_by=trial.id, rows=(None, -1))).label("step")
     steps = select(step).where(trial.live_id == live_id).subquery("steps")
     backwards = connection.execute(select(func.count()).select_from(steps).where(steps.c.step < -_BACKWARDS_SECONDS)).scalar_one()
     return Times(first, last, int(backwards))
