@@ -34,6 +34,15 @@ class Finding:
     detail: str
 
 
+_EXTRAS = (
+    ("datasets", "train", "fine-tuning"),
+    ("psycopg", "postgres", "PostgreSQL"),
+    ("fastapi", "serve", "the live service"),
+    ("presidio_analyzer", "pii", "redaction of queries"),
+    ("openfeature", "openfeature", "the OpenFeature provider"),
+)
+
+
 def diagnose() -> tuple[Finding, ...]:
     """Try Python, Milvus Lite, SQLite, the bundled model and the optional packages."""
     version = ".".join(map(str, sys.version_info[:3]))
@@ -42,7 +51,7 @@ def diagnose() -> tuple[Finding, ...]:
         findings.append(_tried("Milvus Lite", lambda: _milvus(Path(folder))))
         findings.append(_tried("SQLite", lambda: _sqlite(Path(folder))))
     findings.append(_tried("baseline model", _model))
-    for package, extra, purpose in (("datasets", "train", "fine-tuning"), ("psycopg", "postgres", "PostgreSQL")):
+    for package, extra, purpose in _EXTRAS:
         there = importlib.util.find_spec(package) is not None
         detail = "installed" if there else f"not installed; {purpose} needs it: pip install 'ragtrial[{extra}]'"
         findings.append(Finding(part=f"{purpose} ({package})", state="ok" if there else "optional", detail=detail))
