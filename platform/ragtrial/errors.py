@@ -8,6 +8,7 @@
     │   ├── MissingExtraError     an optional package is not installed
     │   ├── StoreError            Milvus or SQL refused, is not there, or is not what it should be
     │   │   ├── QueueFullError    more waits to be logged than is allowed to
+    │   │   ├── RecordRefusedError     this record alone can't be written; others can
     │   │   ├── DuplicateRequestError  a request with this idempotency key is logged already
     │   │   └── ConflictError     somebody else has changed it meanwhile
     │   └── ModelError            a model can't be loaded, or is not the one that was expected
@@ -99,6 +100,10 @@ class StoreError(SetupError):
 
 class QueueFullError(StoreError):
     """More waits to be logged than is allowed to: nothing of this was taken."""
+
+
+class RecordRefusedError(StoreError):
+    """A record can't be written, and the database works; the message never holds what was in it."""
 
 
 class DuplicateRequestError(StoreError):

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from ragtrial.db.keys import KeyStore
 from ragtrial.domain.access import SCOPES, ApiKey
 from ragtrial.errors import SetupError, StoreError
 from ragtrial.formats.experiment import load_experiment, sql_url
+from ragtrial.serving.asking import fallback_id, twin_id
 from ragtrial.settings import read_settings
 
 OPEN = {"/healthz", "/readyz"}
@@ -142,6 +144,26 @@ def test_only_keys_that_may_assert_a_user_are_believed_about_the_header(service:
         headers = {"Authorization": f"Bearer {key}", "X-User-Id": "someone"}
         reasons.append(httpx.post(f"{service.url}/v1/ask", headers=headers, json={"query": "anchor"}).json()["assignment_reason"])
     assert reasons == ["no unit", "split"]
+
+
+def test_a_user_who_sends_the_header_past_a_proxy_that_adds_its_own_is_refused(service: Live) -> None:
+    trusted = make_key(service.path, "operator", may_assert_user=True)
+    headers = [("Authorization", f"Bearer {trusted}"), ("X-User-Id", "somebody else"), ("X-User-Id", "me")]
+    response = httpx.post(f"{service.url}/v1/ask", headers=headers, json={"query": "anchor"})
+    assert response.status_code == 400
+    assert "X-User-Id" in response.json()["error"]["message"]
+
+
+def test_a_tester_cannot_find_out_by_a_vote_whether_another_arm_stood_in(service: Live) -> None:
+    with service.client("operator") as operator:
+        trial_id = operator.post("/v1/ask", json=ANSWER).json()["trial_id"]
+    with service.client("tester") as tester:
+        words = set()
+        for guess in (fallback_id(trial_id), twin_id(trial_id), "trial_that_never_was"):
+            refused = tester.post("/v1/feedback", json={"trial_id": guess, "thumb": "up"})
+            assert refused.status_code == 404
+            words.add(refused.json()["error"]["message"].replace(guess, "..."))
+    assert len(words) == 1
 
 
 def test_a_key_with_a_rate_is_told_when_to_come_back(service: Live) -> None:
@@ -273,3 +295,58 @@ def test_an_open_service_answers_to_loopback_names_alone() -> None:
 
 def test_the_open_gate_lets_everyone_in_as_admin() -> None:
     assert asyncio.run(OpenGate().admit(None)).role == "admin"
+
+
+def test_a_database_that_hangs_is_asked_once_and_known_keys_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragtrial.api.access._PATIENCE_S", 0.05)
+    answers, asked = threading.Event(), []
+    answers.set()
+
+    def find(token: str) -> ApiKey | None:
+        asked.append(token)
+        answers.wait(10)
+        return ApiKey(prefix="a", name="portal", role="tester", created_at=0.0)
+
+    async def run() -> list[str]:
+        now = [0.0]
+        gate = KeyGate(find, clock=lambda: now[0])
+        await gate.admit("rt_a_secret")
+        answers.clear()
+        names = []
+        for _ in range(3):
+            now[0] += 1
+            names.append((await gate.admit("rt_a_secret")).name)
+        with pytest.raises(StoreError, match="has not answered"):
+            await gate.admit("rt_b_secret")
+        answers.set()
+        return names
+
+    assert asyncio.run(run()) == ["portal"] * 3
+    assert asked == ["rt_a_secret", "rt_a_secret", "rt_b_secret"]
+
+
+def test_analyses_that_many_wait_for_hold_up_nobody_else(tmp_path_factory: pytest.TempPathFactory) -> None:
+    done = threading.Event()
+
+    def slow(_reader: object) -> dict[str, object]:
+        done.wait(30)
+        return {}
+
+    with live(live_experiment(tmp_path_factory.mktemp("slow")), analyse=slow) as service, service.client("operator") as operator:
+        name = operator.get("/v1/experiments").json()["experiments"][0]["name"]
+
+        async def run() -> list[int]:
+            async with httpx.AsyncClient(base_url=service.url, headers=operator.headers, timeout=60) as client:
+                waiting = [asyncio.create_task(client.get(f"/v1/experiments/{name}/analysis")) for _ in range(60)]
+                await asyncio.sleep(1)
+                async with asyncio.timeout(10):
+                    stopped = await client.post(f"/v1/experiments/{name}/traffic", json={"stopped": True, "reason": "slow"})
+                    with service.client("tester") as tester:  # a key that was not looked up yet
+                        asked = await asyncio.to_thread(tester.post, "/v1/ask", json=ANSWER)
+                done.set()
+                return [stopped.status_code, asked.status_code, *(one.status_code for one in await asyncio.gather(*waiting))]
+
+        try:
+            assert set(asyncio.run(run())) == {200}
+        finally:
+            done.set()

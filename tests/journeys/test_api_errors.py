@@ -12,7 +12,7 @@ import pytest
 
 from over_http import StandIn, running, until_ready
 from ragtrial.api.app import ApiOptions, create_app
-from ragtrial.api.border import MAX_BODY_BYTES
+from ragtrial.api.border import MAX_BODY_BYTES, Border
 from ragtrial.api.logs import JsonLines
 from ragtrial.domain.access import ApiKey
 
@@ -153,6 +153,20 @@ def test_a_body_over_the_limit_is_413_whether_its_length_is_announced_or_not(cli
     response = client.post("/v1/ask", content=pieces, headers=headers)
     assert response.status_code == 413
     assert response.json()["error"]["code"] == "request_too_large"
+
+
+def test_a_body_that_does_not_come_is_408_and_one_that_came_may_take_long_to_answer() -> None:
+    app = Border(create_app(StandIn(), KEYS.get, sql_url="sqlite:///nowhere.db"), body_s=0.3)
+    with running(app) as url:
+        until_ready(url)
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as slow:
+            head = ["POST /v1/ask HTTP/1.1", "Host: localhost", f"Authorization: {HEADERS['Authorization']}", "Content-Length: 20", "", "{"]
+            slow.sendall("\r\n".join(head).encode())
+            said = slow.recv(4096)
+        answered = httpx.post(f"{url}/v1/ask", json={"query": "slow"}, headers=HEADERS, timeout=10)
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert answered.status_code == 200
 
 
 def test_responses_carry_security_headers_and_no_name_of_the_server(client: httpx.Client) -> None:

@@ -259,3 +259,37 @@ def test_a_broken_guardrail_stops_the_treatment_by_itself(tmp_path: Path) -> Non
     assert (state.stopped, state.actor) == (True, "guardrail")
     assert "failed" in state.reason
     assert (served.arm, served.reason) == ("baseline", "stopped")
+
+
+@pytest.mark.parametrize("missing", ["the extra", "the model"])
+def test_a_service_that_should_redact_and_cannot_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    path = experiment(tmp_path, live={"query_text": "redacted"})
+    environment = {"RAGTRIAL_PII_MODEL": "no_such_model"} if missing == "the model" else {}
+    if missing == "the extra":
+        monkeypatch.setitem(sys.modules, "presidio_analyzer", None)
+    else:
+        pytest.importorskip("presidio_analyzer")
+    service = live_service(load_experiment(path), read_settings(environment))
+
+    async def run() -> None:
+        try:
+            await service.start()
+        finally:
+            await service.close()
+
+    with pytest.raises(SetupError, match=r"ragtrial\[pii\]" if missing == "the extra" else "RAGTRIAL_PII_MODEL is 'no_such_model'"):
+        asyncio.run(run())
+
+
+def test_where_queries_are_not_kept_in_full_the_traces_hold_no_texts_either(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def captures(how: str) -> bool:
+        path = experiment(tmp_path, live={"query_text": how})
+        service = live_service(load_experiment(path), read_settings({"RAGTRIAL_CAPTURE_CONTENT": "1"}), background=False)
+        try:
+            await service.start()
+            return service.running.parts.capture_content
+        finally:
+            await service.close()
+
+    assert [asyncio.run(captures(how)) for how in ("full", "hash")] == [True, False]
+    assert "texts stay out of the traces" in caplog.text

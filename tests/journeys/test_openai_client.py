@@ -71,14 +71,16 @@ def test_the_streaming_helper_of_the_client_works(client: openai.OpenAI) -> None
     assert final.choices[0].message.content
 
 
-def test_the_units_precedence_is_metadata_then_user_then_safety_identifier_then_the_trusted_header(service: Live) -> None:
+def test_the_units_precedence_is_the_trusted_header_then_metadata_then_user_then_safety_identifier(service: Live) -> None:
     trusted = make_key(service.path, "operator", may_assert_user=True)
-    client = openai.OpenAI(base_url=f"{service.url}/v1", api_key=trusted, max_retries=0, default_headers={"X-User-Id": "d"})
+    client = openai.OpenAI(base_url=f"{service.url}/v1", api_key=trusted, max_retries=0)
+    proxied = {"X-User-Id": "d"}
     units = [
         ({"metadata": {"user_id": "a"}, "user": "b", "safety_identifier": "c"}, "a"),
         ({"metadata": {"other": "x"}, "user": "b", "safety_identifier": "c"}, "b"),
         ({"safety_identifier": "c"}, "c"),
-        ({}, "d"),
+        ({"extra_headers": proxied}, "d"),
+        ({"metadata": {"user_id": "a"}, "user": "b", "extra_headers": proxied}, "d"),  # a user can write a body, and not this header
     ]
     arms = {}
     for given, unit in units:

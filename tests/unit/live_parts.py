@@ -9,7 +9,7 @@ from ragtrial.analysis.live_setting import Clock, LiveSetting, Table
 from ragtrial.domain.experiment import AnalysisPlan, Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan
 from ragtrial.domain.live import LiveMetrics, LiveSpec, TrafficState
 from ragtrial.domain.live_looks import TimedSums
-from ragtrial.domain.live_scores import Exposure, SplitScores, UnitSums, WithinScores
+from ragtrial.domain.live_scores import Exposure, SplitScores, UnitSums, VoteCounts, VotesByUnit, WithinScores
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.parity import ParityCertificate
 from ragtrial.domain.planned import Guardrail, PrimaryMetric
@@ -18,6 +18,7 @@ MODEL = EmbeddingSpec(provider="hashing", model="a")
 PARITY = ParityCertificate(ok=True, digest="d", declared=("embedding.model: 'a' / 'b'",))
 DAY = 86_400.0
 START = 1_800_000_000.0
+VOTES_BY_UNIT = ("asked", "up", "down", "asked_solicited", "up_solicited", "down_solicited")
 
 
 def experiment(
@@ -154,3 +155,25 @@ def timed(table: SplitScores, rng: np.random.Generator, *, steps: int = 20) -> T
     return TimedSums(
         metric=table.metric, ends=ends, unit=numbers, arm=arm_of, step=step, total=total.astype(float), count=count.astype(float)
     )
+
+
+def votes_by_unit(votes: tuple[VoteCounts, ...]) -> dict[str, VotesByUnit]:
+    """Each answer of another unit."""
+    found = {}
+    for arm in dict.fromkeys(each.arm for each in votes):
+        mine = [each for each in votes if each.arm == arm]
+        columns = [
+            np.concatenate(
+                [(np.arange(each.trials) >= low) & (np.arange(each.trials) < high) for each, (low, high) in zip(mine, ends, strict=True)]
+            )
+            for ends in (
+                [(0, each.trials) for each in mine],
+                [(0, each.up) for each in mine],
+                [(each.up, each.up + each.down) for each in mine],
+            )
+        ]
+        asked = np.concatenate([np.full(each.trials, each.solicited) for each in mine])
+        found[arm] = VotesByUnit(
+            **dict(zip(VOTES_BY_UNIT, [c.astype(float) for c in (*columns, *(c & asked for c in columns))], strict=True))
+        )
+    return found

@@ -12,7 +12,7 @@ from ragtrial.analysis.live_planning import plan_live, split_spread
 from ragtrial.analysis.live_setting import TUNED_FOR, levels_of, live_of
 from ragtrial.analysis.rule import Evidence, outcome
 from ragtrial.domain.live import TrafficState
-from ragtrial.domain.live_scores import SplitScores, UnitSums, VoteCounts
+from ragtrial.domain.live_scores import NOT_SCORED, SplitScores, UnitSums, VoteCounts, VotesByUnit, WithinScores
 from ragtrial.domain.live_trial import Outage
 from ragtrial.domain.live_verdict import LiveAnalysis
 from ragtrial.domain.metric import metric_named
@@ -22,7 +22,21 @@ from ragtrial.domain.verdict import Check
 from ragtrial.errors import InputError, NotEnoughDataError
 from ragtrial.stats.confidence_sequence import confidence_sequence
 from ragtrial.stats.power import queries_for
-from unit.live_parts import DAY, START, Clock, experiment, exposure, rates, setting, split, timed, users, within, without_history
+from unit.live_parts import (
+    DAY,
+    START,
+    Clock,
+    experiment,
+    exposure,
+    rates,
+    setting,
+    split,
+    timed,
+    users,
+    votes_by_unit,
+    within,
+    without_history,
+)
 
 
 def rng() -> np.random.Generator:
@@ -232,7 +246,10 @@ def test_a_ramp_is_compared_with_what_was_planned_at_each_time() -> None:
     )
     found = analyse_tables(setting(experiment(), {"nDCG@10": table}, exposure=honest))
     assert state_of(found, "srm_units") == "pass"
-    assert state_of(found, "allocation") == "warn"
+    assert state_of(found, "allocation") == "fail"  # nine tenths of control's units would be of the first days, half of treatment's
+    assert found.verdict.decision == "refused"
+    hardly = dataclasses.replace(honest, units=np.array([[45, 5], [1_000, 1_000]]))
+    assert state_of(analyse_tables(setting(experiment(), {"nDCG@10": table}, exposure=hardly)), "allocation") == "warn"
     broken = dataclasses.replace(honest, expected=np.array([[0.5, 0.5], [0.5, 0.5]]))
     assert state_of(analyse_tables(setting(experiment(), {"nDCG@10": table}, exposure=broken)), "srm_units") == "fail"
 
@@ -424,6 +441,33 @@ def test_interleaved_mode_decides_by_preference_and_tells_the_sign_test() -> Non
     assert next(c for c in found.comparisons if c.metric.name == "failed").no_effect is not None
 
 
+def test_one_user_whose_silent_answers_all_fail_is_no_broken_guardrail() -> None:
+    guardrail = Guardrail(name="failed", max_increase=0.02)
+    counts, totals = np.ones(201), np.zeros(201)
+    counts[-1] = totals[-1] = 40.0
+    sums = UnitSums(totals=totals, counts=counts, n_trials=240)
+    table = WithinScores(metric=metric_named("failed"), differences=sums, control_mean=0.0, treatment_mean=40 / 240)
+    assert guardrail_of(table, guardrail, experiment(mode="shadow", guardrails=(guardrail,))).state == "not shown"
+    everywhere = UnitSums(totals=np.ones(240) * (np.arange(240) < 40), counts=np.ones(240), n_trials=240)
+    table = dataclasses.replace(table, differences=everywhere)
+    assert guardrail_of(table, guardrail, experiment(mode="shadow", guardrails=(guardrail,))).state == "broken"
+
+
+def test_the_planned_interval_waits_for_the_scores_of_its_trials() -> None:
+    table = split(rng(), "nDCG@10", 1_000, control=0.5, treatment=0.53)
+    for waiting, there in ((2_000, False), (5, True)):
+        late = dataclasses.replace(table.control, n_trials=table.control.n_trials + waiting, unscored={NOT_SCORED: waiting})
+        found = analysed(effect=0.03, units_planned=2_000, frozen={"nDCG@10": dataclasses.replace(table, control=late)})
+        assert found.primary.effect is not None
+        assert (found.primary.effect.planned is not None) == there
+    unsure = analysed(
+        effect=0.012,
+        units_planned=2_000,
+        frozen={"nDCG@10": dataclasses.replace(table, control=dataclasses.replace(late, unscored={NOT_SCORED: 900}))},
+    )
+    assert "waits for the scores of 900 trials" in unsure.verdict.sentence
+
+
 # Votes
 
 
@@ -434,7 +478,7 @@ def test_where_another_share_rates_the_vote_share_must_not_be_read() -> None:
         VoteCounts(arm="baseline", solicited=True, trials=200, up=60, down=40, withdrawn=0, late=0),
         VoteCounts(arm="custom", solicited=True, trials=200, up=80, down=20, withdrawn=0, late=0),
     )
-    everyone, asked = analysed(effect=0.0, votes=votes).votes
+    everyone, asked = analysed(effect=0.0, votes=votes, votes_by_unit=votes_by_unit(votes)).votes
     assert everyone.who_rates_differs
     assert everyone.trials == (2_200, 2_200)
     assert everyone.share is not None
@@ -446,6 +490,26 @@ def test_where_another_share_rates_the_vote_share_must_not_be_read() -> None:
     assert asked.share is not None
     assert asked.share.estimate == pytest.approx(0.2)
     assert asked.share.low > 0
+
+
+def test_votes_of_one_user_are_not_independent_also_where_they_were_asked_for() -> None:
+    votes = tuple(VoteCounts(arm=arm, solicited=True, trials=400, up=up, down=200 - up, withdrawn=0, late=0) for arm, up in ARMS_UP)
+    sums = {}
+    for arm, up in ARMS_UP:
+        units = np.zeros(40), np.full(40, 10.0)  # forty users, who were asked ten times each; half of them voted, always the same way
+        ups, downs = units[0].copy(), units[0].copy()
+        ups[: up // 10], downs[up // 10 : 20] = 10.0, 10.0
+        sums[arm] = VotesByUnit(asked=units[1], up=ups, down=downs, asked_solicited=units[1], up_solicited=ups, down_solicited=downs)
+    for found in analysed(effect=0.0, votes=votes, votes_by_unit=sums).votes:
+        assert found.share is not None
+        assert found.share.estimate == pytest.approx(0.15)
+        assert found.share.low < -0.1  # 55 and 40 % of twenty users; of two hundred votes the interval would begin above 0.05
+    (_, found) = analysed(effect=0.0, votes=votes).votes
+    assert (found.share, found.rated) == (None, (200, 200))
+    assert "by unit" in (found.reason or "")
+
+
+ARMS_UP = (("baseline", 80), ("custom", 110))
 
 
 def test_without_votes_there_is_a_reason_and_no_number() -> None:

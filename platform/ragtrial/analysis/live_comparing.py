@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ragtrial.analysis.live_setting import LiveSetting, Table
-from ragtrial.domain.live_scores import SplitScores, UnitSums, WithinScores
+from ragtrial.domain.live_scores import NOT_SCORED, SplitScores, UnitSums, WithinScores
 from ragtrial.domain.live_verdict import Interval, LiveArm, LiveComparison, LiveEffect, Preferred
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.verdict import MetricRole
@@ -18,6 +18,9 @@ from ragtrial.stats.multiplicity import adjust
 
 ONE_ANSWER = "both rankings make one answer here, so this can't be told apart by arm"
 NOTHING_LOGGED = "nothing was logged of it"
+
+MAX_AWAITED = 0.01
+"""Above this share of trials whose scores are still to come, there is no planned interval yet."""
 
 Fit = ratio.RatioDifference | ratio.RatioMean
 
@@ -119,10 +122,20 @@ def effect_of(setting: LiveSetting, table: Table, frozen: Table | None) -> LiveE
     )
 
 
+def awaited(frozen: Table) -> int:
+    """Trials until the planned size whose scores are still to come, where they are too many for the planned interval; else 0.
+
+    That interval may be looked at once. While its trials are being scored it would be another one at every look.
+    """
+    arms = (frozen.control, frozen.treatment) if isinstance(frozen, SplitScores) else (frozen.differences,)
+    waiting = sum(arm.unscored.get(NOT_SCORED, 0) for arm in arms)
+    return waiting if waiting > MAX_AWAITED * sum(arm.n_trials for arm in arms) else 0
+
+
 def _planned(frozen: Table, alpha: float) -> Interval | None:
-    """The interval at the planned size; None where the metric was scored on too few units by then."""
+    """The interval at the planned size; None where the metric was scored on too few units by then, or is still being scored."""
     units = units_of(frozen)
-    if min(units) < MINIMUM_UNITS:
+    if min(units) < MINIMUM_UNITS or awaited(frozen):
         return None
     try:
         fit = fit_of(frozen, alpha=alpha)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ragtrial.analysis.deciding import labelled, round_up
-from ragtrial.analysis.live_comparing import arms_of
+from ragtrial.analysis.live_comparing import arms_of, awaited
 from ragtrial.analysis.live_guardrails import guardrail_words
 from ragtrial.analysis.live_setting import LiveSetting
 from ragtrial.analysis.rule import HOPELESS, Evidence, Outcome, evidence_of, needed_distance, no_regression, outcome, why_baseline
@@ -142,6 +142,10 @@ def _open(setting: LiveSetting, primary: LiveComparison, effect: LiveEffect, evi
         return Decided(
             Verdict(decision="undecided", sentence=sentence, reasons=(evidence,), n_more=more.units, gate_passed=gate), more.days
         )
+    frozen = setting.frozen.get(primary.metric.name)
+    if planned is not None and frozen is not None and (waiting := awaited(frozen)):
+        sentence = f"Undecided so far: the planned size is reached, and its verdict waits for the scores of {waiting:,} trials. {evidence}"
+        return Decided(Verdict(decision="undecided", sentence=sentence, reasons=(evidence,), gate_passed=gate))
     m = setting.live.metrics.primary.min_effect
     needed = needed_distance(_evidence_of(primary, effect.running), min_effect=m)
     found = _to_decide(setting, effect, needed)

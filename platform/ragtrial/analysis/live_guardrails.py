@@ -169,7 +169,23 @@ def _counts(table: Table) -> tuple[tuple[int, int], tuple[int, int]]:
     n = round(float(table.differences.counts.sum()))
     if table.control_mean is None or table.treatment_mean is None:
         raise NotEnoughDataError("there is one answer for both arms: no rate can be compared")
-    return (round(table.control_mean * n), n), (round(table.treatment_mean * n), n)
+    effect = _design_effect_within(table.differences, table.control_mean, table.treatment_mean)
+    trials = max(1, round(n / effect))
+    left, right = (min(trials, round(mean * n / effect)) for mean in (table.control_mean, table.treatment_mean))
+    return (left, trials), (right, trials)
+
+
+def _design_effect_within(sums: UnitSums, control: float, treatment: float) -> float:
+    """The same for a difference within queries: its variance by unit over that of two independent rates, at least 1.
+
+    With a difference in fewer than two units it can't be estimated: then all that a unit adds to it counts as one.
+    """
+    n, trials = sums.counts.size, float(sums.counts.sum())
+    independent = trials * (control * (1.0 - control) + treatment * (1.0 - treatment))
+    if np.count_nonzero(sums.totals) < _MIN_FAILING_UNITS or not independent:
+        return max(1.0, float(np.abs(sums.totals).max(initial=0.0)))
+    clustered = float(((sums.totals - (treatment - control) * sums.counts) ** 2).sum()) * n / (n - 1)
+    return max(1.0, clustered / independent)
 
 
 def _effective(sums: UnitSums) -> tuple[int, int]:

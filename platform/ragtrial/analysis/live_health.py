@@ -23,6 +23,9 @@ FEW = 10
 MAX_LOST = 0.01
 """Above this share of requests that were refused or not logged, the times of outage are missing noticeably."""
 
+MAX_APART = 0.05
+"""Above this share of an arm that would have to be of another version to be mixed like the other arm, days differ and not arms."""
+
 MAX_OVERRIDES = 0.05
 MAX_BACKWARDS = 0.001
 
@@ -198,14 +201,20 @@ def _outages(setting: LiveSetting) -> Check:
 
 
 def _allocation(setting: LiveSetting) -> list[Check]:
-    """A share of the treatment that was changed mixes days with arms (Simpson's paradox)."""
+    """A share of the treatment that was changed mixes days with arms (Simpson's paradox): no interval holds then."""
     if setting.live.mode != "split":
         return []
-    _, shares = planned_shares(setting.exposure)
+    counts, shares = planned_shares(setting.exposure)
     if len(shares) < 2 or np.ptp(shares[:, 1]) < 1e-9:
         return []
     said = " to ".join(f"{share:.0%}" for share in dict.fromkeys(shares[:, 1].tolist()))
-    detail = f"the treatment's share was changed from {said}, so that days weigh differently in the arms: change only who takes part"
+    detail = f"the treatment's share was changed from {said}, so that days weigh differently in the arms"
+    expected = counts.sum(axis=1, keepdims=True) * shares
+    mixtures = expected / expected.sum(axis=0)  # how much of each arm is of each version
+    if 0.5 * float(np.abs(mixtures[:, 1] - mixtures[:, 0]).sum()) > MAX_APART:
+        detail += ", and no interval holds: start anew, and change only who takes part (share)"
+        return [Check(name="allocation", state="fail", detail=detail)]
+    detail += ", though hardly: change only who takes part (share)"
     return [Check(name="allocation", state="warn", detail=detail)]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ragtrial.domain.experiment import AnalysisPlan, Experiment
 from ragtrial.domain.live import LiveSpec, TrafficState
 from ragtrial.domain.live_looks import TimedSums
-from ragtrial.domain.live_scores import Exposure, SplitScores, UnitSums, VoteCounts, WithinScores
+from ragtrial.domain.live_scores import Exposure, SplitScores, UnitSums, VoteCounts, VotesByUnit, WithinScores
 from ragtrial.domain.live_trial import Outage
 from ragtrial.domain.live_verdict import Levels
 from ragtrial.domain.parity import ParityCertificate
@@ -82,6 +82,7 @@ class LiveSetting:
         frozen: The decision metrics' scores of the trials until `clock.planned_at`; empty before that.
         exposure: Who was exposed.
         votes: Thumbs by arm and solicitation.
+        votes_by_unit: The same by arm and unit; without it they are counted, and not compared.
         latencies: By arm, the unit's number and the waiting time in milliseconds of each served trial.
         timed: The primary metric by unit and time; None where no picture is wanted.
         assigned: `failed` likewise: when each unit came.
@@ -98,6 +99,7 @@ class LiveSetting:
     frozen: Mapping[str, Table] = field(default_factory=dict)
     exposure: Exposure
     votes: Sequence[VoteCounts] = ()
+    votes_by_unit: Mapping[str, VotesByUnit] = field(default_factory=dict)
     latencies: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = field(default_factory=dict)
     timed: TimedSums | None = None
     assigned: TimedSums | None = None

@@ -3,14 +3,15 @@
 import dataclasses
 from collections.abc import Sequence
 
-import numpy as np
-
 from ragtrial.analysis.live_setting import LiveSetting
-from ragtrial.domain.live_scores import SplitScores, VoteCounts
-from ragtrial.domain.live_verdict import Difference, VotesFound
+from ragtrial.domain.live_scores import VoteCounts, VotesByUnit
+from ragtrial.domain.live_verdict import Difference, Range, VotesFound
 from ragtrial.errors import NotEnoughDataError
 from ragtrial.stats.ratio import RatioDifference
 from ragtrial.stats.votes import VoteSums, vote_difference
+
+NOBODY = "nobody voted"
+NOT_BY_UNIT = "the votes were not read by unit, and votes of one user are not independent"
 
 
 def votes_of(setting: LiveSetting) -> tuple[VotesFound, ...]:
@@ -37,9 +38,10 @@ def _found(setting: LiveSetting, *, solicited: bool) -> VotesFound:
     )
     if not sum(trials):
         return counted
-    sums = None if solicited else _by_unit(setting, rated)
-    if sums is None:
-        sums = tuple(_by_trial(*numbers) for numbers in zip(up, rated, trials, strict=True))
+    units = [setting.votes_by_unit.get(arm) for arm in setting.arms]
+    if units[0] is None or units[1] is None:
+        return dataclasses.replace(counted, reason=NOBODY if not sum(rated) else NOT_BY_UNIT)
+    sums = [_sums(each, solicited=solicited) for each in units if each is not None]
     try:
         test = vote_difference(sums[0], sums[1], alpha=setting.plan.alpha)
     except NotEnoughDataError as error:
@@ -48,7 +50,7 @@ def _found(setting: LiveSetting, *, solicited: bool) -> VotesFound:
         counted,
         rating_rate=_difference(test.rating_rate),
         share=_difference(test.share),
-        bounds=Difference(estimate=(test.bounds.lower + test.bounds.upper) / 2, low=test.bounds.low, high=test.bounds.high),
+        bounds=Range(low=test.bounds.low, high=test.bounds.high),
         who_rates_differs=test.who_rates_differs,
     )
 
@@ -58,23 +60,10 @@ def _pair(control: Sequence[VoteCounts], treatment: Sequence[VoteCounts], name: 
     return left, right
 
 
-def _by_unit(setting: LiveSetting, rated: tuple[int, int]) -> tuple[VoteSums, ...] | None:
-    """Votes summed by unit, where both tables were read and are of the same votes."""
-    asked, ups = setting.tables.get("rated"), setting.tables.get("thumbs_up")
-    if not isinstance(asked, SplitScores) or not isinstance(ups, SplitScores):
-        return None
-    pairs = ((asked.control, ups.control), (asked.treatment, ups.treatment))
-    if any(not np.array_equal(left.counts, right.counts) for left, right in pairs):
-        return None
-    if any(round(float(left.totals.sum())) != n for (left, _), n in zip(pairs, rated, strict=True)):
-        return None
-    return tuple(VoteSums(up=right.totals, rated=left.totals, asked=left.counts) for left, right in pairs)
-
-
-def _by_trial(up: int, rated: int, trials: int) -> VoteSums:
-    """Each answer for itself: right where hardly any unit was asked twice, as with a small random share."""
-    ones = np.ones(trials)
-    return VoteSums(up=(np.arange(trials) < up).astype(np.float64), rated=(np.arange(trials) < rated).astype(np.float64), asked=ones)
+def _sums(units: VotesByUnit, *, solicited: bool) -> VoteSums:
+    if solicited:
+        return VoteSums(up=units.up_solicited, rated=units.up_solicited + units.down_solicited, asked=units.asked_solicited)
+    return VoteSums(up=units.up, rated=units.up + units.down, asked=units.asked)
 
 
 def _difference(fit: RatioDifference) -> Difference:

@@ -7,12 +7,12 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from ragtrial.api.errors import retry_after
@@ -25,6 +25,8 @@ REMEMBER_S = 0.5
 _MOST_REMEMBERED = 4096
 _LONGEST_TOKEN = 200
 _BURST_S = 10.0
+_LOOKING_AT_ONCE = 4
+_PATIENCE_S = 2.0
 _BEARER = HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer rt_<prefix>_<secret>`")
 _UNKNOWN = "this needs a valid API key: Authorization: Bearer rt_<prefix>_<secret>"
 
@@ -68,7 +70,7 @@ class TokenBucket:
 @dataclass(slots=True, kw_only=True)
 class _Remembered:
     until: float
-    looking: "asyncio.Task[ApiKey | None]"
+    looking: "asyncio.Future[ApiKey | None]"
 
 
 class KeyGate:
@@ -94,6 +96,8 @@ class KeyGate:
         self._remembered: dict[str, _Remembered] = {}
         self._known: dict[str, ApiKey] = {}
         self._buckets: dict[str, TokenBucket] = {}
+        # threads of its own: those that read for analysts must not be missing where somebody asks, votes, or stops the treatment
+        self._threads = ThreadPoolExecutor(_LOOKING_AT_ONCE, thread_name_prefix="ragtrial-keys")
 
     async def admit(self, token: str | None) -> ApiKey:
         """As `Gatekeeper.admit`."""
@@ -120,16 +124,20 @@ class KeyGate:
     async def _look_up(self, token: str) -> ApiKey | None:
         name = hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
         entry = self._remembered.get(name)
-        if entry is None or self._clock() >= entry.until:
+        if entry is None or (self._clock() >= entry.until and entry.looking.done()):  # a database that hangs is asked once
             if len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.clear()
-            entry = _Remembered(until=self._clock() + REMEMBER_S, looking=asyncio.create_task(run_in_threadpool(self._find, token)))
+            looking = asyncio.get_running_loop().run_in_executor(self._threads, self._find, token)
+            entry = _Remembered(until=self._clock() + REMEMBER_S, looking=looking)
             self._remembered[name] = entry
         try:
-            key = await asyncio.shield(entry.looking)  # others wait for the same answer
-        except StoreError:
+            async with asyncio.timeout(_PATIENCE_S):
+                key = await asyncio.shield(entry.looking)  # others wait for the same answer
+        except (StoreError, TimeoutError) as error:
             if name in self._known:
                 return self._known[name]
+            if isinstance(error, TimeoutError):
+                raise StoreError(f"the database of the keys has not answered for {_PATIENCE_S:g} s") from error
             raise
         if key is None or key.revoked_at is not None:
             self._known.pop(name, None)

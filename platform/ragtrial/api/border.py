@@ -1,5 +1,6 @@
 """The outermost layer, in plain ASGI, which costs microseconds: size of the body, security headers, one log line, no error unanswered."""
 
+import asyncio
 import contextlib
 import secrets
 import time
@@ -13,6 +14,8 @@ from ragtrial.api.errors import error_response
 from ragtrial.api.logs import log
 
 MAX_BODY_BYTES = 64 * 1024
+BODY_S = 30.0
+"""A body that takes longer to come gets 408: a slow client must not hold a connection for ever."""
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -28,11 +31,12 @@ class Border:
     Args:
         app: What is inside.
         max_body_bytes: Larger bodies get 413, before they are read where their length is announced.
+        body_s: Slower bodies get 408.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int = MAX_BODY_BYTES, body_s: float = BODY_S) -> None:
         self._app = app
-        self._max = max_body_bytes
+        self._max, self._body_s = max_body_bytes, body_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -60,11 +64,19 @@ class Border:
         if _announced(scope) > self._max:
             await error_response(413, too_large, headers={"Connection": "close"})(scope, receive, send)
             return
-        read = 0
+        read, complete = 0, False
+        until = asyncio.get_running_loop().time() + self._body_s
 
         async def counting() -> Message:
-            nonlocal read
-            message = await receive()
+            nonlocal read, complete
+            if complete:  # what comes now is the end of the connection, and may come late
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"the body did not come within {self._body_s:g} s", headers={"Connection": "close"}) from None
+            complete = not message.get("more_body", False)
             read += len(message.get("body", b""))
             if read > self._max:
                 raise HTTPException(413, too_large, headers={"Connection": "close"})

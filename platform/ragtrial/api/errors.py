@@ -35,6 +35,7 @@ _CODES = {
     403: "insufficient_permissions",
     404: "not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     409: "conflict",
     413: "request_too_large",
     429: "rate_limit_exceeded",

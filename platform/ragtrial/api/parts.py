@@ -1,8 +1,9 @@
 """What the routes work with, made once for each process and found through the request."""
 
-import threading
+import asyncio
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ FRESH_TIMES = 4.0
 
 
 class FreshAnalysis:
-    """The latest analysis; one is made at a time, however many ask.
+    """The latest analysis; one is made at a time, on a thread of its own, however many ask. For one event loop.
 
     Args:
         analyse: Makes one; None where this service makes none.
@@ -31,22 +32,24 @@ class FreshAnalysis:
 
     def __init__(self, analyse: Analyse | None) -> None:
         self._analyse = analyse
-        self._lock = threading.Lock()
+        self._lock = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ragtrial-analysis")
         self._made_at = self._fresh_s = 0.0
         self._latest: dict[str, Any] = {}
 
-    def latest(self, reader: LiveReader) -> Mapping[str, Any]:
-        """An analysis that is at most ten seconds old; blocks.
+    async def latest(self, reader: Callable[[], LiveReader]) -> Mapping[str, Any]:
+        """An analysis that is at most ten seconds old. Those who wait for it take no thread from others.
 
         Raises:
             NotEnoughDataError: There is not enough data yet, or nobody here analyses.
         """
         if self._analyse is None:
             raise NotEnoughDataError("this service makes no analysis: run `ragtrial analyse EXPERIMENT.yaml --live` beside it")
-        with self._lock:
+        analyse = self._analyse
+        async with self._lock:
             began = time.monotonic()
             if not self._latest or began - self._made_at > self._fresh_s:
-                self._latest = dict(self._analyse(reader))
+                self._latest = dict(await asyncio.get_running_loop().run_in_executor(self._thread, lambda: analyse(reader())))
                 self._made_at = time.monotonic()
                 self._fresh_s = min(FRESH_S, FRESH_TIMES * (self._made_at - began))
             return self._latest

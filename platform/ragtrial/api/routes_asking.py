@@ -28,9 +28,17 @@ Given = Annotated[Parts, Depends(parts_of)]
 router = APIRouter(tags=["asking"])
 
 
-def trusted(user: str | None, key: ApiKey) -> str | None:
-    """The unit of a trusted header; only some keys are believed."""
-    return user if key.may_assert_user else None
+def asserted(request: Request, user: str | None, key: ApiKey) -> str | None:
+    """The unit of a trusted header; only some keys are believed, and then it counts for more than the body, which a user can write.
+
+    Raises:
+        HTTPException: 400 where the header came twice: one of the two may be what the user sent to the proxy.
+    """
+    if not key.may_assert_user:
+        return None
+    if len(request.headers.getlist("x-user-id")) > 1:
+        raise HTTPException(400, "the header X-User-Id came more than once: let the proxy replace what its client sends")
+    return user
 
 
 def sources_of(served: Served) -> list[SourceOut]:
@@ -57,7 +65,7 @@ async def ask(
     """Answer with the arm that the unit is assigned to. The trial is in the database before the answer leaves."""
     if body.arm is not None:
         _check_arm(body.arm, parts, key)
-    unit = body.unit or (body.metadata or {}).get("user_id") or trusted(user, key)
+    unit = asserted(request, user, key) or body.unit or (body.metadata or {}).get("user_id")
     question = Question(
         text=body.query,
         unit=unit,

@@ -76,16 +76,16 @@ def experiment(name: Name, parts: Given, _key: Reading) -> ExperimentOut:
 
 
 @router.get("/v1/experiments/{name}/analysis", summary="The analysis as of now", responses=responses(404, 409))
-def analysis(name: Name, parts: Given, _key: Reading) -> dict[str, Any]:
+async def analysis(name: Name, parts: Given, _key: Reading) -> dict[str, Any]:
     """Health checks, effects with always-valid intervals, guardrails and the verdict; looking often is safe. 409 until there is data."""
-    _served_only(parts, name)
-    return dict(parts.analysis.latest(parts.reader))
+    await _served_only(parts, name)
+    return dict(await parts.analysis.latest(lambda: parts.reader))
 
 
 @router.post("/v1/experiments/{name}/traffic", summary="Change the traffic, or stop it", responses=responses(404, 409))
 async def change_traffic(name: Name, body: TrafficIn, parts: Given, key: Annotated[ApiKey, Depends(Needs("operate"))]) -> TrafficOut:
     """A new version of the traffic, in force within a second in every worker; the change is in the audit log."""
-    await run_in_threadpool(_served_only, parts, name)
+    await _served_only(parts, name)
     state = await parts.service.change_traffic(
         share=body.share,
         treatment=body.treatment,
@@ -136,11 +136,11 @@ def _is_served(parts: Parts, live: LiveExperiment) -> bool:
     return live.name == served.name and live.live_digest == served.live_digest()
 
 
-def _served_only(parts: Parts, name: str) -> None:
+async def _served_only(parts: Parts, name: str) -> None:
     served = parts.service.experiment.name
     if name == served:
         return
-    _live(parts, name)
+    await run_in_threadpool(_live, parts, name)
     raise HTTPException(409, f"experiment {name!r} is not served here, {served!r} is")
 
 

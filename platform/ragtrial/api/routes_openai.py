@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from ragtrial.api.access import Needs
 from ragtrial.api.errors import error_response, responses
 from ragtrial.api.parts import Parts, parts_of
-from ragtrial.api.routes_asking import IdempotencyKey, TrustedUser, ask_service, sources_of, trusted
+from ragtrial.api.routes_asking import IdempotencyKey, TrustedUser, ask_service, asserted, sources_of
 from ragtrial.api.wire import NO_NUL
 from ragtrial.api.wire_openai import (
     AnswerMessage,
@@ -59,9 +59,10 @@ async def chat_completions(
         return _no_model(body.model)
     if body.n not in (None, 1):
         return error_response(400, f"n is {body.n}: this service gives one answer", param="n")
+    named = _unit(body)
     question = Question(
         text=_question(body.messages),
-        unit=_unit(body) or trusted(user, key),
+        unit=asserted(request, user, key) or named,
         caller=key.name,
         idempotency_key=idempotency_key,
         query_at=time.time(),

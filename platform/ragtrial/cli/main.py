@@ -69,6 +69,8 @@ def main() -> None:
         code = _fail(type(error).__name__, str(error))
     except _USAGE_ERROR as error:
         code = _misused(error)
+    except typer.Abort:
+        code = _fail("Aborted", "nothing was done: it was not confirmed (where nobody can be asked, give --yes)")
     if code == _INTERRUPTED:
         error_console().print("interrupted; what was logged is kept: the same command with --resume goes on", soft_wrap=True)
     sys.exit(code if isinstance(code, int) else 0)

@@ -87,7 +87,11 @@ def forget(
         if unit is not None:
             counts = eraser.unit_counts(unit)
             what = ", ".join(f"{n:,} {table}" for table, n in counts.items())
-            if not yes and counts["trials"]:
+            if not any(counts.values()):
+                raise InputError(
+                    f"nothing of unit {unit!r} is in the log, so nothing was erased; units are compared as they are, case and spaces included"
+                )
+            if not yes:
                 typer.confirm(f"Erase {what} of this unit, in all experiments? It can't be undone.", abort=True)
             counts = eraser.forget_unit(unit, actor="command line")
             typer.echo(f"erased {', '.join(f'{n:,} {table}' for table, n in counts.items())}")

@@ -7,7 +7,7 @@ import numpy as np
 from sqlalchemy import ColumnElement, Connection, Subquery, case, func, literal_column, null, select
 
 from ragtrial.db.live_models import LiveTrialRow
-from ragtrial.db.live_sums import bucket, counted, units_in_both
+from ragtrial.db.live_sums import bucket, counted, numbered, table_of, units_in_both
 from ragtrial.db.live_values import values_of
 from ragtrial.domain.live_looks import TimedSums
 from ragtrial.domain.metric import Metric
@@ -15,7 +15,6 @@ from ragtrial.domain.metric import Metric
 MOST_STEPS = 50
 _SHORTEST_STEP_SECONDS = 60.0
 _BACKWARDS_SECONDS = 60.0
-_ROWS_AT_ONCE = 50_000
 
 _Column = ColumnElement[Any]
 trial = LiveTrialRow
@@ -46,36 +45,40 @@ def exposed_at(connection: Connection, live_id: int, units: int) -> float | None
     return None if found is None else float(found)
 
 
-def timed_sums(connection: Connection, live_id: int, metric: Metric, *, arms: tuple[str, str], mode: str) -> TimedSums | None:
-    """A metric's sums by unit and step of time, at most `MOST_STEPS` equally long ones; None where no trial counts."""
+def timed_sums(
+    connection: Connection, live_id: int, metric: Metric, *, arms: tuple[str, str], mode: str, first: bool = False
+) -> TimedSums | None:
+    """A metric's sums by unit and step of time, at most `MOST_STEPS` equally long ones; None where no trial counts.
+
+    With `first` everything of a unit stands in the step of its first query: when units came, in a fraction of the time.
+    """
     times = times_of(connection, live_id)
     if times.first is None or times.last is None:
         return None
     width = max(_SHORTEST_STEP_SECONDS, math.ceil((times.last - times.first) / MOST_STEPS * 1_000) / 1_000)
     rows = _by_query(live_id, metric, arms=arms, mode=mode)
     step = bucket(connection, rows.c.at - literal_column(repr(times.first)), width)
-    number = func.dense_rank().over(order_by=rows.c.unit) - 1
+    if first:
+        step = bucket(connection, func.min(rows.c.at) - literal_column(repr(times.first)), width)
     value = rows.c.value
-    wanted = select(number, rows.c.arm, step, func.sum(value), func.count(value)).where(value.is_not(None))
-    found = connection.execute(wanted.group_by(rows.c.unit, rows.c.arm, step)).partitions(_ROWS_AT_ONCE)
-    parts = [np.array([tuple(row) for row in some], dtype=np.float64) for some in found]
-    table = np.concatenate(parts) if parts else np.empty((0, 5))
+    wanted = select(rows.c.arm, step, func.sum(value), func.count(value), rows.c.unit).where(value.is_not(None))
+    table, units = table_of(connection, wanted.group_by(rows.c.unit, rows.c.arm, *([] if first else [step])), width=4)
     n_steps = min(MOST_STEPS, int((times.last - times.first) // width) + 1)
     return TimedSums(
         metric=metric,
         ends=np.minimum(times.first + width * np.arange(1, n_steps + 1), times.last),
-        unit=table[:, 0].astype(np.int64),
-        arm=table[:, 1].astype(np.int64),
-        step=np.clip(table[:, 2].astype(np.int64), 0, n_steps - 1),
-        total=table[:, 3],
-        count=table[:, 4],
+        unit=numbered(units),
+        arm=table[:, 0].astype(np.int64),
+        step=np.clip(table[:, 1].astype(np.int64), 0, n_steps - 1),
+        total=table[:, 2],
+        count=table[:, 3],
     )
 
 
 def _by_query(live_id: int, metric: Metric, *, arms: tuple[str, str], mode: str) -> Subquery:
     """One row for each query that counts: unit, arm (0 or 1), at, value. In mode shadow the value is the difference of both answers."""
     outside = [trial.unit.not_in(units_in_both(live_id))] if mode == "split" else []
-    values = values_of(metric, [live_id], *counted(live_id)[1:], *outside)
+    values = values_of(metric, [live_id], *counted(live_id)[1:], *outside, made=mode == "shadow")
     if mode != "shadow":
         arm: _Column = case((values.c.arm == arms[1], 1), else_=0)
         return select(values.c.unit, arm.label("arm"), values.c.at, values.c.value).subquery("queries")

@@ -26,7 +26,7 @@ from ragtrial.db.live_rows import live_trial_of, score_of, signal_of, state_of, 
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import TrafficState
 from ragtrial.domain.live_looks import TimedSums
-from ragtrial.domain.live_scores import Exposure, SplitScores, VoteCounts, WithinScores
+from ragtrial.domain.live_scores import Exposure, SplitScores, VoteCounts, VotesByUnit, WithinScores
 from ragtrial.domain.live_trial import LiveTrial, Outage, SignalEvent, Vote
 from ragtrial.domain.metric import Metric, metric_named
 from ragtrial.domain.score import Score
@@ -238,11 +238,14 @@ class LiveReader:
                 connection, live_id, found, arms=(experiment.control.name, experiment.treatment.name), until=until
             )
 
-    def timed(self, live_id: int, metric: str, *, experiment: Experiment) -> TimedSums | None:
-        """A metric's sums by unit and time, as in `split_scores` or `within_scores`; None where no trial counts."""
+    def timed(self, live_id: int, metric: str, *, experiment: Experiment, first: bool = False) -> TimedSums | None:
+        """A metric's sums by unit and time, as in `split_scores` or `within_scores`; None where no trial counts.
+
+        With `first` all of a unit's stand at the time of its first query.
+        """
         arms, mode = (experiment.control.name, experiment.treatment.name), "split" if experiment.live is None else experiment.live.mode
         with self._reading(live_id) as (connection, _experiment):
-            return live_looks.timed_sums(connection, live_id, _metric(metric), arms=arms, mode=mode)
+            return live_looks.timed_sums(connection, live_id, _metric(metric), arms=arms, mode=mode, first=first)
 
     def times(self, live_id: int) -> live_looks.Times:
         """When trials that count came, and how many of all are stamped long before one logged earlier."""
@@ -268,6 +271,11 @@ class LiveReader:
         """Thumbs on the answers that belong to the analysis, by arm and whether they asked for a rating."""
         with self._reading(live_id) as (connection, _experiment):
             return live_sums.vote_counts(connection, live_id)
+
+    def votes_by_unit(self, live_id: int) -> dict[str, VotesByUnit]:
+        """The same by arm and unit."""
+        with self._reading(live_id) as (connection, _experiment):
+            return live_sums.votes_by_unit(connection, live_id)
 
     def latencies(self, live_id: int) -> Latencies:
         """By arm: each trial's unit (numbered from 0 within the arm) and waited_ms; trials that failed are left out."""

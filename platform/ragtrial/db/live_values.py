@@ -9,10 +9,10 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql.expression import Subquery
 
 from ragtrial.db.live_models import LiveScoreRow, LiveSignalRow, LiveTrialRow, LiveVoteRow
+from ragtrial.domain.live_scores import NOT_SCORED
 from ragtrial.domain.metric import Metric
 
 FAILED = "the trial failed"
-NOT_SCORED = "not scored yet"
 NOT_TIMED = "not timed"
 NOT_REPORTED = "not reported by the generator"
 NO_ANSWER = "no answer was asked for"
@@ -30,15 +30,19 @@ class _Measured(NamedTuple):
     unscored: _Column
 
 
-def values_of(metric: Metric, live_ids: Sequence[int], *chosen: _Column) -> Subquery:
+def values_of(metric: Metric, live_ids: Sequence[int], *chosen: _Column, made: bool = False) -> Subquery:
     """One row for each chosen trial: unit, request_id, arm, at, and value or unscored, one of which is NULL.
 
     Args:
         metric: Any metric.
         live_ids: The experiments whose trials are meant.
         chosen: Further conditions on trials.
+        made: `latency_ms` is what the answer took to make (embed, search, generate), and not what its user waited: nobody waits for a
+            silent twin, so only that can be compared with the served answer's.
     """
     measured = _measure(metric, live_ids)
+    if made and metric.name == "latency_ms":
+        measured = _Measured(trial.__table__, *_unless_failed(trial.embed_ms + trial.search_ms + trial.generate_ms, NOT_TIMED))
     wanted: Any = (
         select(trial.unit, trial.request_id, trial.arm, trial.at, measured.value.label("value"), measured.unscored.label("unscored"))
         .select_from(measured.source)

@@ -13,7 +13,7 @@ from ragtrial.db import engine as database
 from ragtrial.db.base import Base
 from ragtrial.db.live_models import LiveExperimentRow, LiveScoreRow, LiveSignalRow, LiveTrialRow, LiveVoteRow
 from ragtrial.db.live_rows import Row
-from ragtrial.errors import DuplicateRequestError, StoreError, UnknownTrialError
+from ragtrial.errors import DuplicateRequestError, RecordRefusedError, StoreError, UnknownTrialError
 
 _DAY_SECONDS = 86_400
 
@@ -119,10 +119,16 @@ class BatchWriter:
             if isinstance(error.__cause__, SQLAlchemyError) and _lost(error.__cause__):
                 raise
             if isinstance(record, Log) and isinstance(error.__cause__, IntegrityError):
-                return self._explained(connection, record) or error
-            return error
+                return self._explained(connection, record) or self._refused(error.__cause__)
+            return self._refused(error.__cause__ or error)
         except (ValueError, OverflowError, TypeError) as error:  # a value that the driver can't bind
-            return StoreError(f"database {self._name!r} can't hold a record: {error}")
+            return self._refused(error)
+
+    def _refused(self, error: BaseException) -> RecordRefusedError:
+        """Without the values: PostgreSQL quotes the row, and with it what a user typed, below the line that names the constraint."""
+        found = getattr(error, "orig", None) or error
+        what = str(found).partition("\n")[0] if isinstance(error, IntegrityError) else type(found).__name__
+        return RecordRefusedError(f"database {self._name!r} can't hold a record: {what}")
 
     def _explained(self, connection: Connection, record: Log) -> StoreError | None:
         for row in record.rows:
@@ -165,7 +171,7 @@ class BatchWriter:
 
     def _hear(self, said: Said, trial: _Known, seen: set[tuple[int, str]], new: list[Row]) -> object:
         if not trial.served:
-            return UnknownTrialError(f"nobody saw the answer of trial {said.trial_id!r}: give the id that came with the answer")
+            return self._unknown(said.trial_id)
         key = (trial.number, said.row["key"])
         if key in seen:
             return "repeated"
@@ -187,9 +193,8 @@ class BatchWriter:
         return {trial_id: _Known(*rest) for trial_id, *rest in connection.execute(wanted)}
 
     def _unknown(self, trial_id: str) -> UnknownTrialError:
-        return UnknownTrialError(
-            f"there is no trial {trial_id!r} in experiment {self._experiment!r}: give the id that came with the answer"
-        )
+        """In the same words for a trial that nobody saw: its id can be guessed from the served one's, and tells that an arm failed."""
+        return UnknownTrialError(f"experiment {self._experiment!r} has served no trial {trial_id!r}: give the id that came with the answer")
 
 
 def _numbers(records: Sequence[Said | Scores], table: type[Base], known: dict[str, _Known]) -> set[int]:

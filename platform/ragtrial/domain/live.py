@@ -160,6 +160,8 @@ class LiveSpec:
                 f"live.mode is {self.mode!r} and the primary metric {self.metrics.primary.name!r}: "
                 "mode interleaved decides by 'preference', and only that mode has it"
             )
+        if self.mode == "interleaved":
+            self._check_one_answer()
         both = sorted(set(self.deny) & {*self.allow, *self.overrides})
         if both:
             raise ValueError(f"unit {both[0]!r} stands in deny and in allow or overrides: take it out of one")
@@ -167,6 +169,17 @@ class LiveSpec:
             feedback = [name for name in self.metrics.names if metric_named(name).kind == "feedback"]
             if feedback:
                 raise ValueError(f"live.mode is 'shadow', where nobody sees the custom arm, so it has no {feedback[0]!r}")
+
+    def _check_one_answer(self) -> None:
+        """What decides or stops must be told apart by arm, and there is one answer for both."""
+        guarded = [guardrail.name for guardrail in self.metrics.guardrails]
+        for kind, names in (("guardrail", guarded), ("secondary metric", self.metrics.secondary)):
+            alike = [name for name in names if name != "preference"]
+            if alike:
+                raise ValueError(
+                    f"live.mode is 'interleaved' and {alike[0]!r} a {kind}: both rankings make one answer there, so that only 'preference' "
+                    "can be told apart by arm, and the verdict would wait for it for ever; take it out, or guard it in mode split or shadow"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

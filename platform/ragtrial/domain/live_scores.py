@@ -10,6 +10,9 @@ from ragtrial.domain.metric import Metric
 
 Sums = NDArray[np.float64]
 
+NOT_SCORED = "not scored yet"
+"""The reason of trials whose score is still to come."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnitSums:
@@ -83,6 +86,27 @@ class Exposure:
     failed: Mapping[str, int]
     erased: Mapping[str, int]
     new_units: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VotesByUnit:
+    """Thumbs of one arm by unit: users who come back vote more than once, and often alike. All of shape (n_units,).
+
+    Attributes:
+        asked: Served answers.
+        up: Of them, those whose last vote is up.
+        down: Of them, those whose last vote is down.
+        asked_solicited: Those of `asked` that asked for a rating.
+        up_solicited: Of these, those whose last vote is up.
+        down_solicited: Likewise down.
+    """
+
+    asked: Sums
+    up: Sums
+    down: Sums
+    asked_solicited: Sums
+    up_solicited: Sums
+    down_solicited: Sums
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,6 +188,14 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """What a difference can be: ends without an estimate between them, for nothing was measured there."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VotesFound:
     """What the thumbs say, of all answers or of those that asked for a rating.
 
@@ -213,7 +221,7 @@ class VotesFound:
     late: tuple[int, int]
     rating_rate: Difference | None = None
     share: Difference | None = None
-    bounds: Difference | None = None
+    bounds: Range | None = None
     who_rates_differs: bool = False
     reason: str | None = None
 

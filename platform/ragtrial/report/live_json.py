@@ -180,9 +180,17 @@ def _votes(found: VotesFound) -> dict[str, Any]:
     pairs = {name: list(getattr(found, name)) for name in ("trials", "rated", "up", "withdrawn", "late")}
     differences = {
         name: None if value is None else {"estimate": value.estimate, "low": value.low, "high": value.high}
-        for name, value in (("rating_rate", found.rating_rate), ("share", found.share), ("bounds", found.bounds))
+        for name, value in (("rating_rate", found.rating_rate), ("share", found.share))
     }
-    return {"solicited": found.solicited, **pairs, **differences, "who_rates_differs": found.who_rates_differs, "reason": found.reason}
+    bounds = None if found.bounds is None else {"low": found.bounds.low, "high": found.bounds.high}
+    return {
+        "solicited": found.solicited,
+        **pairs,
+        **differences,
+        "bounds": bounds,
+        "who_rates_differs": found.who_rates_differs,
+        "reason": found.reason,
+    }
 
 
 def _tail(found: Tail | None) -> dict[str, Any] | None:

@@ -44,7 +44,7 @@ def facts(content: LiveContent) -> list[str]:
         counts = (
             f"{found.units_for_treatment:,} units prefer custom, {found.units_for_control:,} the baseline, {found.units_tied:,} neither"
         )
-        said.append(f"{counts} (sign test {words.p_equals(found.sign_p_value)})")
+        said.append(f"{counts} (sign test {words.p_equals(found.sign_p_value)}, at a single look)")
     out = "; ".join(f"{each.n:,} {each.what}" for each in analysis.left_out)
     said.append(f"Left out: {out}" if out else "Nothing was left out")
     said.append(live_words.spending(analysis.progress))

@@ -17,6 +17,12 @@ MODES = {
     "interleaved": "both models' passages share one answer, and what is cited and liked tells whose are better",
 }
 
+BETTER = {
+    "split": "Custom is better for users",
+    "shadow": "Custom's answers score better (no user saw them)",
+    "interleaved": "Custom's passages are preferred",
+}
+
 CHECK_NAMES = {
     "srm_units": "The arms got the planned share of units",
     "srm_queries": "Units of both arms ask equally much",
@@ -33,6 +39,10 @@ CHECK_NAMES = {
 }
 
 
+ONE_LOOK = " (at a single look)"
+"""Said of intervals that are not always-valid: thumbs and p95 are diagnostics, and decide nothing."""
+
+
 def check_name(name: str) -> str:
     """What a check is about, in words."""
     return CHECK_NAMES.get(name) or words.check_name(name)
@@ -45,7 +55,8 @@ def plain(content: LiveContent) -> str:
     if progress.traffic.stopped:
         wait = " The experiment is stopped: everyone gets the baseline."
     if verdict.decision == "adopt custom":
-        return "Custom is better for users, and nothing that matters got worse: switch to it."
+        held = "and nothing that is guarded got worse" if content.guardrails else "though no guardrail was planned"
+        return f"{BETTER[content.live.mode]}, {held}: switch to it."
     if verdict.decision == "keep baseline":
         return "Stay with the baseline: custom does not earn its place."
     if verdict.decision == "refused":
@@ -150,7 +161,7 @@ def sample_ratio(found: SampleRatioFound) -> str:
 
 
 def votes(found: VotesFound) -> str:
-    """What the thumbs say, the rating rate first; without a full stop."""
+    """What the thumbs say, the rating rate first; without a full stop. Their intervals are for one look."""
     who = "Asked at random" if found.solicited else "All answers"
     rated = " and ".join(words.share(part, whole) for part, whole in zip(found.rated, found.trials, strict=True))
     said = f"{who}: {rated} were rated (baseline and custom)"
@@ -158,6 +169,7 @@ def votes(found: VotesFound) -> str:
         return f"{said}; {found.reason or 'nobody voted'}"
     shown = f"thumbs up among votes {percent(found.share)}"
     limits = f"whatever the silent ones think, the difference lies between {100 * found.bounds.low:+.1f} and {100 * found.bounds.high:+.1f} points"
+    limits += ONE_LOOK
     if found.who_rates_differs:
         return f"{said}: users of one arm rate more often ({percent(found.rating_rate)}), so {shown} must not be read; {limits}"
     return f"{said}; {shown}; {limits}"
@@ -184,7 +196,7 @@ def tail(found: Tail | None) -> str | None:
     said = f"{name} {words.milliseconds(found.control)} with the baseline, {words.milliseconds(found.treatment)} with custom"
     if found.ratio is None or found.ratio_low is None or found.ratio_high is None:
         return said
-    return f"{said} ({found.ratio - 1:+.1%} [{found.ratio_low - 1:+.1%}, {found.ratio_high - 1:+.1%}])"
+    return f"{said} ({found.ratio - 1:+.1%} [{found.ratio_low - 1:+.1%}, {found.ratio_high - 1:+.1%}]{ONE_LOOK})"
 
 
 def checks(content: LiveContent) -> str:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -74,6 +75,7 @@ class Answering:
         tracing: Spans of each part.
         salt: Of the experiment; the draft of mode interleaved is drawn with it.
         patience: See `Patience`.
+        silent_generators: Most answers that are generated in silence at a time: they share threads, and the LLM's places, with users.
     """
 
     def __init__(
@@ -86,12 +88,14 @@ class Answering:
         tracing: Tracing,
         salt: str,
         patience: Patience | None = None,
+        silent_generators: int = 4,
     ) -> None:
         self._control, self._treatment = control.pipeline, treatment.pipeline
         self._pipelines = {self._control.arm: self._control, self._treatment.arm: self._treatment}
         self._interleaved = replace(self._control, arm=INTERLEAVED)
         self._batcher, self._threads, self._tracing, self._salt = batcher, threads, tracing, salt
         self._patience = patience or Patience()
+        self._silent = asyncio.Semaphore(silent_generators)
 
     async def warm_up(self) -> tuple[Failure, ...]:
         """Run one query through each arm, so that no user waits for what is loaded at first use; what failed on the way.
@@ -127,7 +131,8 @@ class Answering:
         if isinstance(found, Failure):
             return Made(trial=pipeline.trial(query, found, None))
         ranking = Ranking(query_id=query.query_id, hits=found.hits)
-        return await self._answered(pipeline, query, ranking, embed_ms=found.embed_ms, search_ms=found.search_ms)
+        async with self._silent if silent else nullcontext():
+            return await self._answered(pipeline, query, ranking, embed_ms=found.embed_ms, search_ms=found.search_ms)
 
     async def _make_interleaved(self, query: Query, request_id: str) -> Made:
         """One context from both rankings: drafted to the length that the generator reads, so that every passage in it can earn credit.

@@ -42,6 +42,7 @@ class SearchArm:
         index: The store.
         collection: Not an alias, which may move to another corpus while users are served.
         top_k: Passages retrieved.
+        alias: That pointed to the collection at the start; only watched. Empty: none.
     """
 
     name: str
@@ -49,6 +50,7 @@ class SearchArm:
     index: VectorIndex
     collection: str
     top_k: int
+    alias: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,8 @@ class BatchLimits:
         silent_waiting: Most silent queries that wait; beyond it they are shed.
         silent_gather_s: Silent queries wait so long to fill a pass: a full one delays fewer users than several small ones.
         silent_patience_s: Silent work waits until no user is in the house; after so long, until none waits for a pass.
+        silent_share: Most of the thread's time that silent work takes: after each pass it rests, because a user who arrives during one
+            waits for its end.
     """
 
     batch: int = 32
@@ -91,6 +95,7 @@ class BatchLimits:
     silent_waiting: int = 64
     silent_gather_s: float = 0.25
     silent_patience_s: float = 1.0
+    silent_share: float = 0.25
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -105,6 +110,7 @@ class _Job:
     call: Callable[[], object] | None = None
     found: dict[str, Found | Failure] = field(default_factory=dict)
     queued_ms: float = 0.0
+    silent: bool = False
 
 
 class MicroBatcher:
@@ -125,6 +131,7 @@ class MicroBatcher:
         self._last_size = 1
         self._closed = False
         self._began_at: float | None = None
+        self._silent_rests_until = 0.0
         self._thread = threading.Thread(target=self._run, name="ragtrial-models", daemon=True)
         self._thread.start()
 
@@ -183,6 +190,7 @@ class MicroBatcher:
         self._thread.join()
 
     async def _settled(self, job: _Job, *, silent: bool) -> Any:  # what the job's future holds
+        job.silent = silent
         lane, most = (self._silent, self._limits.silent_waiting) if silent else (self._users, self._limits.waiting)
         with self._ready:
             if self._closed:
@@ -207,13 +215,16 @@ class MicroBatcher:
 
     def _run(self) -> None:
         while (jobs := self._next()) is not None:
-            self._began_at = time.perf_counter()
+            self._began_at = began_at = time.perf_counter()
             if jobs and jobs[0].call is not None:
                 _deliver([_called(jobs[0], jobs[0].call)])
             elif jobs:
-                self._find(jobs)
+                self._find_or_fail(jobs)
                 _deliver([(job, job.found, None) for job in jobs])
             self._began_at = None
+            if jobs and jobs[0].silent:
+                ended_at = time.perf_counter()
+                self._silent_rests_until = ended_at + (ended_at - began_at) * (1 / self._limits.silent_share - 1)
 
     def _next(self) -> list[_Job] | None:
         """The next pass; waits for it. None where the batcher is closed."""
@@ -236,8 +247,10 @@ class MicroBatcher:
     def _silent_may_run(self) -> bool:
         if not self._silent:
             return False
-        first, limits = self._silent[0], self._limits
-        waited_s = time.perf_counter() - first.queued_at
+        first, limits, now = self._silent[0], self._limits, time.perf_counter()
+        if now < self._silent_rests_until:
+            return False
+        waited_s = now - first.queued_at
         full = len(self._silent) >= limits.silent_batch or first.call is not None or waited_s > limits.silent_gather_s
         return waited_s > limits.silent_patience_s or (full and not self._in_house)
 
@@ -250,6 +263,16 @@ class MicroBatcher:
             left = until - time.perf_counter()
             if left <= 0 or not self._ready.wait(left):
                 return
+
+    def _find_or_fail(self, jobs: Sequence[_Job]) -> None:
+        """Whatever a foreign model or store returns, the thread lives on: what was not found then is a failure."""
+        try:
+            self._find(jobs)
+        except Exception as error:  # noqa: BLE001
+            _log_bug(f"unexpected {type(error).__name__} in a pass", error)
+            failure = Failure(stage="search", kind=type(error).__name__, message="unexpected: see the log of the service")
+            for job in jobs:
+                job.found = {name: job.found.get(name, failure) for name in job.arms}
 
     def _find(self, jobs: Sequence[_Job]) -> None:
         """Fill in what each job found; each model embeds once, whatever arms and jobs share it."""

@@ -16,9 +16,17 @@ from ragtrial.domain.gold import Query
 from ragtrial.domain.live import Assignment, LiveSpec
 from ragtrial.domain.live_trial import LiveTrial, StoredQuery
 from ragtrial.domain.trial import Failure, Trial, Usage
-from ragtrial.errors import AnswerFailedError, DuplicateRequestError, InputError, OverloadedError, QueueFullError, StoreError
+from ragtrial.errors import (
+    AnswerFailedError,
+    DuplicateRequestError,
+    InputError,
+    OverloadedError,
+    QueueFullError,
+    RecordRefusedError,
+    StoreError,
+)
 from ragtrial.serving.answering import Answering, Made
-from ragtrial.serving.asking import Question, Served, ServedReason, Source, fallback_id, twin_id
+from ragtrial.serving.asking import Question, Served, ServedReason, Source, fallback_id, new_trial_id, twin_id
 from ragtrial.serving.counting import ServingCounts
 from ragtrial.serving.outages import Outages
 from ragtrial.serving.parts import ServiceParts
@@ -30,6 +38,9 @@ logger = logging.getLogger("ragtrial.serving")
 
 _LOG_PATIENCE_S = 15.0
 _RETRY_S = 2.0
+
+NOT_KEPT = "(not kept: it may quote the query)"
+"""In place of what an embedding model or an LLM said of its failure, where the log does not hold queries in full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +151,7 @@ class Handling:
             assignment=assignment,
             served=True,
             query=query,
-            trial=made.trial,
+            trial=self._kept(made.trial),
             teams=made.teams,
             solicited=drawn(f"{self._split.salt}.solicit", request.trial_id, self._live.solicit),
             waited_ms=request.waited_ms,
@@ -148,6 +159,13 @@ class Handling:
             caller=question.caller,
             at=question.query_at,
         )
+
+    def _kept(self, trial: Trial) -> Trial:
+        """The trial as the log may have it."""
+        failure = trial.failure
+        if failure is None or self._live.query_text == "full" or failure.stage == "search":
+            return trial
+        return replace(trial, failure=replace(failure, message=NOT_KEPT))
 
     async def _stand_in(self, request: Request, trial: LiveTrial, query: Query) -> tuple[LiveTrial, Made] | None:
         """The baseline's trial in place of one that failed; None where none failed, the baseline itself did, or it would wait as long."""
@@ -163,7 +181,7 @@ class Handling:
             trial_id=fallback_id(trial.trial_id),
             assignment=replace(trial.assignment, arm=self._control, reason="fallback", propensity=None),
             served=False,
-            trial=made.trial,
+            trial=self._kept(made.trial),
             teams=None,
             solicited=False,
             waited_ms=request.waited_ms,
@@ -178,21 +196,28 @@ class Handling:
             DuplicateRequestError: Another request with this idempotency key is logged.
             StoreError: The rows are not in the log; the outage has been told.
         """
-        recorder = self._parts.recorder
         try:
-            future = asyncio.wrap_future(recorder.log(*rows))
-            self._counts.log_pending.set(recorder.pending)
-            await asyncio.wait_for(asyncio.shield(future), _LOG_PATIENCE_S)
+            await self._committed(*rows)
         except DuplicateRequestError:
             raise
         except StoreError as error:
-            self._outages.failed(str(error), lost=not isinstance(error, QueueFullError))
+            self._outages.failed(str(error), lost=not isinstance(error, (QueueFullError, RecordRefusedError)))
             raise
-        except TimeoutError as error:
-            late = StoreError(f"no commit after {_LOG_PATIENCE_S:g} s")
-            self._outages.failed(str(late), lost=True)
-            raise late from error
         self._outages.succeeded()
+
+    async def _committed(self, *rows: LiveTrial) -> None:
+        """Commit.
+
+        Raises:
+            StoreError: As `_log`; nothing is told of an outage.
+        """
+        recorder = self._parts.recorder
+        future = asyncio.wrap_future(recorder.log(*rows))
+        self._counts.log_pending.set(recorder.pending)
+        try:
+            await asyncio.wait_for(asyncio.shield(future), _LOG_PATIENCE_S)
+        except TimeoutError as error:
+            raise StoreError(f"no commit after {_LOG_PATIENCE_S:g} s") from error
 
     async def _without_log(self, request: Request, made: Made | None) -> Served:
         """What is served while the log can't be written.
@@ -214,7 +239,8 @@ class Handling:
             raise OverloadedError("the log can't be written, and the baseline has no answer: try again", retry_after_s=_RETRY_S)
         self._outages.unlogged()
         self._counts.request(arm=self._control, outcome="unlogged")
-        return _served(request.trial_id, "unlogged", made.trial, made.sources, waited_ms=request.waited_ms, logged=False)
+        # an id of its own: a database that went away while it committed may have logged the trial under the request's
+        return _served(new_trial_id(), "unlogged", made.trial, made.sources, waited_ms=request.waited_ms, logged=False)
 
     def _served(self, logged: LiveTrial, trial: Trial, sources: tuple[Source, ...], *, replayed: bool = False) -> Served:
         """From the trial in the log, and the trial whose answer is shown."""
@@ -282,14 +308,14 @@ class Handling:
             served,
             trial_id=twin_id(served.trial_id),
             served=False,
-            trial=made.trial,
+            trial=self._kept(made.trial),
             teams=None,
             solicited=False,
             waited_ms=waited_ms,
             idempotency_key=None,
         )
         try:
-            await self._log(row)
+            await self._committed(row)  # users' own trials tell whether the log is lost; nobody would write this outage's end
         except StoreError:
             self._counts.shed("twin not logged")
 

@@ -1,16 +1,22 @@
 """Whether Milvus still holds what the arms search."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from ragtrial.errors import OverloadedError, RagtrialError
 from ragtrial.serving.batching import MicroBatcher, SearchArm
+
+logger = logging.getLogger("ragtrial.serving")
 
 EVERY_S = 5.0
 
 
 class MilvusHealth:
     """Looks at both arms' collections now and then, on the thread that searches them.
+
+    An arm goes on with the collection that it began with. Where its alias was moved to another one meanwhile, a warning is logged, once
+    for each move.
 
     Args:
         batcher: Of the two arms.
@@ -20,6 +26,7 @@ class MilvusHealth:
     """
 
     def __init__(self, batcher: MicroBatcher, control: SearchArm, treatment: SearchArm, *, every_s: float = EVERY_S) -> None:
+        self._targets = {arm.name: arm.collection for arm in (control, treatment)}
         self._batcher, self._control, self._treatment, self._every_s = batcher, control, treatment, every_s
         self._error: str | None = None
         self._degraded: str | None = None
@@ -44,20 +51,37 @@ class MilvusHealth:
     async def look(self) -> None:
         """Look once; where users keep the thread busy, their own searches tell."""
         try:
-            self._error = await self._batcher.call(_looking(self._control))
-            self._degraded = await self._batcher.call(_looking(self._treatment))
+            self._error = await self._seen(self._control)
+            self._degraded = await self._seen(self._treatment)
         except OverloadedError:
             return
 
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """Arms whose alias points to another collection than the one that they search."""
+        return tuple(arm.name for arm in (self._control, self._treatment) if self._targets[arm.name] != arm.collection)
 
-def _looking(arm: SearchArm) -> Callable[[], str | None]:
-    def look() -> str | None:
+    async def _seen(self, arm: SearchArm) -> str | None:
+        error, target = await self._batcher.call(_looking(arm))
+        if target is not None and target != self._targets[arm.name]:
+            self._targets[arm.name] = target
+            if target != arm.collection:
+                what = "alias %r of arm %r points to collection %r now, but the service goes on with %r: start it anew to serve the new one"
+                logger.warning(what, arm.alias, arm.name, target, arm.collection)
+        return error
+
+
+def _looking(arm: SearchArm) -> Callable[[], tuple[str | None, str | None]]:
+    def look() -> tuple[str | None, str | None]:
+        """What is wrong with the arm's collection, and what its alias points to, where that is known."""
         try:
             found = arm.index.describe(arm.collection)
+            target = arm.index.resolve(arm.alias) if arm.alias else None
         except RagtrialError as error:
-            return str(error)
+            return str(error), None
         if found is None:
-            return f"collection {arm.collection!r} of arm {arm.name!r} is gone: start the service anew, which indexes what is missing"
-        return None if found.complete else f"collection {arm.collection!r} of arm {arm.name!r} is not complete"
+            gone = f"collection {arm.collection!r} of arm {arm.name!r} is gone: start the service anew, which indexes what is missing"
+            return gone, target
+        return None if found.complete else f"collection {arm.collection!r} of arm {arm.name!r} is not complete", target
 
     return look

@@ -24,6 +24,7 @@ class ServiceLimits:
         in_flight: Most requests that are answered at a time; beyond it they are refused.
         twins: Most silent twins under way; beyond it they are shed.
         generators: Threads on which answers are generated, most of which wait for a server.
+        silent_generators: Of these, the most that silent twins use at a time.
         batches: Of the batcher.
         patience: With each part of an answer.
     """
@@ -31,6 +32,7 @@ class ServiceLimits:
     in_flight: int = 512
     twins: int = 64
     generators: int = 64
+    silent_generators: int = 4
     batches: BatchLimits = field(default_factory=BatchLimits)
     patience: Patience = field(default_factory=Patience)
 

@@ -63,6 +63,8 @@ class Running:
         self.batcher = MicroBatcher({name: arm.search for name, arm in arms.items()}, counts=counts, limits=limits.batches)
         self.health = MilvusHealth(self.batcher, parts.control.search, parts.treatment.search)
         self._threads = ThreadPoolExecutor(limits.generators, thread_name_prefix="ragtrial-generate")
+        # a thread of its own: the switch must not wait for one that reads, redacts or analyses
+        self._switching = ThreadPoolExecutor(1, thread_name_prefix="ragtrial-switch")
         self.answering = Answering(
             control=parts.control,
             treatment=parts.treatment,
@@ -71,6 +73,7 @@ class Running:
             tracing=self.tracing,
             salt=split.salt,
             patience=limits.patience,
+            silent_generators=limits.silent_generators,
         )
         self.handling = Handling(
             parts=parts,
@@ -103,8 +106,11 @@ class Running:
         expected_version: int | None,
     ) -> TrafficState:
         """See `LiveService.change_traffic`."""
+        loop = asyncio.get_running_loop()
         for last in (False, False, True):
-            version = (await asyncio.to_thread(self.read_traffic)).version if expected_version is None else expected_version
+            version = expected_version
+            if version is None:
+                version = (await loop.run_in_executor(self._switching, self.read_traffic)).version
             change = partial(
                 self.parts.recorder.change_traffic,
                 expected_version=version,
@@ -115,7 +121,7 @@ class Running:
                 reason=reason,
             )
             try:
-                state = await asyncio.to_thread(change)
+                state = await loop.run_in_executor(self._switching, change)
             except ConflictError:
                 if last or expected_version is not None:
                     raise
@@ -131,4 +137,5 @@ class Running:
                 await asyncio.to_thread(self.parts.recorder.outage, outage)
         await asyncio.to_thread(self.batcher.close)
         self._threads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._switching.shutdown)
         await asyncio.to_thread(self.parts.resources.close)

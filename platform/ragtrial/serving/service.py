@@ -274,10 +274,16 @@ class LiveService:
         if self._opened is None or self._closing or len(self._twins) >= self._opened.parts.limits.twins:
             work.close()
             return False
-        self._spawn(self._twins, work)
+        self._spawn(self._twins, work).add_done_callback(self._twin_ended)
         return True
 
-    def _spawn(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+    def _twin_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.counts.failed("twin")
+            logger.error("unexpected %s in a silent twin, which is lost", type(error).__name__)  # its message may hold the query's text
+
+    def _spawn(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        return task

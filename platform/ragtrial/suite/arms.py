@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ragtrial.build import build_embedder, build_generator, build_index, check_index, index_parameters, model_location
 from ragtrial.contracts import Embedder, Generator, Progress, VectorIndex, no_progress
@@ -16,8 +17,10 @@ from ragtrial.finetuning.leakage import check_lineage
 from ragtrial.finetuning.registry import Registry
 from ragtrial.formats.experiment import milvus_uri
 from ragtrial.indexing import alias_of, index_arm, measured_recall
-from ragtrial.llm.gate import Gate
 from ragtrial.suite.preparing import Prepared
+
+if TYPE_CHECKING:
+    from ragtrial.llm.gate import Gate
 
 RECALL_SAMPLE = 100
 RECALL_MAX_PASSAGES = 200_000
@@ -57,7 +60,7 @@ def load_models(prepared: Prepared, *, progress: Progress = no_progress) -> dict
     return embedders
 
 
-def load_generators(prepared: Prepared, gate: Gate | None = None) -> dict[str, Generator | None]:
+def load_generators(prepared: Prepared, gate: "Gate | None" = None) -> dict[str, Generator | None]:
     """Each arm's generator, by arm; one for both where they generate alike, so that answers can be shared.
 
     Args:

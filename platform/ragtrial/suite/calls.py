@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +16,10 @@ from ragtrial.domain.metric import metric_named
 from ragtrial.errors import InputError
 from ragtrial.formats.experiment import resolve_path
 from ragtrial.llm.cache import CallCache, Entry
-from ragtrial.llm.gate import Gate
 from ragtrial.suite.preparing import Prepared
+
+if TYPE_CHECKING:
+    from ragtrial.llm.gate import Gate
 
 CHARS_PER_TOKEN = 4.0
 """Of English text; other languages take more tokens."""
@@ -91,7 +94,7 @@ def _money(cost: float | None) -> str:
 
 
 @contextmanager
-def open_gate(prepared: Prepared, *, say: Callable[[str], None], settled: Callable[[int], None] | None = None) -> Iterator[Gate]:
+def open_gate(prepared: Prepared, *, say: Callable[[str], None], settled: Callable[[int], None] | None = None) -> "Iterator[Gate]":
     """The experiment's gate over its cache of calls; closed at the end.
 
     Args:
@@ -226,7 +229,7 @@ def _check_key(spec: GenerationSpec | JudgeSpec, around: Surroundings, where: st
         )
 
 
-def judging_of(experiment: Experiment, gate: Gate, around: Surroundings) -> Judging | None:
+def judging_of(experiment: Experiment, gate: "Gate", around: Surroundings) -> Judging | None:
     """What the experiment's judged metrics need; None where no judge is named."""
     spec = experiment.metrics.judge
     if spec is None:

@@ -83,7 +83,8 @@ def live_setting(experiment: Experiment, reader: LiveReader, *, pictures: bool =
     names = _readable(experiment)
     decisive = [live.metrics.primary.name, *live.metrics.secondary]
     split, votes = live.mode == "split", reader.votes(live_id)
-    also = _also(experiment, names, voted=any(count.up or count.down for count in votes))
+    also = [EVERY_TRIAL] if split and EVERY_TRIAL not in names else []
+    voted = split and any(count.up or count.down for count in votes)
     return LiveSetting(
         experiment=experiment,
         stored_digest=found.live_digest,
@@ -93,9 +94,10 @@ def live_setting(experiment: Experiment, reader: LiveReader, *, pictures: bool =
         else {name: _table(reader, live_id, name, experiment, until=reached) for name in decisive if name in names},
         exposure=reader.exposure(live_id, experiment=experiment),
         votes=votes,
+        votes_by_unit=reader.votes_by_unit(live_id) if voted else {},
         latencies=reader.latencies(live_id) if split else {},
         timed=reader.timed(live_id, live.metrics.primary.name, experiment=experiment) if pictures else None,
-        assigned=reader.timed(live_id, EVERY_TRIAL, experiment=experiment) if pictures and split else None,
+        assigned=reader.timed(live_id, EVERY_TRIAL, experiment=experiment, first=True) if pictures and split else None,
         traffic=reader.traffic_history(live_id),
         outages=reader.outages(live_id),
         parity=_parity(found.facts),
@@ -108,13 +110,6 @@ def _readable(experiment: Experiment) -> list[str]:
     """The planned metrics that the mode can measure, the primary first."""
     live = live_of(experiment)
     return [name for name in live.metrics.names if live.mode != "interleaved" or name == "preference"]
-
-
-def _also(experiment: Experiment, names: list[str], *, voted: bool) -> list[str]:
-    """What is read beside the planned metrics: trials by unit, and votes where there are any."""
-    if live_of(experiment).mode != "split":
-        return []
-    return [name for name in (EVERY_TRIAL, *(("rated", "thumbs_up") if voted else ())) if name not in names]
 
 
 def _table(reader: LiveReader, live_id: int, name: str, experiment: Experiment, *, until: float | None = None) -> Table:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from ragtrial.analysis.analysing import planned_mde
 from ragtrial.build import Judging, build_bm25, build_embedder, build_scorers
@@ -21,7 +22,6 @@ from ragtrial.embedding.cache import VectorCache
 from ragtrial.errors import InputError, ModelError
 from ragtrial.evaluation import Line, evaluate, order_of
 from ragtrial.formats.experiment import resolve_path, sql_url
-from ragtrial.llm.gate import Gate
 from ragtrial.pipeline import Pipeline
 from ragtrial.scoring.reasons import JUDGE_FAILED
 from ragtrial.suite.arms import ReadyArm, check_models, leakage, load_generators, load_models, missing_models, open_index, ready_arms
@@ -30,6 +30,9 @@ from ragtrial.suite.environment import environment
 from ragtrial.suite.folders import check_stores
 from ragtrial.suite.preparing import Prepared
 from ragtrial.suite.training import train_model
+
+if TYPE_CHECKING:
+    from ragtrial.llm.gate import Gate
 
 _OF_PASSAGES = ("context_precision", "context_recall")
 """Metrics of the answer's context, which need no answer."""
@@ -173,7 +176,7 @@ def run(
 
 
 @contextmanager
-def _counted_gate(prepared: Prepared, progress: Progress, say: Callable[[str], None]) -> Iterator[Gate]:
+def _counted_gate(prepared: Prepared, progress: Progress, say: Callable[[str], None]) -> "Iterator[Gate]":
     """The gate with a bar of its calls, which begins with the first one. Their number is an upper bound, so the bar is filled at the end."""
     most, done = estimate(prepared).n_calls, 0
     advance: Callable[[int], None] | None = None

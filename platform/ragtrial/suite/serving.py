@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragtrial.analysis.live_guardrails import guardrail_alarms
 from ragtrial.build import Judging, build_embedder, build_gate, build_generator, build_prices, build_scorers
@@ -18,9 +18,9 @@ from ragtrial.domain.live_verdict import GuardrailAlarm
 from ragtrial.domain.metric import Metric, metric_named
 from ragtrial.domain.parity import ParityCertificate, certify
 from ragtrial.embedding.cache import VectorCache
-from ragtrial.errors import InputError, SetupError, StoppedError, StoreError
+from ragtrial.errors import InputError, RedactionError, SetupError, StoppedError, StoreError
 from ragtrial.formats.experiment import ExperimentFile, milvus_uri, resolve_path, sql_url
-from ragtrial.llm.gate import Gate
+from ragtrial.indexing import alias_of
 from ragtrial.redaction import Redactor, query_digest, stored_query
 from ragtrial.serving.answering import ServingArm
 from ragtrial.serving.batching import SearchArm
@@ -36,8 +36,12 @@ from ragtrial.suite.arms import ReadyArm, check_models, leakage, load_models, op
 from ragtrial.suite.calls import check_llm, judging_of
 from ragtrial.suite.environment import environment
 from ragtrial.suite.folders import check_stores
+from ragtrial.suite.live_analysis import guardrail_tables
 from ragtrial.suite.preparing import Prepared, prepare
 from ragtrial.suite.running import arm_pipeline
+
+if TYPE_CHECKING:
+    from ragtrial.llm.gate import Gate
 
 logger = logging.getLogger("ragtrial.serving")
 
@@ -46,6 +50,9 @@ _ATTEMPTS, _LONGEST_WAIT_S, _PATIENCE_S = 3, 10.0, 20.0
 
 
 _MILVUS_S = 15.0
+
+PII_MODEL = "RAGTRIAL_PII_MODEL"
+"""Names an installed spaCy model, with which redaction finds names of people and places."""
 
 
 def live_service(
@@ -106,7 +113,8 @@ def _open(file: ExperimentFile, settings: Settings, limits: ServiceLimits, backg
     check_models(prepared)
     check_stores(prepared)
     with ExitStack() as stack:
-        parts = _opened(prepared, limits, background, progress, stack)
+        redactor = _redactor(prepared, stack)
+        parts = _opened(prepared, limits, background, progress, stack, redactor)
         return dataclasses.replace(parts, resources=stack.pop_all())
 
 
@@ -123,7 +131,35 @@ def _check_budget(prepared: Prepared, judged: Sequence[Metric]) -> None:
         )
 
 
-def _opened(prepared: Prepared, limits: ServiceLimits, background: bool, progress: Progress, stack: ExitStack) -> ServiceParts:
+def _redactor(prepared: Prepared, stack: ExitStack) -> Redactor | None:
+    """What frees queries from personal data, where the experiment wants that; without it the service must not start.
+
+    Raises:
+        SetupError: It can't be had.
+    """
+    live = prepared.experiment.live
+    if live is None or live.query_text != "redacted":
+        return None
+    model = prepared.around.settings.secret(PII_MODEL)
+    try:
+        return stack.enter_context(closing(Redactor(model=model)))
+    except RedactionError as error:
+        named = "" if model is None else f" ({PII_MODEL} is {model!r})"
+        raise SetupError(f"live.query_text is 'redacted', but queries can't be redacted{named}: {error}") from error
+
+
+def _captures(prepared: Prepared) -> bool:
+    """Whether spans hold texts: only where the log may hold queries in full, too."""
+    live, wanted = prepared.experiment.live, prepared.around.settings.capture_content
+    if wanted and live is not None and live.query_text != "full":
+        logger.warning("texts stay out of the traces although they were asked for: live.query_text is %r", live.query_text)
+        return False
+    return wanted
+
+
+def _opened(
+    prepared: Prepared, limits: ServiceLimits, background: bool, progress: Progress, stack: ExitStack, redactor: Redactor | None
+) -> ServiceParts:
     experiment, folder = prepared.experiment, prepared.file.folder
     live = experiment.live
     if live is None:  # `live_service` has refused it
@@ -143,13 +179,13 @@ def _opened(prepared: Prepared, limits: ServiceLimits, background: bool, progres
                 index=index,
                 collection=_collection(arm),
                 top_k=experiment.retrieval_of(arm.arm).top_k,
+                alias=alias_of(experiment.name, arm.arm.name),
             ),
         )
         for arm in arms
     ]
     recorder = stack.enter_context(LiveRecorder(sql_url(prepared.file), experiment, facts=_facts(prepared, arms)))
     reader = stack.enter_context(LiveReader(sql_url(prepared.file)))
-    redactor = stack.enter_context(closing(Redactor())) if live.query_text == "redacted" else None
     gold_ids = {query_digest(query.text): query.query_id for query in reversed(prepared.gold.queries)}
     beside: dict[str, Callable[[LiveService], Any]] = {}
     if background:
@@ -166,7 +202,7 @@ def _opened(prepared: Prepared, limits: ServiceLimits, background: bool, progres
         digest=query_digest,
         store_query=partial(stored_query, how=live.query_text, redactor=redactor, gold_ids=gold_ids),
         slow_to_store=redactor is not None,
-        capture_content=prepared.around.settings.capture_content,
+        capture_content=_captures(prepared),
         limits=limits,
         beside=beside,
     )
@@ -249,7 +285,8 @@ class _Purse:
     """What is left of `llm.max_cost_usd`, over all gates that were opened one after the other."""
 
     def __init__(self, cap_usd: float | None) -> None:
-        self._cap_usd, self._gates = cap_usd, list[Gate]()
+        self._cap_usd = cap_usd
+        self._gates: list[Gate] = []
 
     def left(self) -> float | None:
         if self._cap_usd is None:
@@ -259,11 +296,11 @@ class _Purse:
             raise StoppedError(f"the spending cap of {self._cap_usd:g} USD is reached: raise llm.max_cost_usd, and start the service anew")
         return left
 
-    def watch(self, gate: Gate) -> None:
+    def watch(self, gate: "Gate") -> None:
         self._gates.append(gate)
 
 
-def _gate(prepared: Prepared, stack: ExitStack, purse: _Purse) -> Gate:
+def _gate(prepared: Prepared, stack: ExitStack, purse: _Purse) -> "Gate":
     llm = prepared.experiment.llm
     limits = dataclasses.replace(
         llm,
@@ -327,7 +364,7 @@ def _scoring_plan(prepared: Prepared, similarity: Embedder | None, stack: ExitSt
     )
 
 
-def _judging(prepared: Prepared, gate: Gate) -> Judging:
+def _judging(prepared: Prepared, gate: "Gate") -> Judging:
     """What the judge needs; live answers are judged once, unless the file says otherwise."""
     judging = judging_of(prepared.experiment, gate, prepared.around)
     if judging is None:
@@ -354,9 +391,4 @@ async def _watch(experiment: Experiment, reader: LiveReader, recorder: LiveRecor
 
 def _alarms(experiment: Experiment, reader: LiveReader, live_id: int) -> Sequence[GuardrailAlarm]:
     """The broken guardrails, from what is logged."""
-    live = experiment.live
-    if live is None:
-        return ()
-    scores = reader.split_scores if live.mode == "split" else reader.within_scores
-    tables = {guardrail.name: scores(live_id, guardrail.name, experiment=experiment) for guardrail in live.metrics.guardrails}
-    return guardrail_alarms(tables, reader.exposure(live_id, experiment=experiment), experiment)
+    return guardrail_alarms(guardrail_tables(experiment, reader, live_id), reader.exposure(live_id, experiment=experiment), experiment)

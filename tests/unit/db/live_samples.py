@@ -59,6 +59,11 @@ def answered(
     )
 
 
+def taking(arm: str, total_ms: float) -> Trial:
+    """An answer that took so long to make."""
+    return dataclasses.replace(answered(arm), timings=Timings(embed_ms=total_ms - 2, search_ms=1.5, generate_ms=0.5))
+
+
 def failed(arm: str) -> Trial:
     return Trial(arm=arm, query_id=query().digest, failure=Failure(stage="search", kind="StoreError", message="Milvus is gone"))
 

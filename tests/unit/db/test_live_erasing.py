@@ -150,6 +150,10 @@ def test_the_command_says_what_it_erased_and_asks_before(tmp_path: Path) -> None
     assert "Erase 1 trials, 0 scores, 0 votes, 0 signals of this unit" in declined.output
     done = run.invoke(app, ["db", "forget", file, "--unit", "ann", "--yes"])
     assert (done.exit_code, done.output) == (0, "erased 1 trials, 0 scores, 0 votes, 0 signals\n")
+    unknown = run.invoke(app, ["db", "forget", file, "--unit", "Ann", "--yes"])
+    assert "nothing of unit 'Ann' is in the log" in str(unknown.exception)
+    with LiveReader(url) as reader:
+        assert len([entry for entry in reader.audit_log() if entry.action.startswith("forget")]) == 1, "what was not there was not erased"
     young = run.invoke(app, ["db", "forget", file, "--older-than", "100000d", "--yes"])
     assert (young.exit_code, young.output) == (0, "erased the texts of 0 trials\n")
     with LiveReader(url) as reader:

@@ -13,7 +13,7 @@ from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live_trial import LiveTrial
 from unit.db import live_samples
-from unit.db.live_samples import DAY, START, answered, failed, live_trial
+from unit.db.live_samples import DAY, START, answered, failed, live_trial, taking
 
 
 def write(url: str, experiment: Experiment, trials: list[LiveTrial]) -> int:
@@ -56,6 +56,20 @@ def test_every_step_holds_what_came_in_it(url: str) -> None:
     assert np.unique(found.unit).size == len({unit for unit, _ in sums})
     units_of_treatment = {str(t.unit) for t in kept if t.trial.arm == "custom" and t.trial.failure is None}
     assert np.unique(found.unit[found.arm == 1]).size == len(units_of_treatment)
+
+
+def test_units_stand_at_the_time_of_their_first_query(url: str) -> None:
+    experiment, trials = live_samples.experiment(), week()
+    live_id = write(url, experiment, trials)
+    with LiveReader(url) as reader:
+        every = reader.timed(live_id, "failed", experiment=experiment)
+        first = reader.timed(live_id, "failed", experiment=experiment, first=True)
+    assert every is not None
+    assert first is not None
+    came = {int(unit): int(every.step[every.unit == unit].min()) for unit in np.unique(every.unit)}
+    assert sorted(first.step.tolist()) == sorted(came.values())
+    assert np.unique(first.unit).size == first.unit.size == len(came)
+    assert first.total.sum() == every.total.sum()
 
 
 def test_sums_until_a_moment_leave_later_trials_out(url: str) -> None:
@@ -104,10 +118,13 @@ def test_a_log_without_trials_has_no_times(url: str) -> None:
 @pytest.mark.parametrize("shed", [False, True])
 def test_silent_answers_make_differences_by_query(url: str, shed: bool) -> None:
     experiment = live_samples.experiment("shadow")
-    trials = [live_trial("a", "ann", at=START, waited_ms=10), live_trial("b", "ann", at=START + 90, waited_ms=30)]
-    trials.append(live_trial("a2", "ann", "custom", request_id="a", at=START, waited_ms=14))
+    trials = [
+        live_trial("a", "ann", at=START, made=taking("baseline", 10)),
+        live_trial("b", "ann", at=START + 90, made=taking("baseline", 30)),
+    ]
+    trials.append(live_trial("a2", "ann", "custom", request_id="a", at=START, made=taking("custom", 14)))
     if not shed:
-        trials.append(live_trial("b2", "ann", "custom", request_id="b", at=START + 90, waited_ms=29))
+        trials.append(live_trial("b2", "ann", "custom", request_id="b", at=START + 90, made=taking("custom", 29)))
     live_id = write(url, experiment, trials)
     with LiveReader(url) as reader:
         found = reader.timed(live_id, "latency_ms", experiment=experiment)

@@ -14,7 +14,15 @@ from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.db.reader import Reader
 from ragtrial.domain.live_trial import Outage, Vote
 from ragtrial.domain.score import Opinion, Score
-from ragtrial.errors import ConflictError, DuplicateRequestError, InputError, QueueFullError, StoreError, UnknownTrialError
+from ragtrial.errors import (
+    ConflictError,
+    DuplicateRequestError,
+    InputError,
+    QueueFullError,
+    RecordRefusedError,
+    StoreError,
+    UnknownTrialError,
+)
 from ragtrial.splitting import pseudonym
 from unit.db import live_samples, samples
 from unit.db.live_samples import START, live_trial, signal, vote
@@ -110,6 +118,18 @@ def test_the_trials_of_one_call_are_written_together_or_not_at_all(url: str) -> 
         assert reader.counts()["live_trials"] == 0
 
 
+def test_what_a_database_says_of_a_record_that_it_refuses_never_quotes_the_query(url: str) -> None:
+    """PostgreSQL quotes the whole row, and the reason is logged, in the service's log and with the outage."""
+    private = dataclasses.replace(live_trial("a", waited_ms=-1.0), query=live_samples.query("a very private question"))
+    with _recorder(url) as recorder:
+        others = [recorder.log(live_trial("b")), recorder.log(live_trial("c"))]
+        with pytest.raises(RecordRefusedError, match="waited") as refused:
+            recorder.log(private).result(10)
+        wait(others, 10)
+        assert [other.exception() for other in others] == [None, None]
+    assert "private" not in str(refused.value)
+
+
 def test_texts_that_no_database_takes_are_mended_and_not_refused(url: str) -> None:
     made = live_samples.answered("baseline", text="half \ud83d and nul \0.")
     odd = dataclasses.replace(
@@ -171,8 +191,8 @@ def test_votes_on_what_nobody_saw_are_refused_and_others_of_the_batch_are_not(ur
         kinds = [type(future.exception()).__name__ if future.exception() else future.result() for future in futures]
         unknown = "UnknownTrialError"
         assert kinds == ["recorded", unknown, unknown, unknown, "recorded", unknown, unknown]
-        assert "nobody saw the answer of trial 't5'" in str(futures[1].exception())
-        assert "there is no trial 'x1' in experiment 'handbook'" in str(futures[2].exception())
+        assert "has served no trial 't5'" in str(futures[1].exception())
+        assert "experiment 'handbook' has served no trial 'x1'" in str(futures[2].exception())
         assert later.vote(vote("t1", "v-later")).result(10) == "recorded"  # asked before the plan was changed
     with LiveReader(url) as reader:
         assert reader.signals_of("t1") == (signal("t1", "s"),)

@@ -19,8 +19,9 @@ from ragtrial.domain.score import Score
 from ragtrial.domain.trial import Ranking, Trial
 from ragtrial.errors import InputError
 from unit.db import live_samples
-from unit.db.live_samples import DAY, START, answered, live_trial, signal, vote
+from unit.db.live_samples import DAY, START, answered, live_trial, signal, taking, vote
 
+COUNTED = ("trials", "up", "down")
 Measure = Callable[[LiveTrial], float | str]
 
 
@@ -174,6 +175,15 @@ def test_votes_are_counted_by_arm_and_solicitation_with_late_ones_apart(url: str
             expected.append(VoteCounts(arm=arm, solicited=solicited, trials=len(mine), late=late, **counts))
     with LiveReader(url) as reader:
         assert reader.votes(live_id) == tuple(expected)
+        by_unit = reader.votes_by_unit(live_id)
+    for arm, found in by_unit.items():
+        mine = [each for each in expected if each.arm == arm]
+        assert found.asked.size == len({t.unit for t in trials if t.trial.arm == arm and t.unit not in both})
+        assert (found.asked.sum(), found.up.sum(), found.down.sum()) == tuple(sum(getattr(each, name) for each in mine) for name in COUNTED)
+        asked = (found.asked_solicited.sum(), found.up_solicited.sum(), found.down_solicited.sum())
+        assert asked == tuple(getattr(mine[1], name) for name in COUNTED)
+        assert (found.up + found.down <= found.asked).all()
+    assert set(by_unit) == {"baseline", "custom"}
 
 
 def test_the_last_vote_that_is_not_late_counts_and_a_withdrawn_one_is_none(url: str) -> None:
@@ -224,9 +234,10 @@ def test_in_mode_shadow_a_difference_is_the_silent_answer_minus_the_served_one(u
     experiment = live_samples.experiment("shadow")
     trials = []
     for n, (unit, control, treatment) in enumerate((("ann", 10.0, 15.0), ("ann", 20.0, 18.0), ("bob", 30.0, None), ("bob", 5.0, 6.0))):
-        trials.append(live_trial(f"t{n}", unit, waited_ms=control))
+        # what users waited is another thing: nobody waits for a silent answer
+        trials.append(live_trial(f"t{n}", unit, waited_ms=control + 500, made=taking("baseline", control)))
         if treatment is not None:
-            trials.append(live_trial(f"s{n}", unit, "custom", request_id=f"t{n}", waited_ms=treatment))
+            trials.append(live_trial(f"s{n}", unit, "custom", request_id=f"t{n}", made=taking("custom", treatment)))
     trials += [live_trial("t9", "cid"), live_trial("s9", "cid", "custom", request_id="t9", made=live_samples.failed("custom"))]
     live_id = _write(url, experiment, trials)
     with LiveReader(url) as reader:

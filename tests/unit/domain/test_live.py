@@ -101,3 +101,13 @@ def test_the_live_plan_has_a_digest_of_its_own() -> None:
 def test_a_query_kept_as_a_hash_has_no_text() -> None:
     with pytest.raises(ValueError, match="kept as 'hash' has a text"):
         StoredQuery(text="secret", digest="d", stored="hash")
+
+
+def test_in_mode_interleaved_nothing_can_be_guarded_that_one_answer_has_for_both_arms() -> None:
+    primary, failed = PrimaryMetric(name="preference"), Guardrail(name="failed", max_increase=0.02)
+    with pytest.raises(ValueError, match="'failed' a guardrail: both rankings make one answer"):
+        LiveSpec(mode="interleaved", metrics=LiveMetrics(primary=primary, guardrails=(failed,)))
+    with pytest.raises(ValueError, match="'copied' a secondary metric"):
+        LiveSpec(mode="interleaved", metrics=LiveMetrics(primary=primary, secondary=("copied",)))
+    LiveSpec(mode="interleaved", metrics=LiveMetrics(primary=primary, exploratory=("failed",)))
+    LiveSpec(mode="interleaved", metrics=LiveMetrics(primary=primary, guardrails=(Guardrail(name="preference", max_decrease=0.1),)))

@@ -11,7 +11,7 @@ from ragtrial.domain.live_trial import Outage
 from ragtrial.domain.planned import Guardrail
 from ragtrial.domain.verdict import Check
 from ragtrial.report.live_content import LiveContent
-from unit.live_parts import DAY, START, Clock, experiment, exposure, rates, setting, split, timed, within
+from unit.live_parts import DAY, START, Clock, experiment, exposure, rates, setting, split, timed, votes_by_unit, within
 
 GUARDRAILS = (
     Guardrail(name="failed", max_increase=0.02),
@@ -65,6 +65,7 @@ def build(
             erased={"custom": 4},
         ),
         "votes": VOTES,
+        "votes_by_unit": votes_by_unit(VOTES),
         "latencies": waits,
         "timed": timed(primary, rng),
         "assigned": timed(tables["failed"], rng),
@@ -90,6 +91,6 @@ def build(
 def interleaved() -> LiveContent:
     """Mode interleaved: one sample of preferences."""
     rng = np.random.default_rng(6)
-    plan = experiment(mode="interleaved", primary="preference", min_effect=0.05, guardrails=(Guardrail(name="failed", max_increase=0.02),))
+    plan = experiment(mode="interleaved", primary="preference", min_effect=0.05, exploratory=("failed",))
     table = within(rng, "preference", 400, difference=0.5, control=None, spread=0.6)
     return LiveContent(experiment=plan, analysis=analyse_tables(setting(plan, {"preference": table})), made_at=START + 10 * DAY)

@@ -37,7 +37,7 @@ DECISIONS = {
     "too few": "too few",
     "refused": "refused",
     "no plan": "undecided",
-    "interleaved": "undecided",
+    "interleaved": "adopt custom",
 }
 
 

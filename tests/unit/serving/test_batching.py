@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -295,3 +296,58 @@ def test_closing_refuses_what_waits(made):
             await batcher.find("later", ["baseline"])
 
     asyncio.run(run())
+
+
+def test_a_model_that_returns_too_few_vectors_fails_its_queries_and_the_thread_lives_on(made):
+    class Short:
+        def __init__(self, inner):
+            self.inner, self.identity, self.short = inner, inner.identity, True
+
+        def embed(self, texts, *, kind, progress=None):
+            vectors = self.inner.embed(texts, kind=kind)
+            return vectors[:-1] if self.short else vectors
+
+    async def run():
+        arm = made.arm("baseline").search
+        model = Short(arm.embedder)
+        arms = {"baseline": replace(arm, embedder=model)}
+        batcher = MicroBatcher(arms, counts=ServingCounts("house"))
+        failed = await asyncio.wait_for(batcher.find("where is number1", ["baseline"]), 5)
+        model.short = False
+        found = await asyncio.wait_for(batcher.find("where is number1", ["baseline"]), 5)
+        closing(batcher, made)
+        return failed["baseline"], found["baseline"]
+
+    failed, found = asyncio.run(run())
+    assert isinstance(failed, Failure)
+    assert found.hits[0].passage_id == "p001"
+
+
+def test_silent_work_takes_no_more_than_its_share_of_the_thread(made):
+    """Each pass takes 20 ms, so with a share of a fifth there are 80 ms between two: ten passes need more than 0.7 s."""
+
+    def pass_over():
+        time.sleep(0.02)
+        return time.perf_counter()
+
+    async def run():
+        batcher = batcher_of(made, silent_share=0.2, silent_gather_s=0.01)
+        ends = await asyncio.gather(*(batcher.call(pass_over) for _ in range(10)))
+        closing(batcher, made)
+        return ends
+
+    ends = asyncio.run(run())
+    assert ends[-1] - ends[0] >= 9 * 0.1
+
+
+def test_users_are_found_while_silent_work_rests(made):
+    async def run():
+        batcher = batcher_of(made, silent_share=0.01, silent_gather_s=0.01)
+        await batcher.call(lambda: time.sleep(0.1))  # 9.9 s of rest
+        start = time.perf_counter()
+        await batcher.find("where is number1", ["baseline"])
+        waited = time.perf_counter() - start
+        closing(batcher, made)
+        return waited
+
+    assert asyncio.run(run()) < 1

@@ -1,9 +1,12 @@
 """Modes shadow and interleaved."""
 
 import asyncio
+import threading
+import time
 
 from ragtrial.serving.asking import twin_id
 from ragtrial.serving.parts import ServiceLimits
+from unit.parts import Quoting
 from unit.serving.house import ask, house, serving
 
 
@@ -42,6 +45,34 @@ def test_silent_twins_are_shed_where_there_are_too_many(tmp_path):
             return shed
 
     assert asyncio.run(run()) == 3
+
+
+def test_twins_take_few_of_the_places_where_answers_are_generated(tmp_path):
+    at_once, most, lock = [0], [0], threading.Lock()
+
+    class Slow(Quoting):
+        def generate(self, query, passages):
+            with lock:
+                at_once[0] += 1
+                most[0] = max(most[0], at_once[0])
+            time.sleep(0.05)
+            with lock:
+                at_once[0] -= 1
+            return super().generate(query, passages)
+
+    made = house(tmp_path, "shadow", limits=ServiceLimits(silent_generators=1), generators={"custom": Slow(), "baseline": Quoting()})
+
+    async def run():
+        async with serving(made) as service:
+            await asyncio.gather(*(ask(service, f"where is number{i}", f"unit{i}") for i in range(4)))
+            for _ in range(100):
+                if len(made.logged()) == 8:
+                    break
+                await asyncio.sleep(0.05)
+            return len(made.logged())
+
+    assert asyncio.run(run()) == 8
+    assert most == [1]
 
 
 def test_in_mode_interleaved_one_context_comes_from_both_rankings(tmp_path):

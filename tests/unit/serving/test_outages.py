@@ -6,7 +6,7 @@ from concurrent.futures import Future
 import pytest
 
 from ragtrial.domain.live_trial import Vote
-from ragtrial.errors import OverloadedError, QueueFullError, StoreError
+from ragtrial.errors import OverloadedError, QueueFullError, RecordRefusedError, StoreError
 from ragtrial.serving.outages import Outages
 from ragtrial.serving.traffic import TrafficWatch
 from unit.serving.house import ask, asking, house, serving, unit_in
@@ -125,6 +125,62 @@ def test_a_full_queue_refuses_but_the_next_request_tries_again(tmp_path):
     assert tried == 3
     assert served.logged
     assert ready.database is None
+
+
+def test_a_record_that_alone_cannot_be_written_is_no_outage_for_others(tmp_path):
+    made = unwilling(tmp_path)
+
+    async def run():
+        async with serving(made) as service:
+            made.recorder.error = RecordRefusedError("can't hold that one")
+            with pytest.raises(OverloadedError):
+                await ask(service)
+            made.recorder.error = None
+            return service.ready(), await ask(service)
+
+    ready, served = asyncio.run(run())
+    assert ready.ok
+    assert served.logged  # at once: not one of those that are spared the attempt
+
+
+def test_a_twin_that_cannot_be_logged_does_not_make_the_service_unready(tmp_path):
+    made = unwilling(tmp_path, "shadow")
+
+    async def run():
+        async with serving(made) as service:
+            made.models["custom"].gate.clear()
+            await ask(service)
+            made.recorder.error = LOST
+            made.models["custom"].gate.set()
+            for _ in range(60):
+                if service.counts.value("ragtrial_shed_total", kind="twin not logged"):
+                    break
+                await asyncio.sleep(0.05)
+            made.recorder.error = None
+            # a balancer that sends nothing to what is not ready would never end that
+            return service.counts.value("ragtrial_shed_total", kind="twin not logged"), service.ready()
+
+    shed, ready = asyncio.run(run())
+    assert shed == 1
+    assert ready.ok
+
+
+def test_an_unlogged_answer_has_an_id_that_no_trial_has(tmp_path):
+    """A database that goes away while it commits may have logged the trial, of another arm, under the request's id."""
+    made = unwilling(tmp_path, availability="unlogged")
+    tried = []
+
+    async def run():
+        async with serving(made) as service:
+            write = made.recorder.log
+            made.recorder.error = LOST
+            made.recorder.log = lambda *trials: tried.extend(trial.trial_id for trial in trials) or write(*trials)
+            return await ask(service, unit=unit_in("custom"))
+
+    served = asyncio.run(run())
+    assert not served.logged
+    assert len(tried) == 1
+    assert served.trial_id not in tried
 
 
 def test_an_outage_without_later_requests_is_logged_as_well(tmp_path):

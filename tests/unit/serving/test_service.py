@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,8 @@ from ragtrial.domain.live_trial import SignalEvent, Vote
 from ragtrial.errors import AnswerFailedError, ConflictError, InputError, OverloadedError, SetupError, UnknownTrialError
 from ragtrial.serving.answering import Patience
 from ragtrial.serving.asking import MAX_QUERY_CHARS, fallback_id
+from ragtrial.serving.handling import NOT_KEPT
+from ragtrial.serving.health import MilvusHealth
 from ragtrial.serving.parts import ServiceLimits
 from ragtrial.serving.service import LiveService
 from ragtrial.splitting import pseudonym
@@ -314,6 +317,41 @@ def test_readiness_says_whether_the_baseline_can_be_searched(tmp_path):
     assert "custom" in degraded.degraded
     assert not gone.ok
     assert "baseline" in gone.milvus
+
+
+def test_an_alias_that_is_moved_while_serving_is_told_once(tmp_path, caplog):
+    made = house(tmp_path)
+
+    async def run():
+        async with serving(made) as service:
+            made.index.point("rt_custom", "custom")
+            arm = replace(service.running.parts.treatment.search, alias="rt_custom")
+            health = MilvusHealth(service.running.batcher, service.running.parts.control.search, arm)
+            await health.look()
+            before = health.moved
+            made.index.point("rt_custom", "baseline")  # as after indexing anew
+            await health.look()
+            await health.look()
+            return before, health
+
+    with caplog.at_level(logging.WARNING, logger="ragtrial.serving"):
+        before, health = asyncio.run(run())
+    assert (before, health.moved, health.error, health.degraded) == ((), ("custom",), None, None)
+    (told,) = [record.getMessage() for record in caplog.records if "alias" in record.msg]
+    assert told.startswith("alias 'rt_custom' of arm 'custom' points to collection 'baseline' now, but the service goes on with 'custom'")
+
+
+@pytest.mark.parametrize(("query_text", "kept"), [("full", "can't embed that"), ("hash", NOT_KEPT)])
+def test_where_the_log_holds_no_queries_it_holds_no_messages_that_may_quote_them(tmp_path, query_text, kept):
+    made = house(tmp_path, live={"query_text": query_text})
+
+    async def run():
+        async with serving(made) as service:
+            made.models["custom"].fails_on.add("where is number1")
+            await ask(service, unit=unit_in("custom"))
+            return made.logged()
+
+    assert [trial.trial.failure.message for trial in asyncio.run(run()) if trial.trial.failure is not None] == [kept]
 
 
 def test_log_lines_name_the_trial_and_never_the_query(tmp_path, caplog):
