@@ -15,13 +15,13 @@ from ragtrial.domain.experiment import Arm, DataSpec, EmbeddingSpec, Experiment,
 from ragtrial.domain.live import LiveMetrics, LiveSpec, TrafficState
 from ragtrial.domain.planned import PrimaryMetric
 from ragtrial.domain.trial import Usage
-from ragtrial.errors import AnswerFailedError, OverloadedError, StoreError
+from ragtrial.errors import AnswerFailedError, OverloadedError, StartingError, StoreError
 from ragtrial.serving.counting import ServingCounts
 from ragtrial.serving.service import Question, Readiness, Served, Source
 
 
 class StandIn:
-    """A service that does what its queries say: `fault`, `overloaded`, `failing`, `store`, `slow`; anything else is answered.
+    """A service that does what its queries say: `fault`, `overloaded`, `starting`, `failing`, `store`, `slow`; anything else is answered.
 
     Args:
         starts_after_s: How long it takes to get warm.
@@ -59,6 +59,8 @@ class StandIn:
                 raise ZeroDivisionError("a message with the user's secret words")
             case "overloaded":
                 raise OverloadedError("too many questions wait", retry_after_s=1.2)
+            case "starting":
+                raise StartingError("the service is starting", retry_after_s=1.0)
             case "failing":
                 raise AnswerFailedError("trial_f", "generate: rate_limit")
             case "store":

@@ -3,7 +3,8 @@
     RagtrialError                 the message is meant for the user; the command line prints it and exits with 2
     ├── InputError                what was given is wrong: a file, a line, a field, an option
     │   ├── ValidationError       several of them at once, as a list of `Problem`
-    │   └── UnknownTrialError     a vote or a score is for a trial that the log doesn't hold
+    │   ├── UnknownTrialError     a vote or a score is for a trial that the log doesn't hold
+    │   └── UnknownSourceError    a vote or a click is for a passage that the answer was not made from
     ├── SetupError                what was given is right, but the machine is not ready for it
     │   ├── MissingExtraError     an optional package is not installed
     │   ├── StoreError            Milvus or SQL refused, is not there, or is not what it should be
@@ -13,6 +14,7 @@
     │   │   └── ConflictError     somebody else has changed it meanwhile
     │   └── ModelError            a model can't be loaded, or is not the one that was expected
     ├── OverloadedError           the service has too much to do, or can't log: come back later
+    │   └── StartingError         it is not warm yet
     ├── AnswerFailedError         a live query got no answer; the failed trial is logged
     ├── RedactionError            a text could not be freed from personal data: only its hash may be kept
     ├── CallError                 one call to an LLM failed for good; its `kind` is counted
@@ -77,6 +79,10 @@ class UnknownTrialError(InputError):
     """There is no such trial in the experiment, or nobody saw its answer."""
 
 
+class UnknownSourceError(InputError):
+    """The answer of the trial was not made from this passage."""
+
+
 class SetupError(RagtrialError):
     """The machine, a service or a folder is not ready."""
 
@@ -129,6 +135,10 @@ class OverloadedError(RagtrialError):
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class StartingError(OverloadedError):
+    """The service is not warm yet."""
 
 
 class AnswerFailedError(RagtrialError):

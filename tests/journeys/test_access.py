@@ -96,6 +96,12 @@ def test_every_route_refuses_a_revoked_key_within_a_second(service: Live) -> Non
                 assert client.request(method, path, json={} if method == "POST" else None).status_code == 401, (method, path)
 
 
+def test_a_role_that_is_none_is_said_with_the_choices_and_without_pydantics_words(service: Live) -> None:
+    done = ragtrial_command("keys", "create", service.path, "x", "--role", "nobody")
+    assert done.code == 2
+    assert "Invalid value for '--role': 'nobody' is not one of 'viewer', 'tester', 'operator', 'admin'." in done.err
+
+
 @pytest.mark.parametrize("role", ["viewer", "tester", "operator", "admin"])
 def test_every_route_refuses_a_role_that_is_too_low(service: Live, role: str) -> None:
     with service.client(role) as client:

@@ -83,7 +83,9 @@ def test_a_unit_keeps_its_arm_and_both_arms_are_seen(operator: httpx.Client) -> 
 def test_the_unit_may_come_in_the_metadata(operator: httpx.Client) -> None:
     unit = units_of(operator, "custom", 1)[0]
     assert ask(operator, None, metadata={"user_id": unit, "page": "help"})["arm"] == "custom"
-    assert ask(operator, None, metadata={"page": "help"})["assignment_reason"] == "no unit"
+    nobody = ask(operator, None, metadata={"page": "help"})
+    assert (nobody["assignment_reason"], nobody["has_unit"]) == ("no unit", False)
+    assert ask(operator, unit)["has_unit"]
 
 
 def test_about_half_of_the_answers_ask_for_a_rating_and_the_same_request_always_does(operator: httpx.Client) -> None:
@@ -131,6 +133,11 @@ def test_a_source_can_be_voted_on_and_events_are_taken(operator: httpx.Client) -
         assert operator.post("/v1/events", json={**body, "signal": signal, "key": signal}).json() == {"outcome": "recorded"}
     assert operator.post("/v1/events", json={**body, "signal": "copied", "key": "copied"}).json() == {"outcome": "repeated"}
     assert operator.post("/v1/events", json={**body, "signal": "shouted"}).status_code == 400
+    for path, what in (("/v1/feedback", {"thumb": "up"}), ("/v1/events", {"signal": "citation_clicked"})):
+        refused = operator.post(path, json={**body, **what, "passage_id": "nope"})
+        assert refused.status_code == 400
+        assert refused.json()["error"]["param"] == "passage_id"
+        assert "the answer has no source 'nope'" in refused.json()["error"]["message"]
 
 
 def test_votes_for_unknown_trials_are_refused(operator: httpx.Client) -> None:

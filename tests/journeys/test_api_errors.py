@@ -137,6 +137,31 @@ def test_broken_json_is_400(client: httpx.Client, content: bytes) -> None:
 def test_a_body_that_is_not_announced_as_json_is_refused(client: httpx.Client) -> None:
     response = client.post("/v1/ask", content=b'{"query": "x"}', headers={"Content-Type": "text/plain"})
     assert response.status_code == 400, "or else any web page could send one without asking"
+    assert response.json()["error"]["message"] == "send Content-Type: application/json"
+    bare = client.post("/v1/ask", content=b'{"query": "x"}')
+    assert (bare.status_code, bare.json()["error"]["message"]) == (400, "send Content-Type: application/json")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [({"query": ""}, "query is blank"), ({"query": " \n\t"}, "query is blank"), ({"query": "a\0b"}, "query holds a NUL character")],
+)
+def test_a_query_that_says_nothing_is_told_so_in_words(client: httpx.Client, body: object, message: str) -> None:
+    assert client.post("/v1/ask", json=body).json()["error"]["message"].startswith(message)
+
+
+def test_an_unknown_path_is_told_where_the_routes_are(client: httpx.Client) -> None:
+    for response in (client.get("/nowhere"), client.post("/v1/responses", json={})):
+        assert response.status_code == 404
+        assert response.json()["error"]["message"] == "no such route: see /openapi.json"
+    assert "no model 'x'" in client.get("/v1/models/x").json()["error"]["message"]
+
+
+def test_what_is_asked_before_it_is_warm_is_503_with_the_code_starting(client: httpx.Client) -> None:
+    response = client.post("/v1/ask", json={"query": "starting"})
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "starting"
+    assert int(response.headers["Retry-After"]) >= 1
 
 
 def test_nul_in_a_path_is_400(client: httpx.Client) -> None:

@@ -22,7 +22,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from commands import ragtrial_command
 from live_service import PEPPER, live_experiment, make_key
 from over_http import until_ready
+from ragtrial.db.live_recorder import LiveRecorder
+from ragtrial.formats.experiment import load_experiment, sql_url
+from ragtrial.suite.serving import changed_plan
 from servers import milvus_server, postgres_server
+from unit.db.live_samples import live_trial
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SECRETS = ("where is my hidden anchor", "unit-of-a-person", "a private comment", "smuggled")
@@ -116,6 +120,27 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(experiment: Path) -> None:
         done = ragtrial_command("serve", experiment, "--no-auth", "--port", port)
     assert done.code == 2
     assert f"can't listen on 127.0.0.1 port {port}" in done.err
+
+
+def test_a_changed_plan_under_a_name_that_has_users_is_warned_of(tmp_path: Path) -> None:
+    path = live_experiment(tmp_path)
+    with LiveRecorder(sql_url(load_experiment(path)), load_experiment(path).experiment) as recorder:
+        for trial_id, unit in (("t1", "ann"), ("t2", "bob"), ("t3", "ann"), ("t4", None)):
+            recorder.log(live_trial(trial_id, unit)).result(10)
+    assert changed_plan(load_experiment(path)) is None
+    path.write_text(path.read_text().replace("solicit: 0.5", "solicit: 0.4"))
+    log = tmp_path / "log"
+    with serve(path, log, "--no-auth") as process:
+        until_ready(process.url)
+        assert stop(process) == 0
+    human, *lines = log.read_text().splitlines()
+    assert human.startswith("warning: experiment 'small' has 2 units under another plan")
+    assert "a changed plan is a new experiment that starts from zero" in human
+    found = [json.loads(line) for line in lines if '"warning"' in line]
+    assert [line["message"] for line in found if "another plan" in line["message"]] == [human.removeprefix("warning: ")]
+    with LiveRecorder(sql_url(load_experiment(path)), load_experiment(path).experiment) as recorder:
+        recorder.log(live_trial("t5", "ann")).result(10)
+    assert changed_plan(load_experiment(path)) is None, "it has trials by now"
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def test_the_verdict_stands_last_in_the_terminal_and_the_exit_code_says_it(path:
     monkeypatch.setenv("COLUMNS", "150")
     done = ragtrial_command("analyse", str(path), "--live")
     assert done.code == 0, done.out + done.err
-    assert done.out.rstrip().splitlines()[-1].startswith("Adopt custom: ")
+    assert done.out.rstrip().splitlines()[-1].endswith("switch to it.")
     assert "the planned 300 were there on" in done.out
     assert "1 trials: without a unit" in done.out
 
@@ -93,11 +93,38 @@ def test_json_is_as_the_schema_says_and_holds_the_same_verdict_in_every_form(pat
     assert found["verdict"]["decision"] == "adopt custom"
     assert found["metrics"][0]["effect"]["planned"]["n_units"] == 300
     assert found["metrics"][0]["effect"]["running"]["n_units"] == N_UNITS
-    page = tmp_path / "sub" / "live.html"
+    page = tmp_path / "live.html"
     assert ragtrial_command("analyse", str(path), "--live", "--output", str(page)).code == 0
     assert "Adopt custom" in page.read_text()
     assert "<script" not in page.read_text()
     assert ragtrial_command("analyse", str(path), "--live", "--format", "md").out.startswith("## Adopt custom")
+
+
+def test_the_format_of_a_file_follows_from_its_suffix(path: Path, tmp_path: Path) -> None:
+    begins = {"x.md": "## Adopt custom", "x.json": "{", "x.HTML": "<!doctype html>"}
+    for name, beginning in begins.items():
+        assert ragtrial_command("analyse", str(path), "--live", "-o", str(tmp_path / name)).code == 0
+        assert (tmp_path / name).read_text().lower().startswith(beginning.lower())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("-o", "x.pdf"), "give one of .md, .json, .html"),
+        (("-o", "x"), "give one of .md, .json, .html"),
+        (("-o", "x.md", "--format", "html"), "is md, but --format is html"),
+        (("-o", "x.html", "--json"), "is html, but --format is json"),
+        (("-o", "nowhere/x.md"), "there is no folder"),
+    ],
+)
+def test_an_output_that_can_not_be_is_refused_and_nothing_is_made(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = ragtrial_command("analyse", str(path), "--live", *options)
+    assert done.code == 2
+    assert said in done.err + done.out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_planned_verdict_does_not_move_with_what_comes_after_it(path: Path) -> None:
@@ -141,7 +168,15 @@ def test_a_plan_is_read_from_the_log_and_says_what_to_write(path: Path) -> None:
     assert found["units_planned"] < found["units_running"]
     assert [week["weeks"] for week in found["weeks"]] == [1, 2, 3, 4, 6, 8, 12]
     text = ragtrial_command("plan", str(path)).out
-    assert f"live.units_planned: {found['units_planned']}" in text
+    said = " ".join(text.split())
+    assert "This experiment already runs with live.units_planned: 300; leave it" in said
+    assert f"For the next experiment (another name): live.units_planned: {found['units_planned']}" in said
+    assert "Write into the experiment file" not in said
+    printed = said.partition("(--sd ")[2].partition(")")[0]
+    again = json.loads(ragtrial_command("plan", str(path), "--sd", printed, "--json").out)
+    assert [again[name] for name in ("units_planned", "units_running", "units_half")] == [
+        found[name] for name in ("units_planned", "units_running", "units_half")
+    ]
 
 
 def test_a_plan_without_data_takes_what_is_given_and_says_what_it_assumed(tmp_path: Path) -> None:
@@ -150,6 +185,14 @@ def test_a_plan_without_data_takes_what_is_given_and_says_what_it_assumed(tmp_pa
     # 4 * 0.2^2 a unit; (z(0.98) + z(0.8))^2 * 0.16 / 0.02^2 = (2.0537 + 0.8416)^2 * 400 = 3,353 units, rounded up.
     assert found["units_planned"] == 3400
     assert found["days_planned"] == 34
+    text = " ".join(ragtrial_command("plan", str(path), "--sd", "0.2").out.split())
+    assert "(--sd 0.2)" in text
+    assert "Write into the experiment file: live.units_planned: 3400" in text
+    assert "seen, not adopted" in text
+    # A rate of 0.2 spreads by sqrt(0.2 * 0.8) = 0.4.
+    rate = json.loads(ragtrial_command("plan", str(path), "--baseline", "0.2", "--json").out)
+    assert rate["unit_sd"] == pytest.approx(0.4)
+    assert rate["units_planned"] == json.loads(ragtrial_command("plan", str(path), "--sd", "0.4", "--json").out)["units_planned"]
     assumed = json.loads(ragtrial_command("plan", str(path), "--json").out)
     assert assumed["spread"]["source"] == "assumed"
     assert assumed["days_planned"] is None

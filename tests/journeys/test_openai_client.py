@@ -99,6 +99,8 @@ def test_without_a_unit_the_baseline_answers_outside_the_experiment(client: open
         with service.client("operator") as http:
             logged = http.get(f"/v1/trials/{answer.id}").json()
         assert (logged["arm"], logged["assignment_reason"]) == ("baseline", "no unit")
+        assert answer.model_extra["ragtrial"]["has_unit"] is False
+    assert client.chat.completions.create(model="ragtrial", messages=asked(), user="ann").model_extra["ragtrial"]["has_unit"] is True
 
 
 def test_parts_of_text_are_understood_and_others_are_refused(client: openai.OpenAI) -> None:
@@ -117,6 +119,8 @@ def test_what_the_service_does_not_know_is_accepted_and_has_no_effect(client: op
 def test_one_model_is_listed_and_the_arms_are_not(client: openai.OpenAI, service: Live) -> None:
     assert [model.id for model in client.models.list()] == ["ragtrial"]
     assert client.models.retrieve("ragtrial").owned_by == "ragtrial"
+    with service.client("tester") as tester:
+        assert [model["experiment"] for model in tester.get("/v1/models").json()["data"]] == ["small"]
     assert client.chat.completions.create(model="small", messages=asked()).model == "small", "the experiment's name will do as well"
     for name in ("custom", "gpt-4o"):
         with pytest.raises(openai.NotFoundError) as caught:

@@ -24,6 +24,7 @@ class LiveServer:
         sources: What an answer rests on.
         misdeed: What goes wrong.
         solicits: Every answer asks for a rating.
+        experiment: What it says that it serves.
         trials: Trial id by idempotency key.
         asked: Query and unit, by trial.
         votes: Votes by key.
@@ -34,6 +35,7 @@ class LiveServer:
     sources: Sources
     misdeed: Misdeed = lambda _path, _number: None
     solicits: bool = False
+    experiment: str = "cranes"
     url: str = ""
     trials: dict[str, str] = field(default_factory=dict)
     asked: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -48,6 +50,7 @@ class LiveServer:
         app.router.add_post("/v1/feedback", self._vote)
         app.router.add_post("/v1/events", self._signal)
         app.router.add_get("/v1/experiments/{name}/analysis", self._analysis)
+        app.router.add_get("/v1/models", self._models)
         app.router.add_get("/readyz", self._ready)
         return app
 
@@ -57,6 +60,8 @@ class LiveServer:
             return await handler(request)
         if request.headers.get("Authorization") != "Bearer right":
             return web.json_response({"error": {"message": "no such key"}}, status=401)
+        if request.path == "/v1/models":
+            return await handler(request)
         number = len(self.requests)
         self.requests.append(request.path)
         wrong = self.misdeed(request.path, number)
@@ -69,6 +74,10 @@ class LiveServer:
 
     async def _ready(self, request: web.Request) -> web.Response:
         return web.json_response({"ready": True})
+
+    async def _models(self, request: web.Request) -> web.Response:
+        model = {"id": "ragtrial", "object": "model", "created": 0, "owned_by": "ragtrial", "experiment": self.experiment}
+        return web.json_response({"object": "list", "data": [model]})
 
     async def _ask(self, request: web.Request) -> web.Response:
         body, key = await request.json(), request.headers["Idempotency-Key"]

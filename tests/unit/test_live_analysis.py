@@ -7,11 +7,12 @@ import pytest
 
 from ragtrial.analysis.live import analyse_tables
 from ragtrial.analysis.live_guardrails import design_effect, guardrail_alarms, guardrail_of
+from ragtrial.analysis.live_health import NOT_MEANT
 from ragtrial.analysis.live_looks import until
-from ragtrial.analysis.live_planning import plan_live, split_spread
+from ragtrial.analysis.live_planning import Spread, plan_live, split_spread
 from ragtrial.analysis.live_setting import TUNED_FOR, levels_of, live_of
 from ragtrial.analysis.rule import Evidence, outcome
-from ragtrial.domain.live import TrafficState
+from ragtrial.domain.live import TrafficSpec, TrafficState
 from ragtrial.domain.live_scores import NOT_SCORED, SplitScores, UnitSums, VoteCounts, VotesByUnit, WithinScores
 from ragtrial.domain.live_trial import Outage
 from ragtrial.domain.live_verdict import LiveAnalysis
@@ -20,6 +21,7 @@ from ragtrial.domain.parity import ParityCertificate
 from ragtrial.domain.planned import Guardrail
 from ragtrial.domain.verdict import Check
 from ragtrial.errors import InputError, NotEnoughDataError
+from ragtrial.serving.scoring import NOT_GOLD, NOT_SAMPLED, STOOD_IN, TRIAL_FAILED
 from ragtrial.stats.confidence_sequence import confidence_sequence
 from ragtrial.stats.power import queries_for
 from unit.live_parts import (
@@ -316,6 +318,25 @@ def test_scores_that_one_arm_lacks_more_often_are_a_warning(missing: float, stat
     assert state_of(found, "missing") == state
 
 
+@pytest.mark.parametrize(
+    ("unscored", "state"),
+    [({}, "pass"), ({NOT_GOLD: 0.9}, "pass"), ({NOT_GOLD: 1.1}, "warn"), ({NOT_SAMPLED: 9.0, NOT_SCORED: 9.0, TRIAL_FAILED: 9.0}, "pass")],
+)
+def test_a_primary_score_on_fewer_than_half_of_what_could_be_scored_is_a_warning(unscored: dict[str, float], state: str) -> None:
+    table = split(rng(), "nDCG@10", 300, control=0.5, treatment=0.5)
+    arms = []
+    for arm in (table.control, table.treatment):
+        counted = {reason: round(times * arm.n_trials) for reason, times in unscored.items()}
+        arms.append(dataclasses.replace(arm, n_trials=arm.n_trials + sum(counted.values()), unscored=counted))
+    found = analyse_tables(setting(experiment(), {"nDCG@10": SplitScores(metric=table.metric, control=arms[0], treatment=arms[1])}))
+    assert state_of(found, "coverage") == state
+    assert ("48% of the" in detail_of(found, "coverage")) == (state == "warn")
+
+
+def test_reasons_that_say_nothing_of_coverage_are_those_of_the_scorers() -> None:
+    assert set(NOT_MEANT) == {NOT_SCORED, NOT_SAMPLED, TRIAL_FAILED, STOOD_IN}
+
+
 def test_what_was_found_when_the_service_was_started_refuses_as_in_an_evaluation() -> None:
     leaked = (Check(name="leakage", state="fail", detail="3 gold queries are among the training texts"),)
     assert analysed(effect=0.15, given=leaked).verdict.decision == "refused"
@@ -573,6 +594,25 @@ def test_the_planned_units_are_those_of_the_t_test_at_the_level_that_is_spent_on
     assert first.running > first.planned > found.weeks[-1].planned  # type: ignore[operator]  # every week has one
     assert any("shadow" in said for said in found.advice)
     assert plan_live(plan, spread, units_per_day=None).days_planned is None
+
+
+@pytest.mark.parametrize("treatment", [0.5, 0.1])
+def test_the_spread_that_a_plan_prints_gives_the_same_plan_again(treatment: float) -> None:
+    plan = experiment(min_effect=0.02)
+    live = dataclasses.replace(live_of(plan), traffic=TrafficSpec(treatment=treatment))
+    plan = dataclasses.replace(plan, live=live)
+    first = plan_live(plan, Spread(variance=0.3386**2, source="live data", said="logged"), units_per_day=None)
+    again = split_spread(unit_sd=float(f"{first.unit_sd:.6g}"), treatment=treatment, source="given", said="given")
+    assert plan_live(plan, again, units_per_day=None).units_planned == first.units_planned
+
+
+def test_a_plan_names_no_size_at_which_an_arm_has_too_few_units() -> None:
+    plan = experiment(min_effect=0.5)
+    live = dataclasses.replace(live_of(plan), traffic=TrafficSpec(treatment=0.1))
+    spread = split_spread(unit_sd=0.1, treatment=0.1, source="given", said="given")
+    found = plan_live(dataclasses.replace(plan, live=live), spread, units_per_day=None).units_planned
+    assert found == 1_000
+    dataclasses.replace(live, units_planned=found)
 
 
 def test_an_experiment_without_a_live_section_is_refused() -> None:

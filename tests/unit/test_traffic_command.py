@@ -28,10 +28,10 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAGTRIAL_KEY", "right")
 
 
-def server(experiment: Path, **options: object) -> LiveServer:
+def server(experiment: Path, *, serves: str = "small", **options: object) -> LiveServer:
     gold = load_beir(experiment.parent / "data", "test").gold
     relevant = {query.text: [p for p, grade in gold.qrels()[query.query_id].items() if grade > 0] for query in gold.queries}
-    return LiveServer(sources=lambda text, _unit: relevant.get(text, ["p0"]), **options)  # type: ignore[arg-type]
+    return LiveServer(sources=lambda text, _unit: relevant.get(text, ["p0"]), experiment=serves, **options)  # type: ignore[arg-type]
 
 
 def run(experiment: Path, live: LiveServer, *options: str | Path) -> Done:
@@ -98,3 +98,11 @@ def test_a_service_that_cannot_start_is_said_with_its_own_words(tmp_path: Path) 
         child_service(tmp_path / "none.yaml", log=tmp_path / "serve.log"),
     ):
         pass
+
+
+def test_a_service_of_another_experiment_is_refused_before_the_first_question(experiment: Path) -> None:
+    live = server(experiment, serves="portwright-live")
+    done = run(experiment, live)
+    assert done.code == 2
+    assert f"the service at {live.url} serves 'portwright-live', not 'small'" in done.err
+    assert live.trials == {}

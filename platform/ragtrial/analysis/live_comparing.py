@@ -111,12 +111,13 @@ def effect_of(setting: LiveSetting, table: Table, frozen: Table | None) -> LiveE
         p_value=sequence.p_value,
         alpha=levels.running,
         n_units=sequence.n_units,
+        means=_means(table),
+        relative=_relative(fit, table),
     )
     return LiveEffect(
         running=running,
         planned=None if frozen is None or levels.planned is None else _planned(frozen, levels.planned),
         standard_error=fit.standard_error,
-        relative=_relative(fit, table),
         variance_reduction=fit.variance_reduction if isinstance(fit, ratio.RatioDifference) else None,
         method=f"by unit, {fit.method}; always-valid sequence",
     )
@@ -142,8 +143,21 @@ def _planned(frozen: Table, alpha: float) -> Interval | None:
     except NotEnoughDataError:
         return None
     return Interval(
-        kind="planned", estimate=estimate_of(fit), low=fit.low, high=fit.high, p_value=fit.p_value, alpha=alpha, n_units=sum(units)
+        kind="planned",
+        estimate=estimate_of(fit),
+        low=fit.low,
+        high=fit.high,
+        p_value=fit.p_value,
+        alpha=alpha,
+        n_units=sum(units),
+        means=_means(frozen),
+        relative=_relative(fit, frozen),
     )
+
+
+def _means(table: Table) -> tuple[float, float] | None:
+    control, treatment = (arm.mean for arm in arms_of(table))
+    return None if control is None or treatment is None else (control, treatment)
 
 
 def _relative(fit: Fit, table: Table) -> float | None:

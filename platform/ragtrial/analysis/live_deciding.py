@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ragtrial.analysis.deciding import labelled, round_up
-from ragtrial.analysis.live_comparing import arms_of, awaited
+from ragtrial.analysis.live_comparing import awaited
 from ragtrial.analysis.live_guardrails import guardrail_words
 from ragtrial.analysis.live_setting import LiveSetting
 from ragtrial.analysis.rule import HOPELESS, Evidence, Outcome, evidence_of, needed_distance, no_regression, outcome, why_baseline
@@ -195,7 +195,7 @@ def in_days(days: int | None, form: str) -> str:
 
 def evidence_words(setting: LiveSetting, primary: LiveComparison, effect: LiveEffect, interval: Interval) -> str:
     """The numbers behind the verdict, in one sentence; relative lift only beside the absolute."""
-    relative = "" if effect.relative is None or interval.kind == "planned" else f", {effect.relative:+.1%} relative"
+    relative = "" if interval.relative is None else f", {interval.relative:+.1%} relative"
     cuped = "" if effect.variance_reduction is None else ", adjusted for what the units did before"
     p = "p < 0.001" if interval.p_value < 0.001 else f"p = {interval.p_value:.3f}"
     kind = "interval at the planned size" if interval.kind == "planned" else "always-valid interval"
@@ -204,8 +204,6 @@ def evidence_words(setting: LiveSetting, primary: LiveComparison, effect: LiveEf
     if setting.live.mode == "interleaved":
         words = f"per query, {primary.metric.name} for custom is {change}, {n}"
         return f"{words[0].upper()}{words[1:]}."
-    frozen = setting.frozen.get(primary.metric.name) if interval.kind == "planned" else None
-    baseline, custom = (primary.baseline, primary.custom) if frozen is None else arms_of(frozen)
-    if baseline.mean is None or custom.mean is None:
+    if interval.means is None:
         return f"{primary.metric.name} differs by {change}, {n}."
-    return f"{primary.metric.name} went from {baseline.mean:.4f} to {custom.mean:.4f} ({change}, {n})."
+    return f"{primary.metric.name} went from {interval.means[0]:.4f} to {interval.means[1]:.4f} ({change}, {n})."

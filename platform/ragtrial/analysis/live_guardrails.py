@@ -223,13 +223,29 @@ def _said(units: tuple[int, ...]) -> str:
 
 def guardrail_words(name: str, found: LiveGuardrail) -> str:
     """What became of a guardrail, with its numbers."""
-    metric = metric_named(name)
-    if found.relative:
-        estimate, low, high, margin = (f"{value:+.1%}" for value in (found.estimate, found.low, found.high, found.margin))
-    elif metric.unit == "share":
-        estimate, low, high, margin = (f"{100 * value:+.2f} points" for value in (found.estimate, found.low, found.high, found.margin))
-    else:
-        estimate, low, high, margin = (f"{value:+.4g} {metric.unit}" for value in (found.estimate, found.low, found.high, found.margin))
     verb = {"holds": "holds", "broken": "is worse than its margin", "not shown": "is not shown to stay within its margin"}[found.state]
-    bound = f"at least {low}" if found.state == "broken" else f"up to {high}"
-    return f"{name} {verb} (worse by {estimate}, {bound} with one-sided confidence at any look; tolerated {margin})"
+    return f"{name} {verb}: {guardrail_change(metric_named(name), found)}"
+
+
+def guardrail_change(metric: Metric, found: LiveGuardrail) -> str:
+    """How much better or worse, with the bound that counts, e.g. `1.03 points worse, at most 4.19 (tolerated: 5.00)`."""
+    if found.relative:
+        form, unit = "{:.1%}", ""
+    elif metric.unit == "share":
+        form, unit = "{:.2f}", " points"
+    else:
+        form, unit = "{:.4g}", f" {metric.unit}"
+
+    def plain(value: float) -> str:
+        return form.format(abs(value) * (100 if unit == " points" else 1))
+
+    def said(value: float) -> str:
+        return f"{plain(value)}{unit} {'worse' if value > 0 else 'better'}"
+
+    tolerated = f"(tolerated: {plain(found.margin)})"
+    if found.state == "broken":
+        return f"{said(found.estimate)}, at least {plain(found.low)} {tolerated}"
+    if found.estimate > 0:
+        return f"{said(found.estimate)}, at most {plain(found.high)} {tolerated}"
+    here = said(found.estimate) if found.estimate < 0 else "no change"
+    return f"{here}; at worst {said(found.high)} {tolerated}"

@@ -6,7 +6,7 @@ import numpy as np
 
 from ragtrial.analysis.live_setting import LiveSetting
 from ragtrial.analysis.live_split import MISMATCH, planned_shares
-from ragtrial.domain.live_scores import SplitScores, UnitSums
+from ragtrial.domain.live_scores import NOT_SCORED, SplitScores, UnitSums
 from ragtrial.domain.live_verdict import LeftOut, LiveArm, LiveComparison, SampleRatioFound
 from ragtrial.domain.verdict import Check, CheckState
 from ragtrial.stats.sequential_guardrail import sequential_guardrail_rate
@@ -26,6 +26,12 @@ MAX_LOST = 0.01
 MAX_APART = 0.05
 """Above this share of an arm that would have to be of another version to be mixed like the other arm, days differ and not arms."""
 
+MIN_SCORED = 0.5
+"""Below this share of scored trials the primary metric speaks for the smaller part of what users ask."""
+
+NOT_MEANT = (NOT_SCORED, "not sampled", "the trial failed", "the baseline stood in for another arm")
+"""Reasons of trials that could not be scored by now, as `serving.scoring` names them: they say nothing of coverage."""
+
 MAX_OVERRIDES = 0.05
 MAX_BACKWARDS = 0.001
 
@@ -38,7 +44,7 @@ def health_checks(setting: LiveSetting, comparisons: Sequence[LiveComparison], r
         *split,
         *setting.given,
         _failures(setting),
-        _coverage(comparisons[0]),
+        _coverage(setting, comparisons[0]),
         *_missing(setting, comparisons),
         _outages(setting),
         *_allocation(setting),
@@ -134,8 +140,10 @@ def _trials_by_arm(setting: LiveSetting) -> dict[str, int]:
     return dict(zip(setting.arms, (control, treatment), strict=True))
 
 
-def _coverage(primary: LiveComparison) -> Check:
-    arms = (primary.baseline,) if primary.baseline is primary.custom else (primary.baseline, primary.custom)
+def _coverage(setting: LiveSetting, primary: LiveComparison) -> Check:
+    """Whether at least half of the trials that could be scored are; not those that failed, that nobody drew for the judge, or whose turn is to come."""
+    same = primary.baseline is primary.custom or setting.live.mode != "split"
+    arms = (primary.baseline,) if same else (primary.baseline, primary.custom)
     trials, scored = sum(arm.n_trials for arm in arms), sum(arm.n_scored for arm in arms)
     if not trials:
         return Check(name="coverage", state="unknown", detail="no trial was logged yet")
@@ -146,7 +154,12 @@ def _coverage(primary: LiveComparison) -> Check:
             reasons[reason] = reasons.get(reason, 0) + n
     if reasons:
         detail += "; without a score: " + ", ".join(f"{reason} ({n:,})" for reason, n in sorted(reasons.items(), key=lambda item: -item[1]))
-    return Check(name="coverage", state="pass" if scored else "warn", detail=detail)
+    able = trials - sum(reasons.get(reason, 0) for reason in NOT_MEANT)
+    if scored and scored >= MIN_SCORED * able:
+        return Check(name="coverage", state="pass", detail=detail)
+    if scored:
+        detail += f"; that is {scored / able:.0%} of the {able:,} that could be scored: the verdict speaks for these only"
+    return Check(name="coverage", state="warn", detail=detail)
 
 
 def _missing(setting: LiveSetting, comparisons: Sequence[LiveComparison]) -> list[Check]:

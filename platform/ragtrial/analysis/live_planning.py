@@ -65,6 +65,9 @@ class LivePlan:
         alpha: The plan's.
         power: The plan's.
         spread: How much a unit varies.
+        unit_sd: Standard deviation of one unit's mean (shadow, interleaved: of its mean difference); what `--sd` takes.
+        n_trials: Trials that were logged under this very plan; where there are some, the plan stays as it is.
+        units_now: The number that the experiment file names; None where it names none.
         units_planned: What to write into the experiment file, rounded up.
         units_running: Units by which looking all the time has found the effect with the planned power.
         units_half: Units by which it has in half of all experiments.
@@ -82,6 +85,9 @@ class LivePlan:
     alpha: float
     power: float
     spread: Spread
+    unit_sd: float
+    n_trials: int = 0
+    units_now: int | None = None
     units_planned: int
     units_running: int
     units_half: int
@@ -109,6 +115,7 @@ def plan_live(
     units_per_day: float | None,
     new_units_by_day: Sequence[float] = (),
     paired_sd: float | None = None,
+    n_trials: int = 0,
 ) -> LivePlan:
     """Units and days until the smallest gain worth having is seen, by one planned verdict and by looking all the time.
 
@@ -120,6 +127,7 @@ def plan_live(
         units_per_day: New units a day that take part, where no day was observed.
         new_units_by_day: Observed days, full ones.
         paired_sd: Standard deviation of paired differences of queries, for what shadow mode would take; None where not known.
+        n_trials: Trials that were logged under this very plan.
 
     Raises:
         InputError: The experiment has no section `live`.
@@ -127,7 +135,10 @@ def plan_live(
     """
     live, plan = live_of(experiment), experiment.analysis
     m, deviation = live.metrics.primary.min_effect, math.sqrt(spread.variance)
-    planned = max(2 * MINIMUM_UNITS, round_up(queries_for(m, deviation, alpha=(1 - RUNNING_SHARE) * plan.alpha, power=plan.power)))
+    each_arm = math.ceil(MINIMUM_UNITS / live.smaller_share - 1e-6)
+    planned = max(
+        2 * MINIMUM_UNITS, each_arm, round_up(queries_for(m, deviation, alpha=(1 - RUNNING_SHARE) * plan.alpha, power=plan.power))
+    )
     days = list(new_units_by_day) or ([units_per_day] if units_per_day else [])
     found = duration(m, spread.variance, new_units_by_day=days or [1.0], alpha=RUNNING_SHARE * plan.alpha, power=plan.power)
     rate = found.units_per_day if days else None
@@ -138,6 +149,9 @@ def plan_live(
         alpha=plan.alpha,
         power=plan.power,
         spread=spread,
+        unit_sd=math.sqrt(spread.variance / (split_variance(1.0, treatment_share=live.traffic.treatment) if live.mode == "split" else 1.0)),
+        n_trials=n_trials,
+        units_now=live.units_planned,
         units_planned=planned,
         units_running=found.units_sequence,
         units_half=found.units_half,

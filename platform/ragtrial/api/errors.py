@@ -5,6 +5,7 @@ What was given and can't be used is 400 throughout, whoever found it: the JSON p
 
 import math
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -22,6 +23,8 @@ from ragtrial.errors import (
     OverloadedError,
     RagtrialError,
     SetupError,
+    StartingError,
+    UnknownSourceError,
     UnknownTrialError,
 )
 
@@ -103,12 +106,16 @@ def of_ragtrial(error: RagtrialError) -> Response:
     match error:
         case UnknownTrialError():
             return error_response(404, str(error), param="trial_id", code="unknown_trial")
+        case UnknownSourceError():
+            return error_response(400, str(error), param="passage_id", code="unknown_source")
         case InputError():
             return error_response(400, str(error))
         case ConflictError():
             return error_response(409, str(error))
         case NotEnoughDataError():
             return error_response(409, str(error), code="not_enough_data")
+        case StartingError(retry_after_s=seconds):
+            return error_response(503, str(error), code="starting", headers=retry_after(seconds))
         case OverloadedError(retry_after_s=seconds):
             return error_response(503, str(error), code="overloaded", headers=retry_after(seconds))
         case AnswerFailedError():
@@ -123,19 +130,33 @@ def problem_of(error: Mapping[str, Any]) -> tuple[str, str]:
     """Where a validation problem is, and what it is, without what was given."""
     if error["type"] == "json_invalid":
         return "", f"the body is no JSON: {error['ctx']['error']} at character {error['loc'][-1]}"
-    return ".".join(str(part) for part in error["loc"][1:]), error["msg"]
+    where, given = ".".join(str(part) for part in error["loc"][1:]), error.get("input")
+    if error["type"] in ("string_too_short", "string_pattern_mismatch") and isinstance(given, str):
+        if not given.strip():
+            return where, f"{where} is blank"
+        if "\0" in given:
+            return where, f"{where} holds a NUL character, which no database takes"
+    return where, f"{where}: {error['msg']}" if where else error["msg"]
 
 
-async def _invalid(_request: Request, error: Exception) -> Response:
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
+    if not _is_json(request) and any(found["loc"] == ("body",) for found in error.errors()):
+        return error_response(400, "send Content-Type: application/json")
     problems = [problem_of(found) for found in error.errors()]
-    shown = "; ".join(f"{where}: {message}" if where else message for where, message in problems[:10])
-    return error_response(400, shown, param=problems[0][0] or None)
+    return error_response(400, "; ".join(message for _, message in problems[:10]), param=problems[0][0] or None)
 
 
 async def _http(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
-    return error_response(error.status_code, str(error.detail), headers=error.headers)
+    unrouted = error.status_code == HTTPStatus.NOT_FOUND and error.detail == HTTPStatus.NOT_FOUND.phrase  # the router's own words
+    message = "no such route: see /openapi.json" if unrouted else str(error.detail)
+    return error_response(error.status_code, message, headers=error.headers)
 
 
 async def _ours(request: Request, error: Exception) -> Response:

@@ -81,6 +81,7 @@ async def ask(
         abstained=served.abstained,
         sources=sources_of(served),
         solicit_rating=served.solicited,
+        has_unit=bool(unit),
         latency_ms=served.waited_ms,
         usage=UsageOut.model_validate(served.usage, from_attributes=True),
         logged=served.logged,

@@ -72,6 +72,7 @@ async def chat_completions(
         trial_id=served.trial_id,
         abstained=served.abstained,
         solicit_rating=served.solicited,
+        has_unit=bool(question.unit),
         logged=served.logged,
         sources=sources_of(served),
         arm=served.arm if key.sees_arms else None,
@@ -89,13 +90,17 @@ async def chat_completions(
 @router.get("/v1/models", summary="The service, as a model", responses=responses())
 async def models(parts: Given, _key: Asking) -> ModelsOut:
     """One model: which arm answers is not the client's choice."""
-    return ModelsOut(data=[ModelOut(id=MODEL, created=int(parts.started_at))])
+    return ModelsOut(data=[_model(MODEL, parts)])
 
 
 @router.get("/v1/models/{model}", summary="The service, as a model", response_model=ModelOut, responses=responses(404))
 async def model(model: Annotated[str, Path(max_length=200, pattern=NO_NUL)], parts: Given, _key: Asking) -> Any:
     """`ragtrial`, or the experiment's name."""
-    return ModelOut(id=model, created=int(parts.started_at)) if model in _names(parts) else _no_model(model)
+    return _model(model, parts) if model in _names(parts) else _no_model(model)
+
+
+def _model(name: str, parts: Parts) -> ModelOut:
+    return ModelOut(id=name, created=int(parts.started_at), experiment=parts.service.experiment.name)
 
 
 def _names(parts: Parts) -> tuple[str, str]:

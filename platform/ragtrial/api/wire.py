@@ -75,6 +75,7 @@ class AskOut(BaseModel):
                         {"passage_id": "gate-12", "title": "Gate", "text": "A truck may pass the gate fifteen minutes ...", "cited": True}
                     ],
                     "solicit_rating": False,
+                    "has_unit": True,
                     "latency_ms": 38.2,
                     "usage": {"prompt_tokens": None, "cached_tokens": None, "completion_tokens": None, "cost_usd": None},
                     "logged": True,
@@ -89,6 +90,9 @@ class AskOut(BaseModel):
     abstained: Annotated[bool, Field(description="The documents hold no answer.")]
     sources: list[SourceOut]
     solicit_rating: Annotated[bool, Field(description="Ask this user for a rating: the random sample that the analysis trusts.")]
+    has_unit: Annotated[
+        bool, Field(description="False: no unit came with the request, so the baseline answered and it is outside the experiment.")
+    ]
     latency_ms: Annotated[float, Field(description="From the request's arrival to the logged answer.")]
     usage: UsageOut
     logged: Annotated[bool, Field(description="False where the log was out of reach and the plan puts availability first.")]

@@ -72,6 +72,7 @@ class Beside(BaseModel):
     trial_id: str
     abstained: bool
     solicit_rating: bool
+    has_unit: Annotated[bool, Field(description="False: no unit came with the request, so it is outside the experiment.")]
     logged: bool
     sources: list[SourceOut]
     arm: Annotated[str | None, Field(description="Null for testers.")] = None
@@ -134,6 +135,7 @@ class ModelOut(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "ragtrial"
+    experiment: Annotated[str, Field(description="That this service serves; not OpenAI's.")]
 
 
 class ModelsOut(BaseModel):

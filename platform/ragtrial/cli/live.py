@@ -10,6 +10,8 @@ from ragtrial.cli.experiments import ExperimentPath, Json
 from ragtrial.cli.terminal import console
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ragtrial.report.live_content import LiveContent
 
 LiveFormat = Literal["terminal", "html", "json", "md"]
@@ -19,14 +21,17 @@ def show_live(experiment: Path, *, form: LiveFormat, output: Path | None, quiet:
     """Analyse a live experiment as of now and show it; returns whether its gate holds.
 
     Raises:
-        InputError: There is no such live experiment in the log, or the output can't be written.
+        InputError: There is no such live experiment in the log, or the output can't be written. What is wrong with the output's folder is
+            said before the analysis.
     """
+    if output is not None:
+        _check_folder(output)
     from ragtrial.suite.live_analysis import live_content_of
 
     content = live_content_of(experiment)
     verdict = content.analysis.verdict
     if output is not None:
-        _write(output, _as_text(content, "html" if form == "terminal" else form))
+        _write(output, _as_text(content, form))
         typer.echo(output.resolve())
     elif form != "terminal":
         typer.echo(_as_text(content, form).rstrip("\n"))
@@ -53,11 +58,46 @@ def _as_text(content: "LiveContent", form: LiveFormat) -> str:
     return as_live_html(content)
 
 
+def form_of(given: LiveFormat | None, output: Path | None) -> LiveFormat:
+    """How it is shown: as `--format` says, else as the output's suffix does, else on the terminal.
+
+    Raises:
+        InputError: The suffix is unknown, or is that of another format than the one that was asked for.
+    """
+    if output is None:
+        return given or "terminal"
+    from ragtrial.errors import InputError
+
+    forms: dict[str, LiveFormat] = {".md": "md", ".json": "json", ".html": "html"}
+    named = forms.get(output.suffix.lower())
+    if named is None:
+        raise InputError(f"--output {str(output)!r} has the suffix {output.suffix!r}: give one of {', '.join(forms)}")
+    if given not in (None, named):
+        raise InputError(
+            f"--output {str(output)!r} is {named}, but --format is {given}: leave --format out, or give {_suffixes(forms, given)}"
+        )
+    return named
+
+
+def _suffixes(forms: "Mapping[str, LiveFormat]", given: LiveFormat | None) -> str:
+    fitting = [suffix for suffix, form in forms.items() if form == given]
+    return f"a file that ends in {' or '.join(fitting or forms)}"
+
+
+def _check_folder(output: Path) -> None:
+    from ragtrial.errors import InputError
+    from ragtrial.suite.folders import output_folder
+
+    folder = output.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {str(folder)!r} for --output {str(output)!r}: make it, or give another file")
+    output_folder(folder)
+
+
 def _write(path: Path, text: str) -> None:
     from ragtrial.errors import InputError
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{str(path)!r} can't be written ({error.strerror or error}): give another file with --output") from error
@@ -67,7 +107,10 @@ def plan(
     experiment: ExperimentPath,
     *,
     sd: Annotated[
-        float | None, typer.Option("--sd", help="Standard deviation of one unit's mean on the primary metric.", show_default=False)
+        float | None,
+        typer.Option(
+            "--sd", help="Standard deviation of one unit's mean on the primary metric, as this command prints it.", show_default=False
+        ),
     ] = None,
     baseline: Annotated[
         float | None, typer.Option("--baseline", help="The baseline's rate, where the primary metric is 0 or 1.", show_default=False)
@@ -81,7 +124,8 @@ def plan(
     """Say how many units and days the live experiment takes to see its smallest gain worth having.
 
     How much units vary is read from its log where there is one, else from the latest evaluation of the same name; --sd or --baseline
-    come before both. Write the number into `live.units_planned` before the first user is served: it belongs to the plan.
+    come before both. Write the number into `live.units_planned` before the first user is served: it belongs to the plan, and an
+    experiment that runs keeps its own.
     """
     from ragtrial.suite.live_analysis import Assumptions, plan_file
 

@@ -91,5 +91,6 @@ def _misused(error: Exception) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(said)
         return 2
+    said = said.replace(": Value error, ", ": ", 1)  # pydantic's, through which typer checks choices
     end = "" if said.endswith((".", "?", "!")) else "."
     return _fail("UsageError", f"{said}{end} See {context.command_path if context else 'ragtrial'} --help")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ragtrial.cli.experiments import ExperimentPath, Json, Quiet, show
-from ragtrial.cli.live import LiveFormat, show_live
+from ragtrial.cli.live import LiveFormat, form_of, show_live
 
 EvaluationId = Annotated[
     str | None, typer.Option("--evaluation", help="Which evaluation. [default: the latest finished one]", show_default=False)
@@ -24,7 +24,12 @@ def analyse(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="With --live: write it to this file. [default format: html]", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            help="With --live: write it to this file, in an existing folder; .md, .json or .html says the format.",
+            show_default=False,
+        ),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -39,7 +44,7 @@ def analyse(
     if live:
         if evaluation is not None:
             raise typer.BadParameter("--evaluation names an evaluation; with --live there is none")
-        raise typer.Exit(0 if show_live(experiment, form="json" if as_json else form or "terminal", output=output, quiet=quiet) else 1)
+        raise typer.Exit(0 if show_live(experiment, form=form_of("json" if as_json else form, output), output=output, quiet=quiet) else 1)
     if form is not None or output is not None:
         raise typer.BadParameter("--format and --output go with --live; `ragtrial report` writes the reports of an evaluation")
     from ragtrial.suite.concluding import conclude_file

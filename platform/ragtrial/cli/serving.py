@@ -14,6 +14,7 @@ from ragtrial.cli.terminal import console
 if TYPE_CHECKING:
     from ragtrial.api.factory import Serve
     from ragtrial.errors import RagtrialError
+    from ragtrial.formats.experiment import ExperimentFile
 
 keys = typer.Typer(help="API keys of the live service.", no_args_is_help=True)
 
@@ -95,11 +96,22 @@ def serve(
         otlp=otlp or settings.otlp_endpoint,
         workers=workers,
     )
-    _check(given, host, workers)
-    _run(given, host=host, port=port, workers=workers, level=log_level.value)
+    file = _check(given, host, workers)
+    _run(given, host=host, port=port, workers=workers, level=log_level.value, warning=_changed_plan(file))
 
 
-def _check(given: "Serve", host: str, workers: int) -> None:
+def _changed_plan(file: "ExperimentFile") -> str | None:
+    """What to say where this plan begins anew under a name that has trials already; said here, for people who read no JSON."""
+    from ragtrial.cli.terminal import error_console
+    from ragtrial.suite.serving import changed_plan
+
+    warning = changed_plan(file)
+    if warning is not None:
+        error_console().print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return warning
+
+
+def _check(given: "Serve", host: str, workers: int) -> "ExperimentFile":
     """Refuse what is unsafe or can't work, before anything heavy is loaded."""
     from ragtrial.errors import InputError, SetupError
     from ragtrial.formats.experiment import load_experiment, sql_url
@@ -110,7 +122,7 @@ def _check(given: "Serve", host: str, workers: int) -> None:
     if given.no_auth:
         if not _is_loopback(host):
             raise InputError(f"--no-auth with --host {host}: everyone in reach would be admin; leave the host out, or make keys")
-        return
+        return file
     from ragtrial.db.keys import KeyStore
 
     with KeyStore(sql_url(file)) as store:
@@ -119,6 +131,7 @@ def _check(given: "Serve", host: str, workers: int) -> None:
                 f"there is no API key yet: make one with `ragtrial keys create {given.experiment} NAME --role tester`, "
                 "or try the service on this machine alone with --no-auth"
             )
+    return file
 
 
 def _is_loopback(host: str) -> bool:
@@ -130,7 +143,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _run(given: "Serve", *, host: str, port: int, workers: int, level: str) -> None:
+def _run(given: "Serve", *, host: str, port: int, workers: int, level: str, warning: str | None) -> None:
     import os
     import signal
     import socket
@@ -179,6 +192,8 @@ def _run(given: "Serve", *, host: str, port: int, workers: int, level: str) -> N
         listener.set_inheritable(True)
         name = f"[{host}]" if ":" in host else host
         log.info("listening", extra={"url": f"http://{name}:{listener.getsockname()[1]}", "workers": workers, "keys": not given.no_auth})
+        if warning is not None:
+            log.warning(warning)
         if workers > 1:
             Multiprocess(config, sockets=[listener]).run()
             return

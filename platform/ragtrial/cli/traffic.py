@@ -83,6 +83,9 @@ def simulate_traffic(
     planted taste; they are never told the arm. So what the analysis has to find is known beforehand. One thing can't be simulated in real
     time: votes that come days late.
 
+    Never point it at an experiment with real users: what it does is logged and counted. A service that serves another experiment than
+    this file's is refused before the first question.
+
     Looking at the analysis on the way is allowed: its band is always-valid, however often one looks.
 
     Exit codes: 0 every request got what it should, 1 some did not (they are counted), 2 bad input or set-up.

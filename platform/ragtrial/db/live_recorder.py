@@ -120,7 +120,8 @@ class LiveRecorder:
 
         Returns:
             Resolves when it is committed: `recorded`; `repeated` where this key is known for this trial, and nothing changed; `late`
-            where it is kept and doesn't count. Fails with `UnknownTrialError` where nobody saw such a trial, and as `log`.
+            where it is kept and doesn't count. Fails with `UnknownTrialError` where nobody saw such a trial, with `UnknownSourceError`
+            where the passage was not retrieved for it (a failed trial, and one whose texts were erased, take any), and as `log`.
 
         Raises:
             QueueFullError: As `log`.

@@ -12,8 +12,8 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, InternalEr
 from ragtrial.db import engine as database
 from ragtrial.db.base import Base
 from ragtrial.db.live_models import LiveExperimentRow, LiveScoreRow, LiveSignalRow, LiveTrialRow, LiveVoteRow
-from ragtrial.db.live_rows import Row
-from ragtrial.errors import DuplicateRequestError, RecordRefusedError, StoreError, UnknownTrialError
+from ragtrial.db.live_rows import Row, storable
+from ragtrial.errors import DuplicateRequestError, RecordRefusedError, StoreError, UnknownSourceError, UnknownTrialError
 
 _DAY_SECONDS = 86_400
 
@@ -53,6 +53,8 @@ class _Known(NamedTuple):
     served: bool
     at: float
     teams: dict[str, str] | None
+    failed: bool
+    erased: bool
 
 
 class _Statement:
@@ -150,6 +152,7 @@ class BatchWriter:
             return [None] * len(records)
         known = self._lookup(connection, {record.trial_id for record in others})
         seen = {table: _keys_of(connection, table, _numbers(others, table, known)) for table in self._said}
+        sources = _sources_of(connection, {r.trial_id for r in others if isinstance(r, Said) and r.row["passage_id"] is not None})
         new: dict[Any, list[Row]] = {table: [] for table in self._said}
         scores: list[Row] = []
         outcomes: list[object] = []
@@ -163,30 +166,38 @@ class BatchWriter:
                 scores += [{**row, "trial": trial.number, "live_id": trial.live_id} for row in record.rows]
                 outcomes.append(None)
             else:
-                outcomes.append(self._hear(record, known[record.trial_id], seen[record.table], new[record.table]))
+                trial, hits = known[record.trial_id], sources.get(record.trial_id, frozenset())
+                outcomes.append(self._hear(record, trial, hits, seen[record.table], new[record.table]))
         for table, statement in self._said.items():
             statement.run(connection, new[table])
         self._scores.run(connection, scores)
         return outcomes
 
-    def _hear(self, said: Said, trial: _Known, seen: set[tuple[int, str]], new: list[Row]) -> object:
+    def _hear(self, said: Said, trial: _Known, hits: frozenset[str], seen: set[tuple[int, str]], new: list[Row]) -> object:
         if not trial.served:
             return self._unknown(said.trial_id)
         key = (trial.number, said.row["key"])
         if key in seen:
             return "repeated"
+        passage_id = said.row["passage_id"]
+        # where the trial failed the user saw the baseline's sources, which are another trial's
+        if passage_id is not None and passage_id not in hits and not (trial.failed or trial.erased):
+            return UnknownSourceError(f"the answer has no source {passage_id!r}: give the passage_id of one of its sources")
         seen.add(key)
         late = said.row["at"] - trial.at > self._late_seconds
         row = {**said.row, "trial": trial.number, "live_id": trial.live_id, "late": late}
         if said.table is LiveVoteRow:
-            row["team"] = (trial.teams or {}).get(said.row["passage_id"])
+            row["team"] = (trial.teams or {}).get(passage_id)
         new.append(row)
         return "late" if late else "recorded"
 
     def _lookup(self, connection: Connection, trial_ids: set[str]) -> dict[str, _Known]:
         trial = LiveTrialRow
         wanted: Select[Any] = (
-            select(trial.trial_id, trial.id, trial.live_id, trial.served, trial.at, trial.teams)
+            select(
+                *(trial.trial_id, trial.id, trial.live_id, trial.served, trial.at, trial.teams),
+                *(trial.failure_stage.is_not(None), trial.texts_erased_at.is_not(None)),
+            )
             .join(LiveExperimentRow, LiveExperimentRow.id == trial.live_id)
             .where(trial.trial_id.in_(trial_ids), LiveExperimentRow.name == self._experiment)
         )
@@ -205,6 +216,14 @@ def _keys_of(connection: Connection, table: type[LiveVoteRow] | type[LiveSignalR
     if not numbers:
         return set()
     return {(number, key) for number, key in connection.execute(select(table.trial, table.key).where(table.trial.in_(numbers)))}
+
+
+def _sources_of(connection: Connection, trial_ids: set[str]) -> dict[str, frozenset[str]]:
+    """What was retrieved for each of these trials; none where the search failed."""
+    if not trial_ids:
+        return {}
+    wanted = select(LiveTrialRow.trial_id, LiveTrialRow.hits).where(LiveTrialRow.trial_id.in_(trial_ids))
+    return {trial_id: frozenset(storable(hit[0]) for hit in hits or ()) for trial_id, hits in connection.execute(wanted)}
 
 
 def _lost(error: Exception) -> bool:

@@ -18,6 +18,9 @@ QueryText = Literal["full", "redacted", "hash"]
 N_BUCKETS = 10_000
 """Shares of traffic are whole ten-thousandths."""
 
+MINIMUM_ARM = 100
+"""With fewer units in an arm (in all, where the mode has no split) there is no interval, so a plan for fewer never comes to a verdict."""
+
 THUMBS = ("thumbs_up", "thumbs_down", "up_share", "rated")
 """Metrics that volunteers decide about: who rates may differ between the arms, so they never are the primary metric."""
 
@@ -41,7 +44,10 @@ class LayerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficSpec:
-    """Who takes part at the start; operators change it later without moving a unit from one arm to the other."""
+    """Who takes part at the start; operators change it later.
+
+    Another `share` moves no unit from one arm to the other. Another `treatment` can, and mixes days with arms: leave it alone.
+    """
 
     __pydantic_config__ = STRICT
 
@@ -130,8 +136,8 @@ class LiveSpec:
     deny: tuple[str, ...] = described("These units never take part.", default=())
     overrides: Mapping[str, str] = described("Testers: unit to arm; they stay out of the analysis.", default_factory=dict)
     when_broken: Literal["stop", "ramp-down"] = described(
-        "What a broken guardrail or a sample ratio mismatch does: stop (the baseline for everyone), or ramp-down (the share falls to a "
-        "tenth). Only guardrails act by themselves; a mismatch blocks the verdict.",
+        "What a broken guardrail does by itself: stop (the baseline for everyone), or ramp-down (the share falls to a tenth). "
+        "It governs guardrails only; a sample ratio mismatch changes no traffic and blocks the verdict.",
         default="stop",
     )
     availability: Literal["refuse", "unlogged"] = described(
@@ -155,6 +161,7 @@ class LiveSpec:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"live.{name} is {value}: give at least 1")
+        self._check_size()
         if (self.mode == "interleaved") != (self.metrics.primary.name == "preference"):
             raise ValueError(
                 f"live.mode is {self.mode!r} and the primary metric {self.metrics.primary.name!r}: "
@@ -169,6 +176,22 @@ class LiveSpec:
             feedback = [name for name in self.metrics.names if metric_named(name).kind == "feedback"]
             if feedback:
                 raise ValueError(f"live.mode is 'shadow', where nobody sees the custom arm, so it has no {feedback[0]!r}")
+
+    @property
+    def smaller_share(self) -> float:
+        """Share of the units that the smaller arm gets; 1 where both arms have the same units."""
+        return min(self.traffic.treatment, 1 - self.traffic.treatment) if self.mode == "split" else 1.0
+
+    def _check_size(self) -> None:
+        """A planned size at which an interval can be had."""
+        if self.units_planned is None or self.units_planned * self.smaller_share > MINIMUM_ARM - 1e-6:
+            return
+        least = math.ceil(MINIMUM_ARM / self.smaller_share - 1e-6)
+        arms = f", with traffic.treatment {self.traffic.treatment:g} in the smaller arm" if self.mode == "split" else ""
+        raise ValueError(
+            f"live.units_planned is {self.units_planned}: a verdict takes at least {MINIMUM_ARM} units{arms}, so it would never come; "
+            f"give at least {least:,} (`ragtrial plan` says how many it takes), or null for the always-valid interval alone"
+        )
 
     def _check_one_answer(self) -> None:
         """What decides or stops must be told apart by arm, and there is one answer for both."""

@@ -24,6 +24,8 @@ class Interval:
         p_value: Two-sided, of no difference; always-valid where running.
         alpha: The level that is spent on it.
         n_units: Units with data.
+        means: Of control and treatment, over the same data; None where the arms have no mean of their own.
+        relative: Lift over the control's mean; None where that is too near to 0 to divide by.
     """
 
     kind: IntervalKind
@@ -33,6 +35,8 @@ class Interval:
     p_value: float
     alpha: float
     n_units: int
+    means: tuple[float, float] | None = None
+    relative: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +48,6 @@ class LiveEffect:
         planned: Of the data until the planned number of units was there, computed once and not changed by what came later; None before
             that, and where no number was planned.
         standard_error: Of the running estimate, over the units.
-        relative: Lift over the control's mean; None where that is too near to 0 to divide by.
         variance_reduction: Share of the variance that earlier behaviour took away (CUPED); None where there is none.
         method: In words, e.g. `delta method by unit, always-valid sequence`.
     """
@@ -52,7 +55,6 @@ class LiveEffect:
     running: Interval
     planned: Interval | None = None
     standard_error: float
-    relative: float | None = None
     variance_reduction: float | None = None
     method: str
 

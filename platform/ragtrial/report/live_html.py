@@ -32,7 +32,6 @@ def as_live_html(content: LiveContent) -> str:
         groups=_groups(content),
         checks=sorted(analysis.checks, key=lambda check: URGENCY.index(check.state)),
         unscored=_unscored(content),
-        broken=sum(live_words.guard_state(comparison) == "broken" for _, comparison in content.guardrails),
         plan=words.without_credentials(yaml.safe_dump(plan_of(content.experiment), sort_keys=False, allow_unicode=True, width=100)),
     )
 

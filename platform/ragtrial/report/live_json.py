@@ -155,7 +155,7 @@ def _effect(effect: LiveEffect) -> dict[str, Any]:
         "running": _interval(effect.running),
         "planned": None if effect.planned is None else _interval(effect.planned),
         "standard_error": _number(effect.standard_error),
-        "relative": _number(effect.relative),
+        "relative": _number(effect.running.relative),
         "variance_reduction": _number(effect.variance_reduction),
         "method": effect.method,
     }

@@ -29,15 +29,15 @@ def as_live_markdown(content: LiveContent) -> str:
 def _metrics(content: LiveContent) -> str:
     head = [
         "metric",
-        text(content.label(content.control)),
-        text(content.label(content.treatment)),
+        f"{text(content.label(content.control))}, so far",
+        f"{text(content.label(content.treatment))}, so far",
         "difference, always-valid",
         "at the planned size",
         "adjusted p",
         "units",
     ]
     table = table_of(head, [_row(comparison) for comparison in content.analysis.comparisons])
-    reasons = [f"{c.metric.name}: {c.no_effect}" for c in content.analysis.comparisons if c.no_effect is not None]
+    reasons = live_words.not_compared_by_reason(content)
     return table + (f"\n\nNot compared: {text('; '.join(reasons))}." if reasons else "")
 
 

@@ -20,9 +20,8 @@ def render_live(content: LiveContent, console: Console) -> None:
     console.print(as_text(f"Traffic: {live_words.traffic(content)}."))
     console.print()
     console.print(_metrics(content, roomy=console.width >= _ROOMY))
-    for comparison in analysis.comparisons:
-        if comparison.no_effect is not None:
-            console.print(as_text(f"not compared: {comparison.metric.name}: {comparison.no_effect}", "dim"))
+    for line in live_words.not_compared_by_reason(content):
+        console.print(as_text(f"not compared: {line}", "dim"))
     console.print()
     console.print(_checks(content))
     console.print()
@@ -30,9 +29,9 @@ def render_live(content: LiveContent, console: Console) -> None:
         console.print(as_text(f"{line}."))
     console.print()
     verdict = analysis.verdict
-    console.print(as_text(verdict.sentence))
     style = DECISION_STYLES[verdict.decision]
-    console.print(as_text(f"{live_words.HEADINGS[verdict.decision]}: {live_words.plain(content)}", style))
+    console.print(as_text(verdict.sentence, style))
+    console.print(as_text(live_words.plain(content), style))
 
 
 def facts(content: LiveContent) -> list[str]:
@@ -45,9 +44,7 @@ def facts(content: LiveContent) -> list[str]:
             f"{found.units_for_treatment:,} units prefer custom, {found.units_for_control:,} the baseline, {found.units_tied:,} neither"
         )
         said.append(f"{counts} (sign test {words.p_equals(found.sign_p_value)}, at a single look)")
-    out = "; ".join(f"{each.n:,} {each.what}" for each in analysis.left_out)
-    said.append(f"Left out: {out}" if out else "Nothing was left out")
-    said.append(live_words.spending(analysis.progress))
+    said += [live_words.left_out(content), live_words.spending(analysis.progress), live_words.NO_BM25]
     return [each for each in said if each is not None]
 
 
@@ -55,7 +52,9 @@ def _metrics(content: LiveContent, *, roomy: bool) -> Table:
     planned = any(c.effect is not None and c.effect.planned is not None for c in content.analysis.comparisons)
     table = Table(box=None, pad_edge=False, padding=(0, 2 if roomy else 1, 0, 0), header_style="bold")
     table.add_column("metric", overflow="fold")
-    table.add_column(as_text(f"{content.label(content.control)} -> {content.label(content.treatment)}"), justify="right", overflow="fold")
+    table.add_column(
+        as_text(f"{content.label(content.control)} -> {content.label(content.treatment)}\nso far"), justify="right", overflow="fold"
+    )
     columns = ["difference, always-valid", *(["at the planned size"] if planned and roomy else []), "adj. p", "units", "scored"]
     for name in columns if roomy else [name for name in columns if name != "scored"]:
         table.add_column(name, justify="right", no_wrap=True)
@@ -66,7 +65,18 @@ def _metrics(content: LiveContent, *, roomy: bool) -> Table:
         for comparison in rows:
             cells = _row(comparison, planned=planned and roomy)
             table.add_row(*(cells if roomy else cells[:-1]), style="bold" if role == "primary" else "")
+            fixed = None if comparison.effect is None else comparison.effect.planned
+            if fixed is not None and (role == "primary" or not roomy):
+                table.add_row(*_planned(fixed, comparison, content, roomy=roomy), style="dim")
     return table
+
+
+def _planned(fixed: Interval, c: LiveComparison, content: LiveContent, *, roomy: bool) -> list[Text]:
+    """The line under a metric: what it was at the planned size."""
+    planned = content.analysis.progress.levels.units_planned or fixed.n_units
+    means, change = live_words.means(fixed, c.metric) or words.NOTHING, _change(fixed, c)
+    cells = [f"  first {planned:,} units", means, *(["", change] if roomy else [change]), "", f"{fixed.n_units:,}"]
+    return [as_text(cell) for cell in cells]
 
 
 def _row(c: LiveComparison, *, planned: bool) -> list[Text]:
@@ -108,7 +118,10 @@ def render_plan(plan: LivePlan, console: Console) -> None:
     """Print how long a live experiment takes."""
     levels = f"{plan.power:.0%} power, alpha {plan.alpha:g}"
     console.print(as_text(f"To see a difference of {plan.min_effect:g} in {plan.metric} (mode {plan.mode}, {levels})", "bold"))
-    console.print(as_text(f"Spread: {plan.spread.said}; standard deviation of one unit's part {plan.spread.variance**0.5:.4g}."))
+    of = "mean" if plan.mode == "split" else "mean difference"
+    console.print(
+        as_text(f"Spread: {plan.spread.said}; standard deviation of one unit's {of} {plan.unit_sd:.6g} (--sd {plan.unit_sd:.6g}).")
+    )
     console.print()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("verdict")
@@ -130,7 +143,19 @@ def render_plan(plan: LivePlan, console: Console) -> None:
         console.print(as_text("Give --units-per-day to see how many days that takes."))
     for line in plan.advice:
         console.print(as_text(f"{line[0].upper()}{line[1:]}."))
-    console.print(as_text(f"Write into the experiment file: live.units_planned: {plan.units_planned}", "bold"))
+    console.print(
+        as_text(
+            f"{plan.min_effect:g} is then seen, not adopted: adopting also needs an estimate of at least min_effect, so plan with a min_effect "
+            "of about half the gain you expect."
+        )
+    )
+    written = f"live.units_planned: {plan.units_planned}"
+    if not plan.n_trials:
+        console.print(as_text(f"Write into the experiment file: {written}", "bold"))
+        return
+    now = "without live.units_planned" if plan.units_now is None else f"with live.units_planned: {plan.units_now}"
+    console.print(as_text(f"This experiment already runs {now}; leave it: another plan is another experiment.", "bold"))
+    console.print(as_text(f"For the next experiment (another name): {written}", "bold"))
 
 
 def _weeks(plan: LivePlan) -> Table:

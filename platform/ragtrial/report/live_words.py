@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import UTC, datetime
 
+from ragtrial.analysis.live_guardrails import guardrail_change
 from ragtrial.domain.live_verdict import Difference, Interval, LiveComparison, LiveGuardrail, Progress, SampleRatioFound, Tail, VotesFound
 from ragtrial.domain.metric import Metric
 from ragtrial.domain.verdict import Decision
@@ -22,6 +23,8 @@ BETTER = {
     "shadow": "Custom's answers score better (no user saw them)",
     "interleaved": "Custom's passages are preferred",
 }
+
+NO_BM25 = "Live experiments compare the two models only; `ragtrial evaluate` compares with plain BM25 as well"
 
 CHECK_NAMES = {
     "srm_units": "The arms got the planned share of units",
@@ -96,13 +99,66 @@ def beyond_chance(comparison: LiveComparison) -> int:
     return 1 if (interval.estimate > 0) == comparison.metric.higher_is_better else -1
 
 
+def counted(found: Interval, progress: Progress) -> str:
+    """What an interval was computed from, e.g. `first 300 units (297 with a score)`."""
+    planned = progress.levels.units_planned
+    exposed = planned if found.kind == "planned" and planned is not None else max(progress.n_units, found.n_units)
+    said = f"first {words.count(exposed, 'unit')}" if found.kind == "planned" else f"{words.count(exposed, 'unit')} so far"
+    return said if found.n_units >= exposed else f"{said} ({found.n_units:,} with a score)"
+
+
+def means(found: Interval, metric: Metric) -> str | None:
+    """Both arms' means of the units that the interval is of; None where the arms have no mean of their own."""
+    return None if found.means is None else " -> ".join(words.number(mean, metric) for mean in found.means)
+
+
 def guardrail(comparison: LiveComparison) -> str:
     """What became of a guardrail, with its bounds."""
     found = comparison.guardrail
     if found is None:
         return f"can't be tested yet: {comparison.no_guardrail or comparison.no_effect or 'nothing was logged of it'}"
-    worse, low, high, margin = (amount(value, found, comparison.metric) for value in (found.estimate, found.low, found.high, found.margin))
-    return f"change for the worse {worse}, somewhere between {low} and {high} at any look; tolerated is {margin}"
+    return guardrail_change(comparison.metric, found)
+
+
+def guardrail_heading(content: LiveContent) -> str:
+    """What became of the guardrails together."""
+    if not content.guardrails:
+        return "No guardrails were planned"
+    broken = sum(guard_state(comparison) == "broken" for _, comparison in content.guardrails)
+    if broken:
+        return f"{words.count(broken, 'guardrail')} broken: custom made something worse than is tolerated"
+    if all(comparison.guardrail is None for _, comparison in content.guardrails):
+        return "No guardrail can be tested yet"
+    return "Nothing is shown to have become worse than is tolerated"
+
+
+def not_compared(comparison: LiveComparison) -> str | None:
+    """Why a metric has no interval; None where it has one, or where all that was planned of it is a guardrail, which is tested."""
+    return None if comparison.role == "guardrail" and comparison.guardrail is not None else comparison.no_effect
+
+
+def not_compared_by_reason(content: LiveContent) -> list[str]:
+    """Metrics without an interval and why, those with the same reason together."""
+    names: dict[str, list[str]] = {}
+    for comparison in content.analysis.comparisons:
+        if (why := not_compared(comparison)) is not None:
+            names.setdefault(why, []).append(comparison.metric.name)
+    return [f"{', '.join(those)}: {why}" for why, those in names.items()]
+
+
+def left_out(content: LiveContent) -> str:
+    """What does not count, and how much of the rest has no score on the primary metric; without a full stop."""
+    said = f"Left out: {'; '.join(f'{each.n:,} {each.what}' for each in content.analysis.left_out) or 'nothing'}"
+    missing = without_score(content)
+    return said if missing is None else f"{said}. {missing}"
+
+
+def without_score(content: LiveContent) -> str | None:
+    """Trials without a score on the primary metric; None where there are none."""
+    primary = content.primary
+    arms = (primary.baseline,) if primary.baseline is primary.custom or content.live.mode != "split" else (primary.baseline, primary.custom)
+    trials, missing = sum(arm.n_trials for arm in arms), sum(arm.n_trials - arm.n_scored for arm in arms)
+    return f"Without a score on {primary.metric.name}: {missing:,} of {trials:,} trials" if missing > 0 else None
 
 
 def amount(value: float, found: LiveGuardrail, metric: Metric) -> str:

@@ -95,7 +95,7 @@ class BatchLimits:
     silent_waiting: int = 64
     silent_gather_s: float = 0.25
     silent_patience_s: float = 1.0
-    silent_share: float = 0.25
+    silent_share: float = 0.1
 
 
 @dataclass(eq=False, slots=True, kw_only=True)

@@ -39,6 +39,8 @@ logger = logging.getLogger("ragtrial.serving")
 _LOG_PATIENCE_S = 15.0
 _RETRY_S = 2.0
 
+_UNITLESS_EVERY_S = 60.0
+
 NOT_KEPT = "(not kept: it may quote the query)"
 """In place of what an embedding model or an LLM said of its failure, where the log does not hold queries in full."""
 
@@ -63,6 +65,26 @@ class Request:
     def waited_ms(self) -> float:
         """Since its arrival."""
         return (time.perf_counter() - self.start) * 1000
+
+
+class Unitless:
+    """Warns of requests without a unit, at most once a minute: a front end that forgets to send it makes an experiment of nobody."""
+
+    def __init__(self) -> None:
+        self._n, self._said_at = 0, -_UNITLESS_EVERY_S
+
+    def tell(self, now: float) -> None:
+        """One more request, at this second of a clock that never goes back."""
+        self._n += 1
+        if now - self._said_at < _UNITLESS_EVERY_S:
+            return
+        logger.warning(
+            "requests without a unit since the last such line: %d; the baseline answers them, and they are outside the experiment: "
+            "send unit, metadata.user_id or user",
+            self._n,
+            extra={"requests": self._n},
+        )
+        self._n, self._said_at = 0, now
 
 
 class Handling:
@@ -96,6 +118,7 @@ class Handling:
         self._parts, self._live, self._split, self._traffic = parts, live, split, traffic
         self._answering, self._outages, self._counts, self._tracing = answering, outages, counts, tracing
         self._spawn = spawn
+        self._unitless = Unitless()
         self._control, self._treatment = parts.control.pipeline.arm, parts.treatment.pipeline.arm
 
     async def handle(self, request: Request) -> Served:
@@ -113,6 +136,8 @@ class Handling:
             return replay
         assignment = self._split.assign(question.unit, self._traffic.in_force, override=question.override)
         self._counts.assigned(assignment.reason)
+        if not question.unit:
+            self._unitless.tell(time.monotonic())
         self._tracing.assigned(request.span, arm=assignment.arm, reason=assignment.reason)
         query = self._query(question)
         making = self._answering.make(assignment.arm, query, request_id=request.trial_id)
@@ -153,7 +178,7 @@ class Handling:
             query=query,
             trial=self._kept(made.trial),
             teams=made.teams,
-            solicited=drawn(f"{self._split.salt}.solicit", request.trial_id, self._live.solicit),
+            solicited=assignment.counted and drawn(f"{self._split.salt}.solicit", request.trial_id, self._live.solicit),
             waited_ms=request.waited_ms,
             idempotency_key=question.idempotency_key,
             caller=question.caller,

@@ -22,7 +22,16 @@ from typing import Any
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import TrafficState
 from ragtrial.domain.live_trial import SignalEvent, Vote, VoteOutcome
-from ragtrial.errors import AnswerFailedError, InputError, OverloadedError, SetupError, StoreError, UnknownTrialError
+from ragtrial.errors import (
+    AnswerFailedError,
+    InputError,
+    OverloadedError,
+    SetupError,
+    StartingError,
+    StoreError,
+    UnknownSourceError,
+    UnknownTrialError,
+)
 from ragtrial.serving.asking import MAX_QUERY_CHARS, Question, Readiness, Served, Source, new_trial_id
 from ragtrial.serving.counting import ServingCounts
 from ragtrial.serving.handling import Request
@@ -68,10 +77,13 @@ class LiveService:
         """The machinery.
 
         Raises:
-            OverloadedError: `start` has not come so far.
+            StartingError: `start` has not come so far.
+            OverloadedError: It is closed.
         """
+        if self._opened is None and self._closing:
+            raise OverloadedError("the service is closed", retry_after_s=_RETRY_S)
         if self._opened is None:
-            raise OverloadedError("the service is starting", retry_after_s=_RETRY_S)
+            raise StartingError("the service is starting", retry_after_s=_RETRY_S)
         return self._opened
 
     def ready(self) -> Readiness:
@@ -169,8 +181,10 @@ class LiveService:
         if len(question.text) > MAX_QUERY_CHARS:
             raise InputError(f"the query has {len(question.text):,} characters: ask with at most {MAX_QUERY_CHARS:,}")
         running = self.running
-        if not self._warm or self._closing:
-            raise OverloadedError("the service is starting or closing", retry_after_s=_RETRY_S)
+        if self._closing:
+            raise OverloadedError("the service is closing", retry_after_s=_RETRY_S)
+        if not self._warm:
+            raise StartingError("the service is starting", retry_after_s=_RETRY_S)
         if self._in_flight >= running.parts.limits.in_flight:
             raise OverloadedError(f"{self._in_flight} requests are being answered already", retry_after_s=_RETRY_S)
         return running
@@ -191,6 +205,7 @@ class LiveService:
 
         Raises:
             UnknownTrialError: No such served trial.
+            UnknownSourceError: The passage is none of its sources.
             OverloadedError: The log can't be written.
         """
         return await self._voted("vote", partial(self.running.parts.recorder.vote, vote))
@@ -236,6 +251,9 @@ class LiveService:
             outcome = await asyncio.shield(asyncio.wrap_future(write()))
         except UnknownTrialError:
             self.counts.voted(kind=kind, outcome="unknown trial")
+            raise
+        except UnknownSourceError:
+            self.counts.voted(kind=kind, outcome="unknown source")
             raise
         except StoreError as error:
             self.counts.voted(kind=kind, outcome="refused")

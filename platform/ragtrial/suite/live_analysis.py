@@ -215,7 +215,12 @@ def plan_file(path: Path, given: Assumptions) -> LivePlan:
     paired = paired_sd[0] if paired_sd is not None and live.metrics.primary.name == file.experiment.metrics.primary.name else None
     try:
         return plan_live(
-            file.experiment, spread, units_per_day=given.units_per_day, new_units_by_day=days if any(days) else (), paired_sd=paired
+            file.experiment,
+            spread,
+            units_per_day=given.units_per_day,
+            new_units_by_day=days if any(days) else (),
+            paired_sd=paired,
+            n_trials=0 if setting is None else setting.n_trials,
         )
     except NotEnoughDataError as error:
         raise InputError(f"no plan can be made: {error}") from error
@@ -245,7 +250,7 @@ def _given_spread(experiment: Experiment, given: Assumptions, evaluated: tuple[f
     live = live_of(experiment)
     name = live.metrics.primary.name
     if given.sd is not None:
-        return _spread(experiment, given.sd, "given", f"a unit's {name} spreads by {given.sd:g} (given)")
+        return _spread(experiment, given.sd, "given", f"a unit's {name} spreads by {given.sd:.6g} (given)")
     if given.baseline is not None:
         deviation = math.sqrt(given.baseline * (1 - given.baseline))
         return _spread(experiment, deviation, "given", f"a rate of {given.baseline:.1%} (given), one query a unit")

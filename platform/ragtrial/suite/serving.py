@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ragtrial.analysis.live_guardrails import guardrail_alarms
 from ragtrial.build import Judging, build_embedder, build_gate, build_generator, build_prices, build_scorers
 from ragtrial.contracts import Embedder, Generator, ManyAtOnce, Progress, Scorer, VectorIndex, no_progress
+from ragtrial.db.live_plans import earlier_plan
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.domain.experiment import Experiment
@@ -102,6 +103,22 @@ def check_workers(file: ExperimentFile, workers: int) -> None:
             f"{workers} workers can't share stores.milvus {file.experiment.stores.milvus!r}: Milvus Lite locks its folder to one process. "
             "Serve with one worker, or point stores.milvus to a Milvus server (http://host:19530)"
         )
+
+
+def changed_plan(file: ExperimentFile) -> str | None:
+    """What to warn of before the experiment is served: its name has trials under another plan, and none under this one; else None.
+
+    Raises:
+        StoreError: The log can't be read.
+    """
+    experiment = file.experiment
+    earlier = None if experiment.live is None else earlier_plan(sql_url(file), experiment)
+    if earlier is None:
+        return None
+    return (
+        f"experiment {experiment.name!r} has {earlier.units:,} units under another plan ({earlier.live_digest[:12]}) and none under this one "
+        f"({experiment.live_digest()[:12]}): a changed plan is a new experiment that starts from zero; to go on with the old one, serve its file"
+    )
 
 
 def _open(file: ExperimentFile, settings: Settings, limits: ServiceLimits, background: bool, progress: Progress) -> ServiceParts:

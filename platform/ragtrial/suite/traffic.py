@@ -158,7 +158,7 @@ def simulate(
         told: Told what the service made of the traffic so far.
 
     Raises:
-        InputError: There is nothing to ask, or the key is refused.
+        InputError: There is nothing to ask, the service serves another experiment, or the key is refused.
         SetupError: No service answers there.
     """
     people = population(gold, n=traffic.plan.n_users, seed=traffic.plan.seed)
@@ -212,7 +212,7 @@ class _Crowd:
         queue: asyncio.Queue[tuple[Visit, float] | None] = asyncio.Queue(maxsize=0 if plan.rate else plan.concurrency)
         looks: asyncio.Queue[int | None] = asyncio.Queue()
         async with self.client:
-            await self.client.check()
+            await self.client.check(self.name)
             advance = progress("questions of simulated users", plan.n_queries)
             traffic.started = time.monotonic()
 

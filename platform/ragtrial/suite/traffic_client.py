@@ -114,12 +114,12 @@ class Client:
         if self._session is not None:
             await self._session.close()
 
-    async def check(self) -> None:
-        """See whether a service is there, before any traffic.
+    async def check(self, experiment: str) -> None:
+        """See whether a service is there that serves this experiment, before any traffic.
 
         Raises:
             SetupError: Nothing answers there, or it isn't ready.
-            InputError: It is no ragtrial service.
+            InputError: It is no ragtrial service, it serves another experiment, or it refuses the key.
         """
         try:
             async with self._open.get(f"{self._url}/readyz") as response:
@@ -128,8 +128,17 @@ class Client:
                 raise SetupError(f"the service at {self._url} is not ready yet: {_said(content)}")
             if status != HTTPStatus.OK:
                 raise InputError(f"{self._url}/readyz answers with {status}: is this a service that `ragtrial serve` started?")
+            async with self._open.get(f"{self._url}/v1/models", headers=self._headers) as response:
+                status, content = response.status, await _content(response)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise SetupError(f"no service answers at {self._url} ({str(error) or 'time-out'}): start one with ragtrial serve") from error
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise self._key_refused(content)
+        if status != HTTPStatus.OK:
+            raise SetupError(f"the service at {self._url} does not say what it serves (/v1/models answers with {status}: {_said(content)})")
+        served = _experiment_of(content)
+        if served != experiment:
+            raise InputError(f"the service at {self._url} serves {served!r}, not {experiment!r}: give its file, or another --url")
 
     async def ask(self, text: str, *, unit: str, key: str) -> Reply | None:
         """Ask; None where there is no answer that one could vote on, which is counted."""
@@ -219,7 +228,7 @@ class Client:
             if status < HTTPStatus.MULTIPLE_CHOICES:
                 return _Answered(content=content, first_try=number == 0)
             if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-                raise InputError(f"the service at {self._url} refuses the key ({_said(content)}): give one that may ask and vote")
+                raise self._key_refused(content)
             if status not in _AGAIN:
                 self._refused(status, content, key)
                 return None
@@ -227,6 +236,9 @@ class Client:
             await asyncio.sleep(_pause(wait))
         self.counts.given_up += 1
         return None
+
+    def _key_refused(self, content: Body) -> InputError:
+        return InputError(f"the service at {self._url} refuses the key ({_said(content)}): give one that may ask and vote")
 
     def _refused(self, status: int, content: dict[str, Any], key: str) -> None:
         error = content.get("error")
@@ -252,6 +264,14 @@ async def _content(response: aiohttp.ClientResponse) -> dict[str, Any]:
     except ValueError:
         content = None
     return content if isinstance(content, dict) else {"error": {"message": text}}
+
+
+def _experiment_of(models: Body) -> str | None:
+    """What `/v1/models` says is served; None where it says nothing of it."""
+    listed = models.get("data")
+    first = listed[0] if isinstance(listed, list) and listed else None
+    found = first.get("experiment") if isinstance(first, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _said(content: Body) -> str:

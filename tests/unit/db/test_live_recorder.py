@@ -21,6 +21,7 @@ from ragtrial.errors import (
     QueueFullError,
     RecordRefusedError,
     StoreError,
+    UnknownSourceError,
     UnknownTrialError,
 )
 from ragtrial.splitting import pseudonym
@@ -336,8 +337,30 @@ def test_votes_on_sources_know_the_team_of_the_passage(url: str) -> None:
     teams = {"p3": "control", "p1": "treatment"}
     with _recorder(url, live_samples.experiment("interleaved")) as recorder:
         recorder.log(live_trial("t1", arm="interleaved", teams=teams)).result(10)
-        for key, source in (("a", "p3"), ("b", "p1"), ("c", "p9"), ("d", None)):
+        for key, source in (("a", "p3"), ("b", "p1"), ("c", None)):
             recorder.vote(Vote(trial_id="t1", key=key, thumb="up", passage_id=source, at=START)).result(10)
         with recorder._engine.connect() as connection:
             found = connection.exec_driver_sql("SELECT team FROM live_votes ORDER BY id").scalars().all()
-    assert found == ["control", "treatment", None, None]
+    assert found == ["control", "treatment", None]
+
+
+def test_a_vote_or_click_on_what_is_no_source_of_the_answer_is_refused_and_those_beside_it_are_kept(url: str) -> None:
+    with _recorder(url) as recorder:
+        recorder.log(live_trial("t1")).result(10)
+        votes = [recorder.vote(vote("t1", key, source=source)) for key, source in (("a", "p1"), ("b", "nope"), ("c", "p3"))]
+        click = recorder.signal(dataclasses.replace(signal("t1", "d", "citation_clicked"), passage_id="nope"))
+        assert votes[0].result(10) == votes[2].result(10) == "recorded"
+        for refused in (votes[1], click):
+            with pytest.raises(UnknownSourceError, match="the answer has no source 'nope': give the passage_id of one of its sources"):
+                refused.result(10)
+        with LiveReader(url) as reader:
+            assert [one.passage_id for one in reader.votes_of("t1")] == ["p1", "p3"]
+            assert reader.signals_of("t1") == ()
+
+
+def test_a_failed_trial_whose_user_saw_the_baselines_sources_and_an_erased_one_take_votes_on_any_source(url: str) -> None:
+    with _recorder(url) as recorder:
+        recorder.log(live_trial("failed", made=live_samples.failed("baseline")), live_trial("erased")).result(10)
+        recorder.forget_texts(before=START + 3600)
+        for trial_id in ("failed", "erased"):
+            assert recorder.vote(vote(trial_id, "v", source="p9")).result(10) == "recorded"

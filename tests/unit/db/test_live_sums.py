@@ -86,7 +86,10 @@ def _thumbs(chance: random.Random, trials: list[LiveTrial]) -> list[Vote]:
         target = chance.choice(trials)
         at = target.at + (chance.choice([1, 8]) * DAY if chance.random() < 0.3 else 5)
         thumb = chance.choice(["up", "down", "withdrawn"])
-        votes.append(vote(target.trial_id, f"v{number}", thumb, source=chance.choice([None, None, "p1"]), at=at))
+        source = chance.choice([None, None, "p1"])
+        if target.trial.ranking is not None and not target.trial.ranking.hits:
+            source = None  # there is nothing to vote on
+        votes.append(vote(target.trial_id, f"v{number}", thumb, source=source, at=at))
     return votes
 
 

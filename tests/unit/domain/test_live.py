@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 
 from ragtrial.domain.experiment import Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan
-from ragtrial.domain.live import LayerSpec, LiveMetrics, LiveSpec, OnlineScoring, TrafficSpec, TrafficState
+from ragtrial.domain.live import MINIMUM_ARM, LayerSpec, LiveMetrics, LiveSpec, Mode, OnlineScoring, TrafficSpec, TrafficState
 from ragtrial.domain.live_trial import StoredQuery
 from ragtrial.domain.planned import Guardrail, PrimaryMetric
+from ragtrial.stats.confidence_sequence import MINIMUM_UNITS
 
 PRIMARY = PrimaryMetric(name="nDCG@10", min_effect=0.01)
 METRICS = LiveMetrics(primary=PRIMARY)
@@ -83,6 +84,20 @@ def test_shares_of_traffic_are_shares(wrong: dict[str, float]) -> None:
 def test_numbers_that_can_not_be_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"live.{next(iter(wrong))}"):
         LiveSpec(metrics=METRICS, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("mode", "treatment", "least"), [("split", 0.5, 200), ("split", 0.1, 1_000), ("split", 0.9, 1_000), ("shadow", 0.1, 100)]
+)
+def test_a_planned_size_that_never_gives_a_verdict_is_refused(mode: Mode, treatment: float, least: int) -> None:
+    given = {"mode": mode, "metrics": METRICS, "traffic": TrafficSpec(treatment=treatment)}
+    with pytest.raises(ValueError, match=f"it would never come; give at least {least:,}"):
+        LiveSpec(**given, units_planned=least - 1)  # type: ignore[arg-type]  # forwarded by keyword
+    LiveSpec(**given, units_planned=least)  # type: ignore[arg-type]
+
+
+def test_the_smallest_arm_is_that_of_the_statistics() -> None:
+    assert MINIMUM_ARM == MINIMUM_UNITS
 
 
 @pytest.mark.parametrize("wrong", [{"judge_share": 1.5}, {"max_cost_usd_per_day": 0.0}])

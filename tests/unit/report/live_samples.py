@@ -55,7 +55,7 @@ def build(
         arm: (np.repeat(np.arange(n), 3), rng.lognormal(5.2 + shift, 0.4, 3 * n)) for arm, shift in (("baseline", 0.0), ("custom", 0.05))
     }
     changes = {
-        "frozen": {name: tables[name] for name in ("nDCG@10", "citation_clicked")} if reached else {},
+        "frozen": {name: _first(tables[name], (units_planned or 0) // 2) for name in ("nDCG@10", "citation_clicked")} if reached else {},
         "exposure": exposure(
             (n, n - lost),
             (control.n_trials, treatment.n_trials),
@@ -86,6 +86,15 @@ def build(
         models={"baseline": "hashing-a@1", "custom": "hashing-b@1"},
         environment={"python": "3.12", "ragtrial": "0.1"},
     )
+
+
+def _first(table: SplitScores, n: int) -> SplitScores:
+    """What the first units of each arm had."""
+    arms = (
+        dataclasses.replace(arm, totals=arm.totals[:n], counts=arm.counts[:n], n_trials=int(arm.counts[:n].sum()), unscored={})
+        for arm in (table.control, table.treatment)
+    )
+    return SplitScores(metric=table.metric, control=next(arms), treatment=next(arms))
 
 
 def interleaved() -> LiveContent:

@@ -1,15 +1,22 @@
 """Live reports: every form says the same, the page needs nothing from outside, and what is unknown never looks like a number."""
 
+import dataclasses
 import io
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import jsonschema
 import pytest
 from rich.console import Console
 
+from ragtrial.analysis.live_guardrails import guardrail_change
 from ragtrial.analysis.live_planning import plan_live, split_spread
+from ragtrial.domain.live import LayerSpec, LiveMetrics, LiveSpec, OnlineScoring, TrafficSpec
+from ragtrial.domain.live_verdict import LiveGuardrail
+from ragtrial.domain.metric import metric_named
+from ragtrial.domain.verdict import GuardrailState
 from ragtrial.report import live_charts, live_words
 from ragtrial.report.drawing import LIGHT
 from ragtrial.report.live_content import LiveContent
@@ -68,7 +75,8 @@ def test_every_form_says_the_same_verdict(named: tuple[str, LiveContent]) -> Non
     assert f"<title>{heading}: live (live)</title>" in page
     assert found["verdict"]["plain"].replace("'", "&#39;") in page
     for width in (80, 150):
-        assert f"{heading}: " in terminal(content, width)
+        said = [" ".join(part.split()) for part in terminal(content, width).split("\n\n")]
+        assert said[-1] == f"{content.analysis.verdict.sentence} {live_words.plain(content)}"
 
 
 def test_the_page_loads_nothing_and_runs_nothing(named: tuple[str, LiveContent]) -> None:
@@ -102,6 +110,90 @@ def test_what_has_no_interval_yet_is_told_with_its_reason() -> None:
     assert "needs at least 100 in each arm" in page
     assert "Not known" in page
     assert "Too early to say anything. Look again in about" in page
+
+
+def test_a_headline_takes_its_means_from_the_interval_of_its_number(adopt: LiveContent) -> None:
+    effect = adopt.primary.effect
+    assert effect is not None
+    planned = effect.planned
+    assert planned is not None
+    assert planned.means is not None
+    assert planned.means[1] - planned.means[0] == pytest.approx(planned.estimate)
+    assert planned.relative == pytest.approx(planned.estimate / planned.means[0])
+    assert planned.estimate != pytest.approx(effect.running.estimate, abs=1e-4), "the two sizes differ"
+    page = as_live_html(adopt)
+    cards = page.partition('<div class="facts">')[2].partition("How far is it?")[0]
+    assert f"{planned.means[0]:.4f} → {planned.means[1]:.4f} ({planned.relative:+.1%} relative): first 1,800 units." in cards
+    assert cards.count("first 1,800 units") == 2
+    assert "so far</span>" in page
+    for width in (80, 150):
+        line = next(line for line in terminal(adopt, width).splitlines() if "first 1,800" in line)
+        assert f"{planned.means[0]:.4f} -> {planned.means[1]:.4f}" in line
+    few = dataclasses.replace(planned, n_units=1_750)
+    assert live_words.counted(few, adopt.analysis.progress) == "first 1,800 units (1,750 with a score)"
+
+
+def guard(
+    estimate: float, low: float, high: float, *, margin: float = 0.05, relative: bool = False, state: GuardrailState = "holds"
+) -> LiveGuardrail:
+    return LiveGuardrail(margin=margin, relative=relative, estimate=estimate, low=low, high=high, state=state, method="by hand")
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (guard(-0.0152, -0.0504, 0.02), "1.52 points better; at worst 2.00 points worse (tolerated: 5.00)"),
+        (guard(-0.0152, -0.0504, -0.001), "1.52 points better; at worst 0.10 points better (tolerated: 5.00)"),
+        (guard(0.0103, -0.02, 0.0419), "1.03 points worse, at most 4.19 (tolerated: 5.00)"),
+        (guard(0.12, 0.08, 0.16, state="broken"), "12.00 points worse, at least 8.00 (tolerated: 5.00)"),
+        (guard(0.0, -0.01, 0.01), "no change; at worst 1.00 points worse (tolerated: 5.00)"),
+        (guard(0.06, 0.05, 0.07, margin=0.25, relative=True), "6.0% worse, at most 7.0% (tolerated: 25.0%)"),
+    ],
+)
+def test_a_guardrail_says_better_or_worse_and_the_bound_that_counts(found: LiveGuardrail, said: str) -> None:
+    assert guardrail_change(metric_named("failed"), found) == said
+
+
+def test_a_metric_that_is_tested_as_a_guardrail_is_not_told_as_not_compared() -> None:
+    content = SAMPLES["too few"]()  # 60 units in an arm: no interval of anything, but failures are tested from the first trial on
+    said = live_words.not_compared_by_reason(content)
+    assert len(said) == 1, "the same reason for all"
+    assert said[0].startswith("nDCG@10, citation_clicked, latency_ms, abstained, copied: ")
+    assert "tested as a guardrail, above" in as_live_html(content)
+
+
+def test_guardrails_that_can_not_be_tested_yet_are_not_told_as_held() -> None:
+    content = SAMPLES["too few"]()
+    assert live_words.guardrail_heading(content) == "Nothing is shown to have become worse than is tolerated"
+    none = tuple(dataclasses.replace(c, guardrail=None) for c in content.analysis.comparisons)
+    untested = dataclasses.replace(content, analysis=dataclasses.replace(content.analysis, comparisons=none))
+    assert "No guardrail can be tested yet" in as_live_html(untested)
+
+
+def test_what_has_no_score_is_told_where_nothing_is_left_out(adopt: LiveContent) -> None:
+    kept = dataclasses.replace(adopt, analysis=dataclasses.replace(adopt.analysis, left_out=()))
+    assert live_words.left_out(kept) == "Left out: nothing. Without a score on nDCG@10: 80 of 6,068 trials"
+    assert "Left out: nothing. Without a score on nDCG@10: 80 of 6,068 trials</h2>" in as_live_html(kept)
+
+
+def test_a_plan_that_already_runs_is_left_alone() -> None:
+    spread = split_spread(unit_sd=0.25, treatment=0.5, source="live data", said="a unit's nDCG@10 in the log")
+    out = io.StringIO()
+    plan = plan_live(experiment(min_effect=0.02, units_planned=300), spread, units_per_day=300, n_trials=900)
+    render_plan(plan, Console(file=out, width=80, highlight=False))
+    text = " ".join(out.getvalue().split())
+    assert "This experiment already runs with live.units_planned: 300; leave it" in text
+    assert f"For the next experiment (another name): live.units_planned: {plan.units_planned}" in text
+    assert "Write into" not in text
+
+
+def test_every_key_of_the_live_section_is_told_in_the_docs() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "live.md").read_text(encoding="utf-8")
+    specs = {"": LiveSpec, "metrics.": LiveMetrics, "traffic.": TrafficSpec, "scoring.": OnlineScoring, "layer.": LayerSpec}
+    for prefix, spec in specs.items():
+        for field in dataclasses.fields(spec):
+            row = rf"^\| `{re.escape(prefix + field.name)}` \| .+ \| {re.escape(field.metadata['description'])} \|$"
+            assert re.search(row, text, re.MULTILINE), f"{prefix}{field.name}: docs/live.md and its description differ"
 
 
 def test_a_stopped_experiment_says_who_stopped_it() -> None:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from ragtrial.domain.live_trial import SignalEvent, Vote
-from ragtrial.errors import AnswerFailedError, ConflictError, InputError, OverloadedError, SetupError, UnknownTrialError
+from ragtrial.errors import AnswerFailedError, ConflictError, InputError, OverloadedError, SetupError, StartingError, UnknownTrialError
 from ragtrial.serving.answering import Patience
 from ragtrial.serving.asking import MAX_QUERY_CHARS, fallback_id
-from ragtrial.serving.handling import NOT_KEPT
+from ragtrial.serving.handling import NOT_KEPT, Unitless
 from ragtrial.serving.health import MilvusHealth
 from ragtrial.serving.parts import ServiceLimits
 from ragtrial.serving.service import LiveService
@@ -245,6 +245,42 @@ def test_a_share_of_the_answers_asks_for_a_rating(tmp_path):
     assert all(logged[each.trial_id] == each.solicited for each in served)
 
 
+def test_what_is_not_counted_never_asks_for_a_rating(tmp_path):
+    made = house(tmp_path, live={"solicit": 0.999})
+
+    async def run():
+        async with serving(made) as service:
+            nobody = [await ask(service, unit=None) for _ in range(5)]
+            tester = [await ask(service, unit="ann", override="custom") for _ in range(5)]
+            return [*nobody, *tester], await ask(service, unit="ann")
+
+    outside, inside = asyncio.run(run())
+    assert not any(each.solicited for each in outside)
+    assert inside.solicited
+
+
+def test_requests_without_a_unit_are_warned_of_at_most_once_a_minute_with_their_number(caplog):
+    unitless = Unitless()
+    for now in (0.0, 1.0, 59.0, 60.0, 61.0):
+        unitless.tell(now)
+    assert [record.requests for record in caplog.records] == [1, 3]
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+def test_a_request_without_a_unit_is_warned_of(tmp_path, caplog):
+    made = house(tmp_path)
+
+    async def run():
+        async with serving(made) as service:
+            await ask(service, unit="ann")
+            before = [record for record in caplog.records if "without a unit" in record.message]
+            await ask(service, unit=None)
+            return before
+
+    assert asyncio.run(run()) == []
+    assert [record.levelname for record in caplog.records if "without a unit" in record.message] == ["WARNING"]
+
+
 def test_queries_are_kept_as_the_experiment_says(tmp_path):
     made = house(tmp_path, live={"query_text": "hash"})
 
@@ -286,14 +322,14 @@ def test_a_service_that_has_not_started_or_is_closed_refuses(tmp_path):
     async def run():
         service = LiveService(made.experiment, made.parts)
         assert not service.ready().ok
-        with pytest.raises(OverloadedError):
+        with pytest.raises(StartingError):
             await ask(service)
-        with pytest.raises(OverloadedError):
+        with pytest.raises(StartingError):
             service.state()
         await service.start()
         assert service.ready().ok
         await service.close()
-        with pytest.raises(OverloadedError):
+        with pytest.raises(OverloadedError, match="the service is closed"):
             await ask(service)
         assert not service.ready().warm
 

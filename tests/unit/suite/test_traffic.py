@@ -256,3 +256,10 @@ def test_a_rate_is_kept_and_waiting_for_a_turn_counts_as_latency() -> None:
 def test_a_plan_that_cannot_be_is_refused_by_the_name_of_its_option(wrong: dict, option: str) -> None:
     with pytest.raises(InputError, match=option):
         replace(PLAN, **wrong)
+
+
+def test_a_service_that_serves_another_experiment_is_asked_nothing() -> None:
+    server = LiveServer(sources=right, experiment="portwright-live")
+    with pytest.raises(InputError, match=r"serves 'portwright-live', not 'cranes': give its file, or another --url"):
+        driven(server)
+    assert server.requests == []

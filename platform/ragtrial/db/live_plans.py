@@ -1,0 +1,48 @@
+"""Whether an experiment has already been served under a plan that is not the present one."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from ragtrial.db import engine as database
+from ragtrial.db.live_models import LiveExperimentRow, LiveTrialRow
+from ragtrial.domain.experiment import Experiment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierPlan:
+    """The plan of the same name that was served last.
+
+    Attributes:
+        live_digest: Of that plan.
+        units: That took part under it; 0 where all its trials were outside the split.
+    """
+
+    live_digest: str
+    units: int
+
+
+def earlier_plan(url: str, experiment: Experiment) -> EarlierPlan | None:
+    """Under which other plan the log holds trials of this experiment; None where there is none, or where the present plan has trials.
+
+    A log of an older schema is not looked at: it is upgraded when the service starts.
+
+    Raises:
+        InputError: The URL is none of SQLite or PostgreSQL.
+        StoreError: The database can't be read.
+    """
+    if database.current_revision(url) != database.HEAD:
+        return None
+    live, trial = LiveExperimentRow, LiveTrialRow
+    any_trial = select(trial.id).where(trial.live_id == live.id).exists()
+    used = select(live.id, live.live_digest).where(live.name == experiment.name, any_trial).order_by(live.id.desc())
+    engine = database.open_engine(url, read_only=True)
+    try:
+        with database.transaction(engine, database.shown(database.parse_url(url))) as connection:
+            found = connection.execute(used).all()
+            if not found or any(row.live_digest == experiment.live_digest() for row in found):
+                return None
+            units = select(func.count(trial.unit.distinct())).where(trial.live_id == found[0].id, trial.reason == "split")
+            return EarlierPlan(live_digest=found[0].live_digest, units=int(connection.execute(units).scalar_one()))
+    finally:
+        engine.dispose()
