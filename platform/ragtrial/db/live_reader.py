@@ -3,14 +3,12 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, Select, case, func, null, select
 
-from ragtrial.db import engine as database
 from ragtrial.db import live_looks, live_sums
 from ragtrial.db.live_models import (
     AuditRow,
@@ -23,6 +21,7 @@ from ragtrial.db.live_models import (
     TrafficStateRow,
 )
 from ragtrial.db.live_rows import live_trial_of, score_of, signal_of, state_of, storable, vote_of
+from ragtrial.db.reading import ReadOnly
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import TrafficState
 from ragtrial.domain.live_looks import TimedSums
@@ -92,7 +91,7 @@ _LOOKED_AT_AGAIN = 10_000  # ids behind the newest
 Latencies = dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
 
 
-class LiveReader:
+class LiveReader(ReadOnly):
     """Reads the log of live experiments; sees what was committed when each call begins. Threads may share it.
 
     Sums are made by the database, by unit. An analysis counts the trials whose assignment has the reason `split`: served ones, and silent
@@ -109,24 +108,8 @@ class LiveReader:
     """
 
     def __init__(self, url: str) -> None:
-        self._name = database.shown(database.parse_url(url))
-        self._engine = database.open_engine(url, read_only=True)
+        super().__init__(url)
         self._settled: dict[tuple[int, tuple[str, ...]], int] = {}  # below these ids no trial lacks a score of the metrics
-        try:
-            database.require_head(self._engine, self._name)
-        except BaseException:
-            self._engine.dispose()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the database."""
-        self._engine.dispose()
 
     def experiments(self) -> tuple[LiveExperiment, ...]:
         """All of them, in the order in which they were first served."""
@@ -342,11 +325,6 @@ class LiveReader:
                 TimelineBucket(start=float(place * bucket_s), arm=arm, trials=n, counted=n_split, failed=failed, mean_waited_ms=mean)
                 for place, arm, n, n_split, failed, mean in rows
             )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with database.transaction(self._engine, self._name) as connection:
-            yield connection
 
     @contextmanager
     def _reading(self, live_id: int) -> Iterator[tuple[Connection, LiveExperiment]]:

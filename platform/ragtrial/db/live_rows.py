@@ -8,11 +8,12 @@ from typing import Any, cast
 from pydantic import TypeAdapter
 from sqlalchemy import Row as SqlRow
 
+from ragtrial.db.rows import failure_of, timings_of, usage_of
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import Assignment, TrafficState
 from ragtrial.domain.live_trial import LiveTrial, SignalEvent, StoredQuery, Team, Vote
 from ragtrial.domain.score import Opinion, Score
-from ragtrial.domain.trial import Answer, Failure, Hit, Ranking, Timings, Trial, Usage
+from ragtrial.domain.trial import Answer, Hit, Ranking, Trial
 from ragtrial.llm.structured import encodable
 from ragtrial.splitting import pseudonym
 
@@ -208,15 +209,14 @@ def live_trial_of(row: SqlRow[Any], experiment: str) -> LiveTrial:
 
 
 def _trial_of(row: SqlRow[Any]) -> Trial:
-    failed, timed = row.failure_stage is not None, row.embed_ms is not None
     hits = tuple(Hit(passage_id=passage_id, similarity=similarity) for passage_id, similarity in row.hits or ())
     return Trial(
         arm=row.arm,
         query_id=row.query_digest,
         ranking=None if row.n_hits is None else Ranking(query_id=row.query_digest, hits=hits),
         answer=None if row.finish_reason is None else _answer_of(row),
-        failure=Failure(stage=row.failure_stage, kind=row.failure_kind, message=row.failure_message) if failed else None,
-        timings=Timings(embed_ms=row.embed_ms, search_ms=row.search_ms, generate_ms=row.generate_ms) if timed else None,
+        failure=failure_of(row),
+        timings=timings_of(row),
         answer_shared=row.answer_shared,
     )
 
@@ -227,12 +227,7 @@ def _answer_of(row: SqlRow[Any]) -> Answer:
         cited=tuple(row.cited),
         finish_reason=row.finish_reason,
         generator=row.generator,
-        usage=Usage(
-            prompt_tokens=row.prompt_tokens,
-            cached_tokens=row.cached_tokens,
-            completion_tokens=row.completion_tokens,
-            cost_usd=row.cost_usd,
-        ),
+        usage=usage_of(row),
         generate_ms=row.answer_ms,
         made_at=row.answer_made_at,
     )

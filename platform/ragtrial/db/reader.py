@@ -5,13 +5,11 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, Row, Select, and_, func, select
 
-from ragtrial.db import engine as database
 from ragtrial.db.base import Base
 from ragtrial.db.models import (
     EvaluationRow,
@@ -26,6 +24,8 @@ from ragtrial.db.models import (
     ScoreRow,
     TrialRow,
 )
+from ragtrial.db.reading import ReadOnly
+from ragtrial.db.rows import failure_of, timings_of, usage_of
 from ragtrial.db.score_tables import Order, read_score_tables
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.evaluation import ArmFacts, Evaluation
@@ -33,7 +33,7 @@ from ragtrial.domain.gold import GoldSet, Judgment, Query
 from ragtrial.domain.label import Label
 from ragtrial.domain.parity import ParityCertificate
 from ragtrial.domain.score import LoggedOpinion, Opinion, ScoreTable
-from ragtrial.domain.trial import Answer, Failure, Hit, Ranking, Timings, Trial, Usage
+from ragtrial.domain.trial import Answer, Hit, Ranking, Trial
 from ragtrial.errors import InputError
 
 TrialKey = tuple[str, str, int]
@@ -58,7 +58,7 @@ class Event:
     payload: dict[str, Any]
 
 
-class Reader:
+class Reader(ReadOnly):
     """Reads the database; sees what was committed when each call begins, also while a recorder writes.
 
     Args:
@@ -70,25 +70,6 @@ class Reader:
         StoreError: There is no such database, it is out of reach, or its schema is another than this version's.
             Every method raises it where the database fails.
     """
-
-    def __init__(self, url: str) -> None:
-        self._name = database.shown(database.parse_url(url))
-        self._engine = database.open_engine(url, read_only=True)
-        try:
-            database.require_head(self._engine, self._name)
-        except BaseException:
-            self._engine.dispose()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the database."""
-        self._engine.dispose()
 
     def evaluations(self, experiment: str | None = None) -> tuple[Evaluation, ...]:
         """All evaluations, of one experiment where it is named; in the order in which they were started."""
@@ -271,11 +252,6 @@ class Reader:
             return {table.name: connection.execute(select(func.count()).select_from(table)).scalar_one() for table in tables}
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with database.transaction(self._engine, self._name) as connection:
-            yield connection
-
-    @contextmanager
     def _reading(self, evaluation_id: str) -> Iterator[Connection]:
         with self._transaction() as connection:
             known = select(EvaluationRow.evaluation_id).where(EvaluationRow.evaluation_id == evaluation_id)
@@ -326,15 +302,14 @@ def _passage(row: Row[Any]) -> Passage:
 
 
 def _trial(row: Row[Any], hits: tuple[Hit, ...]) -> Trial:
-    failed, timed = row.failure_stage is not None, row.embed_ms is not None
     return Trial(
         arm=row.arm,
         query_id=row.query_id,
         repetition=row.repetition,
         ranking=None if row.n_hits is None else Ranking(query_id=row.query_id, hits=hits),
         answer=None if row.answer_text is None else _answer(row),
-        failure=Failure(stage=row.failure_stage, kind=row.failure_kind, message=row.failure_message) if failed else None,
-        timings=Timings(embed_ms=row.embed_ms, search_ms=row.search_ms, generate_ms=row.generate_ms) if timed else None,
+        failure=failure_of(row),
+        timings=timings_of(row),
         answer_shared=row.answer_shared,
     )
 
@@ -383,11 +358,6 @@ def _answer(row: Row[Any]) -> Answer:
         cited=tuple(row.cited),
         finish_reason=row.finish_reason,
         generator=row.generator,
-        usage=Usage(
-            prompt_tokens=row.prompt_tokens,
-            cached_tokens=row.cached_tokens,
-            completion_tokens=row.completion_tokens,
-            cost_usd=row.cost_usd,
-        ),
+        usage=usage_of(row),
         generate_ms=row.answer_ms,
     )

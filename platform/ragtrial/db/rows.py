@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Row as SqlRow
+
 from ragtrial.domain.score import Score
-from ragtrial.domain.trial import Answer, Trial
+from ragtrial.domain.trial import Answer, Failure, Timings, Trial, Usage
 
 Scored = tuple[Trial, tuple[Score, ...]]
 Row = dict[str, Any]
@@ -92,3 +94,27 @@ def opinion_rows(batch: Sequence[Scored], first: int) -> list[Row]:
         for score in scores
         for opinion in score.opinions
     ]
+
+
+def failure_of(row: SqlRow[Any]) -> Failure | None:
+    """The failure in a trial's columns, or None."""
+    if row.failure_stage is None:
+        return None
+    return Failure(stage=row.failure_stage, kind=row.failure_kind, message=row.failure_message)
+
+
+def timings_of(row: SqlRow[Any]) -> Timings | None:
+    """The timings in a trial's columns, or None."""
+    if row.embed_ms is None:
+        return None
+    return Timings(embed_ms=row.embed_ms, search_ms=row.search_ms, generate_ms=row.generate_ms)
+
+
+def usage_of(row: SqlRow[Any]) -> Usage:
+    """What an answer took, from a trial's columns."""
+    return Usage(
+        prompt_tokens=row.prompt_tokens,
+        cached_tokens=row.cached_tokens,
+        completion_tokens=row.completion_tokens,
+        cost_usd=row.cost_usd,
+    )

@@ -12,7 +12,7 @@ from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.generation import GenerationSpec, JudgeSpec, LlmSpec
 from ragtrial.domain.live import LiveSpec
 from ragtrial.domain.metric import metric_named
-from ragtrial.domain.planned import Guardrail, PrimaryMetric
+from ragtrial.domain.planned import Guardrail, PrimaryMetric, check_roles, names_of
 
 Role = Literal["control", "treatment", "reference"]
 DataFormat = Literal["beir", "trec", "table"]
@@ -149,19 +149,11 @@ class MetricsPlan:
     judge: JudgeSpec | None = described("The LLM behind judged metrics.", default=None)
 
     def __post_init__(self) -> None:
-        names = [self.primary.name, *self.secondary, *self.exploratory]
-        for name in names:
-            metric_named(name)
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"{', '.join(twice)} stands twice among primary, secondary and exploratory")
-        guarded = [guardrail.name for guardrail in self.guardrails]
-        if len(set(guarded)) < len(guarded):
-            raise ValueError(f"guardrails are {', '.join(guarded)}: give each metric one guardrail")
+        check_roles(self.primary, self.secondary, self.guardrails, self.exploratory)
         for name in ("answer_similarity", "answer_relevancy"):
-            if self.similarity is None and name in [*names, *guarded]:
+            if self.similarity is None and name in self.names:
                 raise ValueError(f"{name} needs metrics.similarity: a model that is neither arm's")
-        judged = [name for name in [*names, *guarded] if metric_named(name).judge is not None]
+        judged = [name for name in self.names if metric_named(name).judge is not None]
         if judged and self.judge is None:
             raise ValueError(f"{judged[0]} needs metrics.judge: the LLM that judges")
 
@@ -174,7 +166,7 @@ class MetricsPlan:
     @property
     def names(self) -> tuple[str, ...]:
         """Every metric asked for, once, the primary first."""
-        return tuple(dict.fromkeys((self.primary.name, *self.secondary, *(g.name for g in self.guardrails), *self.exploratory)))
+        return names_of(self.primary, self.secondary, self.guardrails, self.exploratory)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

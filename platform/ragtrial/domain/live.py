@@ -10,7 +10,7 @@ from typing import Literal
 
 from ragtrial.domain.described import STRICT, described
 from ragtrial.domain.metric import metric_named
-from ragtrial.domain.planned import Guardrail, PrimaryMetric
+from ragtrial.domain.planned import Guardrail, PrimaryMetric, check_roles, names_of
 
 Mode = Literal["split", "shadow", "interleaved"]
 QueryText = Literal["full", "redacted", "hash"]
@@ -73,25 +73,17 @@ class LiveMetrics:
     exploratory: tuple[str, ...] = described("Shown without a claim.", default=())
 
     def __post_init__(self) -> None:
-        names = [self.primary.name, *self.secondary, *self.exploratory]
-        for name in names:
-            metric_named(name)
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"{', '.join(twice)} stands twice among primary, secondary and exploratory")
+        check_roles(self.primary, self.secondary, self.guardrails, self.exploratory)
         if self.primary.name in THUMBS:
             raise ValueError(
                 f"live.metrics.primary is {self.primary.name!r}: who rates is not a random sample, so thumbs can't decide; "
                 "make it a guardrail, and choose a judged, retrieval or behaviour metric"
             )
-        guarded = [guardrail.name for guardrail in self.guardrails]
-        if len(set(guarded)) < len(guarded):
-            raise ValueError(f"live guardrails are {', '.join(guarded)}: give each metric one guardrail")
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every metric asked for, once, the primary first."""
-        return tuple(dict.fromkeys((self.primary.name, *self.secondary, *(g.name for g in self.guardrails), *self.exploratory)))
+        return names_of(self.primary, self.secondary, self.guardrails, self.exploratory)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

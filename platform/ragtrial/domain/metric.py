@@ -92,8 +92,9 @@ def metric_named(name: str) -> Metric:
         judge: Judge | None = "judge" if match["filled"] else None
         return Metric(name=name, kind="retrieval", measure=match["measure"], cutoff=int(match["cutoff"]), judge=judge)
     cutoff = name.partition("@")[2]
-    measures_like_it = [f"{measure}@{cutoff}" for measure in RETRIEVAL_MEASURES] if cutoff.isdigit() else []
-    meant = get_close_matches(name, [*_OTHERS, *measures_like_it], n=1)
-    guess = f"did you mean {meant[0]!r}? There" if meant else "there"
+    like_it = [f"{measure}@{int(cutoff)}" for measure in RETRIEVAL_MEASURES] if cutoff.isdecimal() and int(cutoff) else []
+    by_lower = {known.lower(): known for known in (*_OTHERS, *like_it)}
+    meant = get_close_matches(name.lower(), by_lower, n=1)
+    guess = f"did you mean {by_lower[meant[0]]!r}? There" if meant else "there"
     measures = ", ".join(f"{measure}@k" for measure in RETRIEVAL_MEASURES)
     raise ValueError(f"unknown metric {name!r}: {guess} are {measures} (judge_nDCG@k: holes filled by an LLM), {', '.join(_OTHERS)}")

@@ -1,5 +1,6 @@
 """What decides, and what must not get worse: planned for an evaluation as for live traffic."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragtrial.domain.described import STRICT, described
@@ -45,3 +46,27 @@ class Guardrail:
             raise ValueError(f"guardrail {self.name!r}: {better} is better, so give {margin} or {margin.replace('_', '_relative_')}")
         if self.max_relative_decrease is not None and self.max_relative_decrease >= 1:
             raise ValueError(f"guardrail {self.name!r}: max_relative_decrease is {self.max_relative_decrease}: give a number below 1")
+
+
+def check_roles(primary: PrimaryMetric, secondary: Sequence[str], guardrails: Sequence[Guardrail], exploratory: Sequence[str]) -> None:
+    """Whether each metric exists and has one role; a guardrail may be any of them besides.
+
+    Raises:
+        ValueError: No such metric, or one that stands twice.
+    """
+    names = [primary.name, *secondary, *exploratory]
+    for name in names:
+        metric_named(name)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} stands twice among primary, secondary and exploratory")
+    guarded = [guardrail.name for guardrail in guardrails]
+    if len(set(guarded)) < len(guarded):
+        raise ValueError(f"guardrails are {', '.join(guarded)}: give each metric one guardrail")
+
+
+def names_of(
+    primary: PrimaryMetric, secondary: Sequence[str], guardrails: Sequence[Guardrail], exploratory: Sequence[str]
+) -> tuple[str, ...]:
+    """Every metric asked for, once, the primary first."""
+    return tuple(dict.fromkeys((primary.name, *secondary, *(guardrail.name for guardrail in guardrails), *exploratory)))

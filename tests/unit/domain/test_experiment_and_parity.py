@@ -137,9 +137,15 @@ def test_every_metric_is_named_once_the_primary_first() -> None:
     assert plan.names == ("R@5", "RR@10", "P@5")
 
 
+@pytest.mark.parametrize(("name", "meant"), [("nDGC@10", "nDCG@10"), ("nDCG@010", "nDCG@10"), ("anser_f1", "answer_f1")])
+def test_a_mistyped_metric_is_guessed(name: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=rf"unknown metric {name!r}: did you mean {meant!r}\? There are"):
+        metric_named(name)
+
+
 @pytest.mark.parametrize("name", ["ndcg@10", "nDCG", "nDCG@0", "nDCG@010", "nDCG@10 ", "F1", "", "nDCG@10@10"])
 def test_an_unknown_metric_is_refused_with_those_there_are(name: str) -> None:
-    with pytest.raises(ValueError, match=r"unknown metric .*: there are nDCG@k.*latency_ms"):
+    with pytest.raises(ValueError, match=r"unknown metric .*(: t|\? T)here are nDCG@k.*latency_ms"):
         metric_named(name)
 
 

@@ -159,7 +159,7 @@ def test_an_unknown_key_does_not_hide_what_the_plan_itself_refuses():
 
 def test_an_unknown_metric_is_refused_with_the_list_of_those_there_are():
     (fault,) = faults(SMALL.replace("nDCG@10", "ndcg@10"))
-    assert fault.startswith("x.yaml:7: metrics.primary: unknown metric 'ndcg@10': there are nDCG@k, R@k, ")
+    assert fault.startswith("x.yaml:7: metrics.primary: unknown metric 'ndcg@10': did you mean 'nDCG@10'? There are nDCG@k, R@k, ")
 
 
 def test_a_key_that_stands_twice_is_refused():
