@@ -96,7 +96,7 @@ def be_the_server(path: Path) -> None:
     """Serve until standard input ends; say where."""
     file, settings = load_experiment(path), read_settings({**os.environ, "RAGTRIAL_KEY_PEPPER": PEPPER})
     with KeyStore(sql_url(file)) as store:
-        key = store.create("bench", "viewer", pepper=PEPPER)
+        key = store.create("bench", "tester", pepper=PEPPER)
     service = live_service(file, settings, background=False)
     address = listen(create_app(service, key_finder(file, settings), sql_url=sql_url(file)))
     while not service.ready().ok:
