@@ -19,7 +19,7 @@ from ragtrial.formats.experiment import ExperimentFile, load_experiment, sql_url
 from ragtrial.report.live_json import SCHEMA
 from ragtrial.splitting import Split, initial_state
 from ragtrial.suite.live_analysis import analyse_live, guardrail_tables, live_content, live_setting
-from ragtrial.suite.serving import _alarms
+from ragtrial.suite.serving_beside import alarms
 from unit.db.live_samples import DAY, START, Clock, answered, assigned, failed, live_trial, signal, vote
 
 N_UNITS = 420
@@ -264,7 +264,7 @@ def test_interleaved_mode_counts_whose_passages_were_cited(tmp_path: Path) -> No
     file = within(tmp_path, "interleaved", "preference")
     with LiveReader(sql_url(file)) as reader:
         found = analyse_live(file, reader)
-        assert _alarms(file.experiment, reader, reader.live_id(file.experiment)) == ()
+        assert alarms(file.experiment, reader, reader.live_id(file.experiment)) == ()
     assert found.preferred is not None
     assert (found.preferred.units_for_treatment, found.preferred.units_for_control) == (100, 50)
     assert found.primary.effect is not None

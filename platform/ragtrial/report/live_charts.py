@@ -126,7 +126,7 @@ def assignments(looks: Sequence[Look], *, expected: float, look: Drawing) -> Spe
     ends = [
         expected,
         *(_noise(each, expected, side) for each in later for side in (-1, 1)),
-        *(each.treatment_share or 0.0 for each in later),
+        *(each.treatment_share for each in later if each.treatment_share is not None),
     ]
     room = 0.1 * (max(ends) - min(ends)) or 0.05
     scale = alt.Scale(domain=[max(0.0, min(ends) - room), min(1.0, max(ends) + room)], nice=False, clamp=True)

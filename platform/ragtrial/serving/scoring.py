@@ -257,12 +257,13 @@ class BackgroundScoring:
         return next((reason for reason, holds in rules if holds), None)
 
     def _over_budget(self) -> bool:
-        """Whether today's money (UTC) is spent; a batch that is under way may go beyond it."""
+        """Whether today's money (UTC) is spent, or nobody can tell what was; a batch that is under way may go beyond it."""
         cap = self._plan.live.scoring.max_cost_usd_per_day
         if cap is None:
             return False
         midnight = datetime.fromtimestamp(self._clock(), UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        return (self._reader.judge_spend(self._recorder.live_id, since=midnight.timestamp()) or 0.0) >= cap
+        spent = self._reader.judge_spend(self._recorder.live_id, since=midnight.timestamp())
+        return spent is None or spent >= cap
 
 
 def _stood_in(trial: LiveTrial) -> bool:

@@ -1,54 +1,41 @@
-"""From an experiment file to a service: data, models, collections, log, and what runs beside the answers."""
+"""From an experiment file to a service: data, models, collections, log."""
 
-import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ragtrial.analysis.live_guardrails import guardrail_alarms
-from ragtrial.build import Judging, build_embedder, build_gate, build_generator, build_prices, build_scorers
-from ragtrial.contracts import Embedder, Generator, ManyAtOnce, Progress, Scorer, VectorIndex, no_progress
+from ragtrial.build import build_prices
+from ragtrial.contracts import Progress, VectorIndex, no_progress
 from ragtrial.db.live_plans import earlier_plan
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.domain.experiment import Experiment
-from ragtrial.domain.live_verdict import GuardrailAlarm
-from ragtrial.domain.metric import Metric, metric_named
+from ragtrial.domain.metric import Metric
 from ragtrial.domain.parity import ParityCertificate, certify
 from ragtrial.embedding.cache import VectorCache
-from ragtrial.errors import InputError, RedactionError, SetupError, StoppedError, StoreError
+from ragtrial.errors import InputError, RedactionError, SetupError, StoreError
 from ragtrial.formats.experiment import ExperimentFile, milvus_uri, resolve_path, sql_url
 from ragtrial.indexing import alias_of
 from ragtrial.redaction import Redactor, query_digest, stored_query
 from ragtrial.serving.answering import ServingArm
 from ragtrial.serving.batching import SearchArm
-from ragtrial.serving.borrowing import BorrowedEmbedder
 from ragtrial.serving.leading import Leadership
 from ragtrial.serving.parts import ServiceLimits, ServiceParts
-from ragtrial.serving.renewing import Renewed, RenewedGenerator, RenewedScorer
-from ragtrial.serving.scoring import BackgroundScoring, ScoringPlan
 from ragtrial.serving.service import LiveService
-from ragtrial.serving.watching import GuardrailWatch
 from ragtrial.settings import Settings
 from ragtrial.suite.arms import ReadyArm, check_models, leakage, load_models, open_index, ready_arms
-from ragtrial.suite.calls import check_llm, judging_of
+from ragtrial.suite.calls import check_llm
 from ragtrial.suite.environment import environment
 from ragtrial.suite.folders import check_stores
-from ragtrial.suite.live_analysis import guardrail_tables
 from ragtrial.suite.preparing import Prepared, prepare
 from ragtrial.suite.running import arm_pipeline
-
-if TYPE_CHECKING:
-    from ragtrial.llm.gate import Gate
+from ragtrial.suite.serving_beside import score_beside, scored_metrics, watch_beside
+from ragtrial.suite.serving_calls import serving_generators
 
 logger = logging.getLogger("ragtrial.serving")
-
-_ATTEMPTS, _LONGEST_WAIT_S, _PATIENCE_S = 3, 10.0, 20.0
-"""A user waits for the answer: fewer tries and shorter waits than an evaluation has."""
-
 
 _MILVUS_S = 15.0
 
@@ -182,7 +169,7 @@ def _opened(
     if live is None:  # `live_service` has refused it
         raise InputError(f"experiment {experiment.name!r} has no section 'live'")
     embedders = load_models(prepared, progress=progress)
-    generators = _generators(prepared, stack)
+    generators = serving_generators(prepared, stack)
     index = stack.enter_context(closing(_index(prepared)))
     # workers that start together index one after the other, so that only the first one has to
     with VectorCache(resolve_path(folder, experiment.stores.vectors)) as cache, Leadership(folder / ".ragtrial" / "indexing.lock").held():
@@ -207,8 +194,8 @@ def _opened(
     beside: dict[str, Callable[[LiveService], Any]] = {}
     if background:
         beside = {
-            "scoring": partial(_score, prepared, reader, recorder),
-            "guardrails": partial(_watch, experiment, reader, recorder),
+            "scoring": partial(score_beside, prepared, reader, recorder),
+            "guardrails": partial(watch_beside, experiment, reader, recorder),
         }
     return ServiceParts(
         experiment=experiment,
@@ -266,146 +253,3 @@ def parity_of(experiment: Experiment, arms: Sequence[ReadyArm]) -> ParityCertifi
     if control is None or treatment is None:
         raise SetupError("an arm has no conditions to compare")
     return certify(control, treatment, subject=experiment.subject)
-
-
-def scored_metrics(experiment: Experiment) -> tuple[Metric, ...]:
-    """What is scored in the background; operation and feedback are read from what is logged."""
-    names = () if experiment.live is None else experiment.live.metrics.names
-    metrics = [metric_named(name) for name in names]
-    return tuple(metric for metric in metrics if metric.kind in ("retrieval", "answer") and metric.name != "abstained")
-
-
-def _generators(prepared: Prepared, stack: ExitStack) -> Mapping[str, Generator | None]:
-    """Each arm's generator; one for both where they generate alike. Nothing that users say is kept in the cache of calls."""
-    experiment = prepared.experiment
-    purse = _Purse(experiment.llm.max_cost_usd)
-    by_spec: dict[Any, Generator | None] = {}
-    for spec in {experiment.generation_of(arm) for arm in experiment.arms}:
-        if spec.provider != "openai-compatible":
-            by_spec[spec] = build_generator(spec, prepared.corpus, prepared.around)
-            continue
-
-        def make(inner: ExitStack, spec: Any = spec) -> ManyAtOnce:
-            gate = _gate(prepared, inner, purse)
-            made = build_generator(spec, prepared.corpus, prepared.around, gate=gate)
-            if not isinstance(made, ManyAtOnce):
-                raise SetupError(f"generation.provider {spec.provider!r} can't answer side by side")
-            return made
-
-        renewed = Renewed(make)
-        stack.callback(renewed.close)
-        by_spec[spec] = RenewedGenerator(renewed)
-    return {arm.name: by_spec[experiment.generation_of(arm)] for arm in experiment.arms}
-
-
-class _Purse:
-    """What is left of `llm.max_cost_usd`, over all gates that were opened one after the other."""
-
-    def __init__(self, cap_usd: float | None) -> None:
-        self._cap_usd = cap_usd
-        self._gates: list[Gate] = []
-
-    def left(self) -> float | None:
-        if self._cap_usd is None:
-            return None
-        left = self._cap_usd - sum(gate.spending.cost_usd for gate in self._gates)
-        if left <= 0:
-            raise StoppedError(f"the spending cap of {self._cap_usd:g} USD is reached: raise llm.max_cost_usd, and start the service anew")
-        return left
-
-    def watch(self, gate: "Gate") -> None:
-        self._gates.append(gate)
-
-
-def _gate(prepared: Prepared, stack: ExitStack, purse: _Purse) -> "Gate":
-    llm = prepared.experiment.llm
-    limits = dataclasses.replace(
-        llm,
-        attempts=min(llm.attempts, _ATTEMPTS),
-        max_wait_s=min(llm.max_wait_s, _LONGEST_WAIT_S),
-        patience_s=min(llm.patience_s, _PATIENCE_S),
-        run_timeout_s=None,
-        max_cost_usd=purse.left(),
-    )
-    gate = stack.enter_context(build_gate(limits, prepared.around, cache=None, notify=logger.warning))
-    purse.watch(gate)
-    return gate
-
-
-async def _score(prepared: Prepared, reader: LiveReader, recorder: LiveRecorder, service: LiveService) -> None:
-    """Score in the background, in one of the workers."""
-    leadership = Leadership(prepared.file.folder / ".ragtrial" / f"scoring-{prepared.experiment.name}.lock")
-    while not leadership.won():
-        await asyncio.sleep(5.0)
-    with ExitStack() as stack:
-        stack.callback(leadership.release)
-        similarity = await asyncio.to_thread(_similarity, prepared)
-        borrowed = None if similarity is None else BorrowedEmbedder(similarity, service.running.batcher, asyncio.get_running_loop())
-        plan = _scoring_plan(prepared, borrowed, stack)
-        tracing = service.running.tracing
-        scoring = BackgroundScoring(plan, reader=reader, recorder=recorder, counts=service.counts, tracing=tracing)
-        stack.callback(scoring.close)
-        await scoring.run()
-
-
-def _similarity(prepared: Prepared) -> Embedder | None:
-    spec = prepared.experiment.metrics.similarity
-    needed = any(metric.name in ("answer_similarity", "answer_relevancy") for metric in scored_metrics(prepared.experiment))
-    return build_embedder(spec, prepared.around) if spec is not None and needed else None
-
-
-def _scoring_plan(prepared: Prepared, similarity: Embedder | None, stack: ExitStack) -> ScoringPlan:
-    experiment, live = prepared.experiment, prepared.experiment.live
-    if live is None:
-        raise InputError(f"experiment {experiment.name!r} has no section 'live'")
-    metrics = scored_metrics(experiment)
-    free = [metric for metric in metrics if metric.judge is None]
-    judged = [metric for metric in metrics if metric.judge is not None]
-    asking: list[Scorer] = []
-    if judged:
-        purse = _Purse(None)  # the day's budget is the experiment's `live.scoring`, and SQL knows what is spent of it
-
-        def make(inner: ExitStack) -> tuple[Scorer, ...]:
-            judging = _judging(prepared, _gate(prepared, inner, purse))
-            return build_scorers(judged, corpus=prepared.corpus, similarity=similarity, judging=judging)
-
-        renewed: Renewed[Sequence[Scorer]] = Renewed(make)
-        stack.callback(renewed.close)
-        asking = [RenewedScorer(renewed, place) for place in range(len(renewed.get()))]
-    return ScoringPlan(
-        free=build_scorers(free, corpus=prepared.corpus, similarity=similarity),
-        judged=asking,
-        gold=prepared.gold,
-        live=live,
-        salt=live.salt or experiment.name,
-    )
-
-
-def _judging(prepared: Prepared, gate: "Gate") -> Judging:
-    """What the judge needs; live answers are judged once, unless the file says otherwise."""
-    judging = judging_of(prepared.experiment, gate, prepared.around)
-    if judging is None:
-        raise InputError("a live metric is judged, and there is no metrics.judge")
-    given = judging.spec.repetitions
-    return dataclasses.replace(
-        judging, repetitions={metric.name: given.get(metric.name, 1) for metric in scored_metrics(prepared.experiment)}
-    )
-
-
-async def _watch(experiment: Experiment, reader: LiveReader, recorder: LiveRecorder, service: LiveService) -> None:
-    """Watch the guardrails."""
-    if experiment.live is None or not experiment.live.metrics.guardrails:
-        return
-    watch = GuardrailWatch(
-        alarms=partial(_alarms, experiment, reader, recorder.live_id),
-        history=partial(reader.traffic_history, recorder.live_id),
-        change=service.change_traffic,
-        when_broken=experiment.live.when_broken,
-        counts=service.counts,
-    )
-    await watch.run()
-
-
-def _alarms(experiment: Experiment, reader: LiveReader, live_id: int) -> Sequence[GuardrailAlarm]:
-    """The broken guardrails, from what is logged."""
-    return guardrail_alarms(guardrail_tables(experiment, reader, live_id), reader.exposure(live_id, experiment=experiment), experiment)

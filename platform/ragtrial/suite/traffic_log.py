@@ -8,7 +8,7 @@ from ragtrial.domain.live import TrafficState
 from ragtrial.errors import InputError
 from ragtrial.formats.experiment import sql_url
 from ragtrial.suite.preparing import Prepared
-from ragtrial.suite.serving import scored_metrics
+from ragtrial.suite.serving_beside import scored_metrics
 
 _LOOK_EVERY_S = 0.25
 

@@ -27,7 +27,7 @@ class Judge:
     metrics: tuple = (metric_named("judge_groundedness"),)
     version: str = "judge/0"
     deterministic: bool = False
-    cost_usd: float = 0.01
+    cost_usd: float | None = 0.01
     unscored: str | None = None
     stops: bool = False
     asked: list = field(default_factory=list)
@@ -182,6 +182,24 @@ def test_the_judge_stops_for_the_day_when_its_money_is_spent(tmp_path):
     assert found.count(1.0) == 8  # a batch that is under way is finished
     assert found.count(scoring.OVER_BUDGET) == 12
     assert not over_tomorrow
+
+
+def test_a_judge_whose_cost_nobody_knows_is_stopped_by_a_budget_and_not_without_one(tmp_path):
+    async def judged(folder, cap):
+        made = house(folder, live=live(max_cost_usd_per_day=cap))
+        async with serving(made) as service:
+            served = [await ask(service, f"where is number{i % 8}", f"unit{i}") for i in range(20)]
+            work = scoring_of(service, judged=(Judge(cost_usd=None),))
+            while await work.score_judged():
+                pass
+            return [scores(made, each.trial_id)["judge_groundedness"] for each in served]
+
+    (tmp_path / "capped").mkdir()
+    (tmp_path / "free").mkdir()
+    capped = asyncio.run(judged(tmp_path / "capped", 0.05))
+    assert capped.count(1.0) == 8  # the batch that was under way
+    assert capped.count(scoring.OVER_BUDGET) == 12
+    assert asyncio.run(judged(tmp_path / "free", None)).count(1.0) == 20
 
 
 def test_what_is_left_out_of_the_analysis_is_not_paid_for(tmp_path):
