@@ -13,7 +13,7 @@ from ragtrial.domain.live_looks import TimedSums
 from ragtrial.domain.metric import Metric
 
 MOST_STEPS = 50
-_SHORTEST_STEP_SECONDS = 60.0
+_SHORTEST_STEP_SECONDS = 1.0
 _BACKWARDS_SECONDS = 60.0
 
 _Column = ColumnElement[Any]
