@@ -155,8 +155,9 @@ def _time(at: float) -> str:
 
 
 def _time_axis(looks: Sequence[Look], look: Drawing) -> Any:
-    """Time in UTC; hours where the whole is shorter than three days."""
+    """Time in UTC; hours where the whole is shorter than three days, seconds where it is shorter than ten minutes."""
     span = looks[-1].at - looks[0].at if looks else 0.0
-    form = "%H:%M" if span < 86_400 else "%d %b %H:%M" if span < 3 * 86_400 else "%d %b"
+    forms = ((600, "%H:%M:%S"), (86_400, "%H:%M"), (3 * 86_400, "%d %b %H:%M"))
+    form = next((each for seconds, each in forms if span < seconds), "%d %b")
     axis = alt.Axis(format=form, tickCount=4 if look.narrow else 7, grid=False, labelPadding=6, domainColor=look.line, tickColor=look.line)
     return alt.X("at:T", title="time (UTC)", scale=alt.Scale(type="utc"), axis=axis)
