@@ -85,6 +85,7 @@ class LiveTrialRow(Base):
             name="timings",
         ),
         Index("ix_live_trials_in_order", "live_id", "id"),
+        Index("ix_live_trials_in_time", "live_id", "at"),
         Index(  # in the order of units, and with all that sums need: a sum by unit reads no row and sorts nothing
             "ix_live_trials_by_unit",
             *("live_id", "reason", "unit", "request_id", "arm", "served", "version", "at", "solicited", "waited_ms"),

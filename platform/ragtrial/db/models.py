@@ -9,7 +9,7 @@
                         └── labels                 what people said of the answer; the last one of a labeller counts
     passages                                by corpus: texts that were retrieved or judged
 
-Live traffic has tables of its own: `live_models`.
+Live traffic has tables of its own: `live_models`; so has the dashboard: `board_models`.
 
 A change here needs a migration in `migrations/versions/`, and its revision in `engine.REVISIONS`.
 """
@@ -20,7 +20,8 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-import ragtrial.db.live_models  # noqa: F401  # whoever knows these tables knows those: they are one schema
+import ragtrial.db.board_models  # whoever knows these tables knows those: they are one schema
+import ragtrial.db.live_models  # noqa: F401
 from ragtrial.db.base import LARGEST, Base
 
 
