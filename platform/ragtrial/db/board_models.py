@@ -4,6 +4,7 @@ Derived; each row can be made again from the logs, so these (and no others) are 
 
     conclusions           what a finished evaluation came to, as one document
     query_outcomes        a row for each of its queries: what filters and sorts the table of queries
+    embedding_maps        its passages and queries on a plane, as an arm's model sees them
     live_buckets          live trials and votes by stretches of time and arm
     live_snapshots        what a live experiment has come to, as one document
     roll_up_marks         how far the log of a live experiment has been rolled up
@@ -69,6 +70,18 @@ class QueryOutcomeRow(Base):
     overlap: Mapped[float | None]
     unjudged: Mapped[int]
     failed: Mapped[int]
+
+
+class EmbeddingMapRow(Base):
+    """Where an arm's model puts the passages and queries of an evaluation, on a plane."""
+
+    __tablename__ = "embedding_maps"
+
+    evaluation_id: Mapped[str] = mapped_column(ForeignKey("evaluations.evaluation_id"), primary_key=True)
+    arm: Mapped[str] = mapped_column(primary_key=True)
+    form: Mapped[int]
+    made_at: Mapped[float]
+    document: Mapped[dict[str, Any]]
 
 
 class LiveBucketRow(Base):

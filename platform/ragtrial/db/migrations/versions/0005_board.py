@@ -59,6 +59,16 @@ def _derived() -> None:
     )
     op.create_index("ix_query_outcomes_by_answer_gain", "query_outcomes", ["evaluation_id", "answer_gain", "position"])
     op.create_index("ix_query_outcomes_by_gain", "query_outcomes", ["evaluation_id", "gain", "position"])
+    op.create_table(
+        "embedding_maps",
+        sa.Column("evaluation_id", sa.String(), nullable=False),
+        sa.Column("arm", sa.String(), nullable=False),
+        sa.Column("form", sa.Integer(), nullable=False),
+        sa.Column("made_at", sa.Double(), nullable=False),
+        sa.Column("document", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(["evaluation_id"], ["evaluations.evaluation_id"], name=op.f("fk_embedding_maps_evaluation_id")),
+        sa.PrimaryKeyConstraint("evaluation_id", "arm", name=op.f("pk_embedding_maps")),
+    )
 
 
 def _live() -> None:
@@ -199,6 +209,7 @@ def downgrade() -> None:
         "roll_up_marks",
         "live_snapshots",
         "live_buckets",
+        "embedding_maps",
         "query_outcomes",
         "conclusions",
     ):
