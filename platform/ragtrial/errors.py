@@ -4,7 +4,8 @@
     ├── InputError                what was given is wrong: a file, a line, a field, an option
     │   ├── ValidationError       several of them at once, as a list of `Problem`
     │   ├── UnknownTrialError     a vote or a score is for a trial that the log doesn't hold
-    │   └── UnknownSourceError    a vote or a click is for a passage that the answer was not made from
+    │   ├── UnknownSourceError    a vote or a click is for a passage that the answer was not made from
+    │   └── UnknownComparisonError    a preference is for a comparison that its caller was not shown
     ├── SetupError                what was given is right, but the machine is not ready for it
     │   ├── MissingExtraError     an optional package is not installed
     │   ├── StoreError            Milvus or SQL refused, is not there, or is not what it should be
@@ -16,6 +17,7 @@
     ├── OverloadedError           the service has too much to do, or can't log: come back later
     │   └── StartingError         it is not warm yet
     ├── AnswerFailedError         a live query got no answer; the failed trial is logged
+    ├── TreatmentStoppedError     an operator or a guardrail has stopped the custom arm, so nobody is shown its answers
     ├── RedactionError            a text could not be freed from personal data: only its hash may be kept
     ├── CallError                 one call to an LLM failed for good; its `kind` is counted
     ├── StoppedError              the run was stopped on purpose, nothing is lost, and it can be resumed
@@ -81,6 +83,10 @@ class UnknownTrialError(InputError):
 
 class UnknownSourceError(InputError):
     """The answer of the trial was not made from this passage."""
+
+
+class UnknownComparisonError(InputError):
+    """There is no such comparison, or another caller was shown it."""
 
 
 class SetupError(RagtrialError):
@@ -153,6 +159,10 @@ class AnswerFailedError(RagtrialError):
         super().__init__(f"trial {trial_id!r} failed: {failure}")
         self.trial_id = trial_id
         self.failure = failure
+
+
+class TreatmentStoppedError(RagtrialError):
+    """The custom arm is stopped, and everyone gets the baseline: there is nothing to compare."""
 
 
 class RedactionError(RagtrialError):

@@ -17,6 +17,7 @@ class Settings:
         otlp_endpoint: `OTEL_EXPORTER_OTLP_ENDPOINT`, where traces are sent; None: nowhere.
         capture_content: `RAGTRIAL_CAPTURE_CONTENT=1`, write texts of queries and answers into traces.
         serve: `RAGTRIAL_SERVE`, what `ragtrial serve` tells its workers: JSON.
+        board: `RAGTRIAL_BOARD`, what `ragtrial dashboard` tells its pages: JSON.
     """
 
     environment: Mapping[str, str]
@@ -25,6 +26,7 @@ class Settings:
     key_pepper: str | None = None
     otlp_endpoint: str | None = None
     serve: str | None = None
+    board: str | None = None
     capture_content: bool = False
 
     def secret(self, name: str) -> str | None:
@@ -47,5 +49,6 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         key_pepper=variables.get("RAGTRIAL_KEY_PEPPER") or None,
         otlp_endpoint=variables.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None,
         serve=variables.get("RAGTRIAL_SERVE") or None,
+        board=variables.get("RAGTRIAL_BOARD") or None,
         capture_content=variables.get("RAGTRIAL_CAPTURE_CONTENT", "").lower() in ("1", "true", "yes"),
     )

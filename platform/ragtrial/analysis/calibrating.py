@@ -1,5 +1,6 @@
 """What people said of judged answers, put beside what the judge said: agreement, bias, and corrected estimates."""
 
+import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +13,20 @@ from ragtrial.analysis.agreeing import agreement_of, judged_words
 from ragtrial.analysis.comparing import clusters_of
 from ragtrial.analysis.judging import judgment_variances
 from ragtrial.analysis.setting import Setting
-from ragtrial.domain.calibration import ArmEstimates, Calibration, Estimate
+from ragtrial.domain.calibration import ArmEstimates, Calibration, Estimate, PlannedWidth
 from ragtrial.domain.label import LABEL_WORDS, Label
 from ragtrial.domain.score import LoggedOpinion, PairedScores
 from ragtrial.errors import NotEnoughDataError
 from ragtrial.stats.agreement import Rated, arm_bias
-from ragtrial.stats.labelling import realised_chances
+from ragtrial.stats.labelling import planned_half_width, realised_chances
 from ragtrial.stats.paired import paired_t
 from ragtrial.stats.prediction_powered import Corrected, Labels, corrected_difference, corrected_mean
 
 _MOSTLY_PAIRS = 0.8
 """From this share of the labelled answers that stand in pairs, the pairs alone are used: their differences vary less than two arms do."""
+
+_WELL_BELOW = 0.8
+"""Up to this share of all that is unlabelled, a plan says something else than the plan with all of it."""
 
 _Interval = Callable[[], tuple[float, float, float]]
 
@@ -98,16 +102,31 @@ def beside(setting: Setting, metric: str, labels: Sequence[Label], opinions: Seq
         opinions: Of the judge on this metric.
     """
     scores = setting.paired(metric)
-    place = {query_id: row for row, query_id in enumerate(scores.query_ids)}
     wavering = np.sqrt(judgment_variances(setting, metric, opinions)[0])
-    own = {arm.name: _means([label for label in labels if label.arm == arm.name], place) for arm in setting.experiment.arms}
-    return Beside(
+    unlabelled = Beside(
         scores=scores,
         clusters=clusters_of(setting, scores),
         uncertainty=wavering if bool(wavering.any()) else None,
-        control=own[setting.experiment.control.name],
-        treatment=own[setting.experiment.treatment.name],
-        chosen_by_chances=any(label.probability is not None for label in labels),
+        control={},
+        treatment={},
+        chosen_by_chances=False,
+    )
+    return with_labels(unlabelled, labels, control=setting.experiment.control.name, treatment=setting.experiment.treatment.name)
+
+
+def with_labels(both: Beside, labels: Sequence[Label], *, control: str, treatment: str) -> Beside:
+    """The same judge's scores with these labels in place of those that it has.
+
+    Args:
+        both: The judge's scores.
+        labels: Usable ones.
+        control: The control arm's name.
+        treatment: The treatment arm's name.
+    """
+    place = {query_id: row for row, query_id in enumerate(both.scores.query_ids)}
+    left, right = (_means([label for label in labels if label.arm == arm], place) for arm in (control, treatment))
+    return dataclasses.replace(
+        both, control=left, treatment=right, chosen_by_chances=any(label.probability is not None for label in labels)
     )
 
 
@@ -138,6 +157,24 @@ def corrected_fit(both: Beside, *, alpha: float) -> Corrected:
         return corrected_mean(both.scores.differences, both.labels(differences, pairs), alpha=alpha, clusters=both.clusters)
     left, right = both.labels(both.control), both.labels(both.treatment)
     return corrected_difference(both.scores.control, both.scores.treatment, left, right, alpha=alpha, clusters=both.clusters).difference
+
+
+def planned_widths(both: Beside, *, alpha: float) -> tuple[PlannedWidth, ...]:
+    """What twice, four and eight times the labels would bring, and all of them; empty where that can't be told."""
+    try:
+        fit = corrected_fit(both, alpha=alpha)
+    except NotEnoughDataError:
+        return ()
+    answers = 2 if both.is_paired else 1
+    found: list[PlannedWidth] = []
+    doublings = [n for n in (fit.n_labelled, 3 * fit.n_labelled, 7 * fit.n_labelled) if n <= _WELL_BELOW * fit.n_unlabelled]
+    for more in (*doublings, fit.n_unlabelled) if fit.n_unlabelled else ():
+        try:
+            width = planned_half_width(fit, more=more, alpha=alpha)
+        except NotEnoughDataError:
+            break
+        found.append(PlannedWidth(more_answers=answers * more, half_width=width))
+    return tuple(found)
 
 
 def calibrations_of(
@@ -193,6 +230,7 @@ def _calibration(setting: Setting, metric: str, labels: Sequence[Label], opinion
         naive=_naive(both, alpha),
         corrected=_corrected(both, alpha),
         method=None if not counted else "paired" if both.is_paired else "independent",
+        planned=planned_widths(both, alpha=alpha),
     )
 
 

@@ -11,6 +11,7 @@ from ragtrial.analysis.setting import Setting
 from ragtrial.domain.experiment import AnalysisPlan
 from ragtrial.domain.gold import GoldSet
 from ragtrial.domain.metric import metric_named
+from ragtrial.domain.outcome import TIE
 from ragtrial.domain.planned import Guardrail
 from ragtrial.domain.score import PairedScores, ScoreTable
 from ragtrial.domain.verdict import ArmSummary, Comparison, Effect, GuardrailResult, MetricRole, Slice, WorstCase
@@ -35,9 +36,6 @@ MIN_SLICE = 10
 BY_DESIGN = (NOTHING_RELEVANT, NO_REFERENCE, NOT_TIMED, NOT_TIMED_NOW)
 """Reasons for no score that come with the query or the plan, not with an arm."""
 
-_TIE = 1e-9
-"""Differences closer to 0 than this are ties: what is left of float rounding."""
-
 
 def compare(setting: Setting, name: str, role: MetricRole) -> Comparison:
     """Both arms on one metric, with the effect or the reason why there is none."""
@@ -55,9 +53,9 @@ def compare(setting: Setting, name: str, role: MetricRole) -> Comparison:
         n_scored=scores.n_scored,
         effect=effect,
         no_effect=no_effect,
-        wins=int((better > _TIE).sum()),
-        ties=int((abs(better) <= _TIE).sum()),
-        losses=int((better < -_TIE).sum()),
+        wins=int((better > TIE).sum()),
+        ties=int((abs(better) <= TIE).sum()),
+        losses=int((better < -TIE).sum()),
         guardrail=_guardrail(setting, name, scores),
         worst_case=_worst_case(setting, table, scores),
     )
@@ -144,6 +142,7 @@ def _effect(setting: Setting, name: str, scores: PairedScores) -> Effect:
         high=t.high,
         p_value=flips.p_value,
         standard_error=t.standard_error,
+        df=t.df,
         bootstrap_low=boot.low,
         bootstrap_high=boot.high,
         standardised=standardised_effect(d),
@@ -185,7 +184,7 @@ def _nothing_got_worse(setting: Setting, scores: PairedScores, margin: float, re
     Of a metric that is 0 or 1 (`failed`) the share of queries that get worse may still be up to 1 - alpha^(1/n): the exact bound
     (Clopper and Pearson 1934) for 0 of n, the "rule of three". Anything else that is the same to the last digit is the same by construction.
     """
-    if scores.n_scored < 2 or not bool((abs(scores.differences) <= _TIE).all()):
+    if scores.n_scored < 2 or not bool((abs(scores.differences) <= TIE).all()):
         return None
     bound = 0.0
     if not relative and bool(np.isin(scores.control, (0.0, 1.0)).all()):
@@ -235,9 +234,13 @@ def adjusted(comparisons: list[Comparison], plan: AnalysisPlan) -> tuple[Compari
 
 def slices_of(setting: Setting, gold: GoldSet) -> tuple[Slice, ...]:
     """The primary metric on each tag value, adjusted over all of them (Benjamini-Hochberg)."""
+    return slices_by(setting, {query.query_id: query.tags for query in gold.queries})
+
+
+def slices_by(setting: Setting, tags: Mapping[str, Mapping[str, str]]) -> tuple[Slice, ...]:
+    """The same for tags that are given, by query id."""
     name = setting.experiment.metrics.primary.name
     scores = setting.paired(name)
-    tags = {query.query_id: query.tags for query in gold.queries}
     values = sorted({(tag, value) for query_id in scores.query_ids for tag, value in tags[query_id].items()})
     slices = [_slice(setting, scores, tags, tag, value) for tag, value in values]
     adjusted = adjust([s.effect.p_value if s.effect else None for s in slices], "bh")

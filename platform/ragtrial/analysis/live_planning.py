@@ -1,5 +1,6 @@
 """How many units a live experiment takes, how long that is, and what it can see until then."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +9,16 @@ from typing import Literal
 from ragtrial.analysis.deciding import round_up
 from ragtrial.analysis.live_setting import RUNNING_SHARE, live_of
 from ragtrial.domain.experiment import Experiment
-from ragtrial.errors import NotEnoughDataError
+from ragtrial.domain.live_verdict import LiveAnalysis
+from ragtrial.errors import InputError, NotEnoughDataError
 from ragtrial.stats.confidence_sequence import MINIMUM_UNITS
 from ragtrial.stats.duration import duration, split_variance, visible_after
 from ragtrial.stats.power import mde_planned, queries_for
 
 WEEKS = (1, 2, 3, 4, 6, 8, 12)
+
+FEW_UNITS = 20
+"""With fewer units in an arm their spread is no guide."""
 
 INTERLEAVED_SAVES = (2.9, 3.7)
 """Times fewer queries that team-draft interleaving needs than a split on clicks (Chapelle, Joachims, Radlinski, Yue 2012, and own runs)."""
@@ -162,6 +167,58 @@ def plan_live(
         weeks=tuple(_after(experiment, spread, week, days) for week in WEEKS) if days else (),
         advice=tuple(_advice(experiment, planned, paired_sd)),
     )
+
+
+def spread_of(analysis: LiveAnalysis) -> Spread | None:
+    """How much an exposed unit varies, from an analysis alone; None where too few units have a score.
+
+    The same as from the log: n * standard_error^2 of the running difference, over all exposed units, for those without a score tell nothing.
+    """
+    primary = analysis.primary
+    arms = (primary.baseline, primary.custom)
+    if primary.effect is None or min(arm.n_units for arm in arms) < FEW_UNITS:
+        return None
+    effect, exposed = primary.effect, max(analysis.progress.n_units, primary.n_units)
+    said = observed_words(primary.metric.name, exposed, primary.n_units, effect.running.estimate)
+    return Spread(variance=effect.standard_error**2 * exposed, source="live data", said=said)
+
+
+def observed_words(metric: str, exposed: int, scored: int, difference: float) -> str:
+    """Where an observed spread comes from."""
+    with_score = "" if exposed == scored else f", {scored:,} of which have a score"
+    return f"{metric} of {exposed:,} units in the log{with_score} (difference so far {difference:+.4f})"
+
+
+def what_if(experiment: Experiment, analysis: LiveAnalysis, *, min_effect: float, units_per_day: float | None) -> LivePlan:
+    """What it would take to see another smallest gain, or with other traffic; the experiment keeps its plan.
+
+    Args:
+        experiment: With a section `live`.
+        analysis: As it stands: how much units vary is taken from it.
+        min_effect: The gain to be seen, above 0.
+        units_per_day: New units a day that take part; None where not known.
+
+    Raises:
+        InputError: `min_effect` is not above 0, or the experiment has no section `live`.
+        NotEnoughDataError: Too few units have a score, or the gain is too small beside the spread to name a number.
+    """
+    live, spread = live_of(experiment), spread_of(analysis)
+    if not min_effect > 0:
+        raise InputError(f"the smallest gain is {min_effect}: give one above 0")
+    if spread is None:
+        raise NotEnoughDataError(f"fewer than {FEW_UNITS} units in an arm have a score, so their spread is not known yet")
+    primary = dataclasses.replace(live.metrics.primary, min_effect=min_effect)
+    changed = dataclasses.replace(live, metrics=dataclasses.replace(live.metrics, primary=primary))
+    other = dataclasses.replace(experiment, live=changed)
+    return plan_live(other, spread, units_per_day=units_per_day, n_trials=analysis.progress.n_trials)
+
+
+def days_until(units: int, analysis: LiveAnalysis, units_per_day: float | None) -> int | None:
+    """Days from now until so many units have been exposed; 0 where they have, None where no unit comes."""
+    missing = units - analysis.progress.n_units
+    if missing <= 0:
+        return 0
+    return None if not units_per_day else math.ceil(missing / units_per_day)
 
 
 def _after(experiment: Experiment, spread: Spread, weeks: int, days: Sequence[float]) -> Visible:

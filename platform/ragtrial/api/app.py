@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ragtrial import __version__
-from ragtrial.api import routes_asking, routes_experiments, routes_openai, routes_operation
+from ragtrial.api import routes_asking, routes_comparing, routes_experiments, routes_openai, routes_operation
 from ragtrial.api.access import Gatekeeper, KeyGate, Needs, OpenGate
 from ragtrial.api.border import MAX_BODY_BYTES, Border
 from ragtrial.api.errors import handle_errors
@@ -89,6 +89,7 @@ def create_app(
     handle_errors(app)
     for router in (
         routes_asking.router,
+        routes_comparing.router,
         routes_openai.router,
         routes_experiments.router,
         routes_operation.router,

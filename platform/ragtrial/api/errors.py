@@ -24,6 +24,8 @@ from ragtrial.errors import (
     RagtrialError,
     SetupError,
     StartingError,
+    TreatmentStoppedError,
+    UnknownComparisonError,
     UnknownSourceError,
     UnknownTrialError,
 )
@@ -51,13 +53,24 @@ _WORDS = {
     401: "No key, or one that is unknown or revoked",
     403: "The key's role does not allow it",
     404: "There is no such thing",
-    409: "It was changed meanwhile, or there is not enough to go by yet",
+    409: "It was changed meanwhile, it is stopped, or there is not enough to go by yet",
     413: "The body is too large",
     429: "More requests than the key may make; see Retry-After",
     500: "A fault of the service, logged under the id in the message",
     502: "The answer failed; the failed trial is logged",
     503: "Too much to do, not warm yet, or a store is out of reach; see Retry-After",
 }
+
+_SAID: tuple[tuple[type[RagtrialError], int, str | None, str | None], ...] = (
+    (UnknownTrialError, 404, "trial_id", "unknown_trial"),
+    (UnknownComparisonError, 404, "comparison_id", "unknown_comparison"),
+    (UnknownSourceError, 400, "passage_id", "unknown_source"),
+    (InputError, 400, None, None),
+    (ConflictError, 409, None, None),
+    (TreatmentStoppedError, 409, None, "stopped"),
+    (NotEnoughDataError, 409, None, "not_enough_data"),
+)
+"""Errors whose words are for whoever asked; the first that fits counts."""
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -103,17 +116,10 @@ def retry_after(seconds: float) -> dict[str, str]:
 
 def of_ragtrial(error: RagtrialError) -> Response:
     """An error of ours; what may name paths and hosts is said in the log alone."""
+    for kind, status, param, code in _SAID:
+        if isinstance(error, kind):
+            return error_response(status, str(error), param=param, code=code)
     match error:
-        case UnknownTrialError():
-            return error_response(404, str(error), param="trial_id", code="unknown_trial")
-        case UnknownSourceError():
-            return error_response(400, str(error), param="passage_id", code="unknown_source")
-        case InputError():
-            return error_response(400, str(error))
-        case ConflictError():
-            return error_response(409, str(error))
-        case NotEnoughDataError():
-            return error_response(409, str(error), code="not_enough_data")
         case StartingError(retry_after_s=seconds):
             return error_response(503, str(error), code="starting", headers=retry_after(seconds))
         case OverloadedError(retry_after_s=seconds):

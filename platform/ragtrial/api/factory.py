@@ -13,7 +13,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from ragtrial.api.app import ApiOptions, FindKey, create_app
 from ragtrial.api.logs import log
-from ragtrial.api.pepper import pepper_for
+from ragtrial.db.pepper import pepper_for
 from ragtrial.api.tracing import trace_to
 from ragtrial.db.keys import KeyStore
 from ragtrial.errors import RagtrialError, SetupError

@@ -165,7 +165,7 @@ def evaluate_prepared(
         evaluation_id = run(prepared, resume=resume, retry_failed=retry_failed, allow_training=training, progress=progress, say=say)
     say(f"analysing evaluation {evaluation_id} and writing the reports to {folder}")
     with Reader(sql_url(prepared.file)) as reader:
-        return conclude(reader, reader.evaluation(evaluation_id), prepared.experiment, output=folder)
+        return conclude(reader, reader.evaluation(evaluation_id), prepared.experiment, output=folder, store=sql_url(prepared.file))
 
 
 def show(outcome: "Outcome", *, as_json: bool, quiet: bool) -> None:

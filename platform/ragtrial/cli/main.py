@@ -7,7 +7,23 @@ from typing import Annotated
 import typer
 
 from ragtrial import __version__
-from ragtrial.cli import calls, checking, demonstration, experiments, judges, live, registry, results, serving, sql, traffic
+from ragtrial.cli import (
+    calls,
+    checking,
+    curated,
+    dashboard,
+    demonstration,
+    experiments,
+    judges,
+    live,
+    mapping,
+    registry,
+    results,
+    rolling,
+    serving,
+    sql,
+    traffic,
+)
 from ragtrial.cli.terminal import error_console
 from ragtrial.errors import RagtrialError
 
@@ -50,14 +66,19 @@ app.command(name="report")(results.report)
 app.command(name="compare")(results.compare)
 app.command(name="calibrate")(judges.calibrate)
 app.command(name="judge-check")(judges.judge_check)
+app.command(name="map")(mapping.map_embeddings)
 app.command(name="plan")(live.plan)
 app.command(name="serve")(serving.serve)
 app.command(name="simulate-traffic")(traffic.simulate_traffic)
 app.command(name="live-demo")(traffic.live_demo)
 app.add_typer(registry.app, name="models")
 app.add_typer(calls.app, name="cache")
+app.command(name="dashboard")(dashboard.dashboard)
 app.add_typer(serving.keys, name="keys")
+app.add_typer(dashboard.members, name="members")
+app.command(name="roll-up")(rolling.roll_up)
 app.command(name="doctor")(checking.doctor)
+app.add_typer(curated.app, name="curated")
 app.add_typer(sql.app, name="db")
 
 

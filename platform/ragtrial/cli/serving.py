@@ -120,7 +120,7 @@ def _check(given: "Serve", host: str, workers: int) -> "ExperimentFile":
     file = load_experiment(Path(given.experiment))
     check_workers(file, workers)
     if given.no_auth:
-        if not _is_loopback(host):
+        if not is_loopback(host):
             raise InputError(f"--no-auth with --host {host}: everyone in reach would be admin; leave the host out, or make keys")
         return file
     from ragtrial.db.keys import KeyStore
@@ -134,7 +134,8 @@ def _check(given: "Serve", host: str, workers: int) -> "ExperimentFile":
     return file
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens there."""
     import ipaddress
 
     try:
@@ -231,8 +232,8 @@ def create_key(
     as_json: Json = False,
 ) -> None:
     """Make a key and show it, this once."""
-    from ragtrial.api.pepper import pepper_for
     from ragtrial.db.keys import KeyStore
+    from ragtrial.db.pepper import pepper_for
     from ragtrial.formats.experiment import load_experiment, sql_url
     from ragtrial.settings import read_settings
 

@@ -258,18 +258,18 @@ def _make_ready(prepared: "Prepared", *, quiet: bool) -> None:
 @contextlib.contextmanager
 def _demo_key(prepared: "Prepared") -> "Iterator[str]":
     """A key that may ask, vote and read results; it is revoked at the end."""
-    from ragtrial.api.pepper import pepper_for
-    from ragtrial.db.keys import KeyStore
+    from ragtrial.db.keys import DEMONSTRATION, KeyStore
+    from ragtrial.db.pepper import pepper_for
     from ragtrial.formats.experiment import sql_url
 
     url = sql_url(prepared.file)
     with KeyStore(url) as store:
         pepper = pepper_for(url, prepared.file.folder, prepared.around.settings)
-        secret = store.create("live demo", "operator", pepper=pepper, actor="live demo")
+        secret = store.create(DEMONSTRATION, "operator", pepper=pepper, actor=DEMONSTRATION)
         try:
             yield secret
         finally:
-            store.revoke(secret.split("_")[1], "live demo")
+            store.revoke(secret.split("_")[1], DEMONSTRATION)
 
 
 def _conclude(experiment: Path, report: Path, *, quiet: bool) -> None:

@@ -16,6 +16,9 @@ from ragtrial.db.live_rows import storable
 from ragtrial.domain.access import ApiKey, Role, Scope
 from ragtrial.errors import InputError
 
+DEMONSTRATION = "live demo"
+"""Whose key `ragtrial live-demo` makes for itself, and revokes in the end."""
+
 _BEGIN = "rt"
 _PREFIX_BYTES = 5
 _SECRET_BYTES = 32
@@ -112,21 +115,14 @@ class KeyStore:
 
     def find(self, key: str, pepper: str) -> ApiKey | None:
         """The key that this is, also where it is revoked (`revoked_at`); None where there is none, or its secret or the pepper is another."""
-        begin, _, rest = key.partition("_")
-        prefix, _, secret = rest.partition("_")
-        if begin != _BEGIN or not secret:
-            return None
         with database.transaction(self._reading, self._name) as connection:
-            row = connection.execute(select(ApiKeyRow.__table__).where(ApiKeyRow.prefix == storable(prefix))).first()
-        digest = _digest(secret, pepper)
-        same = hmac.compare_digest(digest, row.digest if row is not None else _digest("", pepper))  # as long for a prefix that is unknown
-        return _key_of(row) if row is not None and same else None
+            return find_key(connection, key, pepper)
 
     def list(self) -> tuple[ApiKey, ...]:
         """All keys, revoked ones too, oldest first."""
         with database.transaction(self._reading, self._name) as connection:
             rows = connection.execute(select(ApiKeyRow.__table__).order_by(ApiKeyRow.created_at, ApiKeyRow.prefix))
-            return tuple(_key_of(row) for row in rows)
+            return tuple(key_of(row) for row in rows)
 
     def revoke(self, prefix: str, actor: str) -> ApiKey:
         """Refuse the key from now on; revoking it again changes nothing.
@@ -141,8 +137,8 @@ class KeyStore:
                 raise InputError(f"there is no key {prefix!r}: give its prefix, the part between 'rt_' and the next '_'")
             if row.revoked_at is None:
                 connection.execute(update(ApiKeyRow).where(ApiKeyRow.prefix == row.prefix).values(revoked_at=self._clock()))
-                self._audit(connection, actor=actor, action="revoke key", made=_key_of(row))
-            return _key_of(connection.execute(wanted).one())
+                self._audit(connection, actor=actor, action="revoke key", made=key_of(row))
+            return key_of(connection.execute(wanted).one())
 
     def _audit(self, connection: Connection, *, actor: str, action: str, made: ApiKey) -> None:
         row = {"live_id": None, "at": self._clock(), "actor": storable(actor), "action": action, "subject": made.prefix}
@@ -153,7 +149,20 @@ def _digest(secret: str, pepper: str) -> str:
     return hmac.new(pepper.encode("utf-8", "surrogatepass"), secret.encode("utf-8", "surrogatepass"), sha256).hexdigest()
 
 
-def _key_of(row: Row[Any]) -> ApiKey:
+def find_key(connection: Connection, key: str, pepper: str) -> ApiKey | None:
+    """As `KeyStore.find`, in the caller's transaction."""
+    begin, _, rest = key.partition("_")
+    prefix, _, secret = rest.partition("_")
+    if begin != _BEGIN or not secret:
+        return None
+    row = connection.execute(select(ApiKeyRow.__table__).where(ApiKeyRow.prefix == storable(prefix))).first()
+    digest = _digest(secret, pepper)
+    same = hmac.compare_digest(digest, row.digest if row is not None else _digest("", pepper))  # as long for a prefix that is unknown
+    return key_of(row) if row is not None and same else None
+
+
+def key_of(row: Row[Any]) -> ApiKey:
+    """A row as a key."""
     return ApiKey(
         prefix=row.prefix,
         name=row.name,

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Select, and_, bindparam, case, delete, func, insert, or_, select, update
 
 from ragtrial.db import engine as database
+from ragtrial.db.board_models import LiveComparisonRow, LivePreferenceRow
 from ragtrial.db.live_models import AuditRow, ErasureRow, LiveExperimentRow, LiveScoreRow, LiveSignalRow, LiveTrialRow, LiveVoteRow
 from ragtrial.db.live_rows import storable
 from ragtrial.splitting import pseudonym
@@ -45,7 +46,7 @@ class Eraser:
             return _counts(connection, pseudonym(unit))
 
     def forget_unit(self, unit: str, *, actor: str) -> Mapping[str, int]:
-        """Erase all trials of a unit with their scores, votes and signals, in all experiments.
+        """Erase all trials of a unit with their scores, votes and signals, comparisons and preferences, in all experiments.
 
         What stays is how many trials were erased of each experiment, arm and reason of assignment, and that somebody erased a unit.
 
@@ -54,7 +55,7 @@ class Eraser:
             actor: Who asks for it.
 
         Returns:
-            Rows erased of `trials`, `scores`, `votes` and `signals`.
+            Rows erased of `trials`, `scores`, `votes`, `signals`, `comparisons` and `preferences`.
 
         Raises:
             StoreError: The database refused; nothing was erased.
@@ -73,6 +74,9 @@ class Eraser:
             erased = [{**row, "at": now} for row in connection.execute(grouped).mappings()]
             for table in _ABOUT_TRIALS.values():
                 connection.execute(delete(table).where(table.trial.in_(mine)))
+            theirs = _comparisons(hidden)
+            connection.execute(delete(LivePreferenceRow).where(LivePreferenceRow.comparison_id.in_(theirs)))
+            connection.execute(delete(LiveComparisonRow).where(LiveComparisonRow.comparison_id.in_(theirs)))
             connection.execute(delete(trial).where(trial.unit == hidden))
             if erased:
                 connection.execute(insert(ErasureRow), erased)
@@ -87,7 +91,7 @@ class Eraser:
     def forget_texts(self, *, before: float, experiment: str, actor: str) -> int:
         """Erase what was written before a moment. Numbers, ids and digests stay.
 
-        Of trials: the texts of queries and answers, messages of failures, and what judges said in words. Of votes: comments.
+        Of trials: the texts of queries and answers, messages of failures, and what judges said in words. Of votes and preferences: comments.
 
         Args:
             before: Seconds since 1970.
@@ -117,6 +121,9 @@ class Eraser:
             vote = LiveVoteRow
             old = and_(vote.live_id.in_(mine), vote.at < before, vote.comment != "")
             connection.execute(update(vote).where(old).values(comment=""))
+            preference, shown = LivePreferenceRow, select(LiveComparisonRow.comparison_id).where(LiveComparisonRow.live_id.in_(mine))
+            said = and_(preference.comparison_id.in_(shown), preference.at < before, preference.comment != "")
+            connection.execute(update(preference).where(said).values(comment=""))
             _audit(
                 connection, live_id=None, at=now, actor=actor, action="forget texts", detail={"before": before, "trials": n}, of=experiment
             )
@@ -162,7 +169,21 @@ def _counts(connection: Connection, hidden: str) -> dict[str, int]:
         name: connection.execute(select(func.count()).select_from(table).where(table.trial.in_(mine))).scalar_one()
         for name, table in _ABOUT_TRIALS.items()
     }
-    return {"trials": trials, **others}
+    theirs = _comparisons(hidden)
+    comparisons, preferences = (
+        connection.execute(select(func.count()).select_from(table).where(table.comparison_id.in_(theirs))).scalar_one()
+        for table in (LiveComparisonRow, LivePreferenceRow)
+    )
+    return {"trials": trials, **others, "comparisons": comparisons, "preferences": preferences}
+
+
+def _comparisons(hidden: str) -> Select[str]:
+    """The ids of a unit's comparisons; also of those that hold a trial of it, without which they can't be."""
+    comparison = LiveComparisonRow
+    mine = select(LiveTrialRow.id).where(LiveTrialRow.unit == hidden)
+    return select(comparison.comparison_id).where(
+        or_(comparison.unit == hidden, comparison.left_trial.in_(mine), comparison.right_trial.in_(mine))
+    )
 
 
 def _forget_opinions(connection: Connection, chosen: Any) -> None:

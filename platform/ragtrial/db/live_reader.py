@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, Select, case, func, null, select
 
-from ragtrial.db import live_looks, live_sums
+from ragtrial.db import live_comparing, live_looks, live_sums
+from ragtrial.db.board_models import LiveComparisonRow
 from ragtrial.db.live_models import (
     AuditRow,
     LiveExperimentRow,
@@ -25,6 +26,7 @@ from ragtrial.db.reading import ReadOnly
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import TrafficState
 from ragtrial.domain.live_looks import TimedSums
+from ragtrial.domain.live_preference import Comparison, Preference
 from ragtrial.domain.live_scores import Exposure, SplitScores, VoteCounts, VotesByUnit, WithinScores
 from ragtrial.domain.live_trial import LiveTrial, Outage, SignalEvent, Vote
 from ragtrial.domain.metric import Metric, metric_named
@@ -164,6 +166,23 @@ class LiveReader(ReadOnly):
         with self._transaction() as connection:
             found = connection.execute(_trials().where(*mine)).first()
         return None if found is None else live_trial_of(found, found.name)
+
+    def comparison(self, comparison_id: str) -> Comparison | None:
+        """The two answers of this id, of any experiment; None where there are none."""
+        with self._transaction() as connection:
+            return live_comparing.comparison_where(connection, LiveComparisonRow.comparison_id == storable(comparison_id))
+
+    def comparison_by_key(self, live_id: int, *, caller: str, idempotency_key: str) -> Comparison | None:
+        """The comparison of a request that the caller gave this key; None where there is none."""
+        row = LiveComparisonRow
+        mine = (row.live_id == live_id, row.caller == storable(caller), row.idempotency_key == storable(idempotency_key))
+        with self._transaction() as connection:
+            return live_comparing.comparison_where(connection, *mine)
+
+    def preferences_of(self, comparison_id: str) -> tuple[Preference, ...]:
+        """What was preferred of two answers, with its history, in the order in which it came."""
+        with self._transaction() as connection:
+            return live_comparing.preferences_of(connection, comparison_id)
 
     def recent(self, live_id: int, *, limit: int = 100) -> tuple[LiveTrial, ...]:
         """The trials that were logged last, newest first."""

@@ -7,19 +7,22 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, insert, select
 
 from ragtrial.db import engine as database
 from ragtrial.db.group_commit import GroupCommit
+from ragtrial.db.live_comparing import compared, preferred
 from ragtrial.db.live_erasing import Eraser
 from ragtrial.db.live_models import AuditRow, LiveExperimentRow, LiveSignalRow, LiveVoteRow, OutageRow, TrafficStateRow
-from ragtrial.db.live_rows import plan_of, score_rows, signal_row, state_of, storable, trial_row, vote_row
+from ragtrial.db.live_rows import plan_of, score_rows, signal_row, storable, trial_row, vote_row
 from ragtrial.db.live_writing import BatchWriter, Log, Record, Said, Scores
+from ragtrial.db.traffic import change_state, state_row
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import TrafficState
+from ragtrial.domain.live_preference import Comparison, Preference
 from ragtrial.domain.live_trial import LiveTrial, Outage, SignalEvent, Vote, VoteOutcome
 from ragtrial.domain.score import Score
-from ragtrial.errors import ConflictError, InputError
+from ragtrial.errors import InputError
 from ragtrial.splitting import initial_state
 
 Durability = Literal["process", "power"]
@@ -115,6 +118,23 @@ class LiveRecorder:
         """
         return self._queue.submit(Log(rows=tuple(trial_row(self._live_id, trial) for trial in trials)))
 
+    def compare(self, comparison: Comparison) -> "Future[None]":
+        """Log a comparison with both its trials: all of it or nothing; as `log`."""
+        return self._queue.submit(compared(self._live_id, comparison))
+
+    def prefer(self, preference: Preference) -> "Future[VoteOutcome]":
+        """Record which of two answers was preferred.
+
+        Returns:
+            Resolves when it is committed: `recorded`, or `repeated` where this key is known for this comparison, and nothing changed.
+            Fails with `UnknownComparisonError` where its caller was shown no such comparison, and as `log`.
+
+        Raises:
+            QueueFullError: As `log`.
+            StoreError: As `log`.
+        """
+        return self._queue.submit(preferred(preference))
+
     def vote(self, vote: Vote) -> "Future[VoteOutcome]":
         """Record a vote on a served trial of this experiment, under this plan or another.
 
@@ -171,28 +191,17 @@ class LiveRecorder:
             StoreError: The database refused; nothing was changed.
         """
         with self._transaction() as connection:
-            current = self._current(connection)
-            if current.version != expected_version:
-                raise ConflictError(
-                    f"the traffic of {self._experiment.name!r} has version {current.version}, changed by {current.actor!r}, and not "
-                    f"{expected_version}: look at it again"
-                )
-            try:
-                state = TrafficState(
-                    version=current.version + 1,
-                    share=current.share if share is None else share,
-                    treatment=current.treatment if treatment is None else treatment,
-                    stopped=current.stopped if stopped is None else stopped,
-                    actor=storable(actor),
-                    reason=storable(reason),
-                    at=self._clock(),
-                )
-            except ValueError as error:
-                raise InputError(str(error)) from error
-            self._add_state(connection, state)
-            detail = {"from": _shares(current), "to": _shares(state), "version": state.version, "reason": state.reason}
-            self._add_audit(connection, actor=actor, action="change traffic", subject=self._experiment.name, detail=detail)
-        return state
+            return change_state(
+                connection,
+                self._live_id,
+                expected_version=expected_version,
+                actor=actor,
+                reason=reason,
+                share=share,
+                treatment=treatment,
+                stopped=stopped,
+                at=self._clock(),
+            )
 
     def audit(self, *, actor: str, action: str, subject: str, detail: Mapping[str, Any]) -> None:
         """Record what somebody did; durable when it returns.
@@ -249,25 +258,9 @@ class LiveRecorder:
             sql = database.without_password(experiment.stores.sql)
             row = {"name": name, "live_digest": digest, "plan": plan_of(experiment, sql=sql), "facts": facts, "created_at": now}
             made = int(connection.execute(insert(LiveExperimentRow).returning(LiveExperimentRow.id), row).scalar_one())
-            connection.execute(insert(TrafficStateRow), {"live_id": made, **_state_row(first), "at": now})
+            connection.execute(insert(TrafficStateRow), {"live_id": made, **state_row(first), "at": now})
             return made
-
-    def _current(self, connection: Connection) -> TrafficState:
-        newest = select(func.max(TrafficStateRow.version)).where(TrafficStateRow.live_id == self._live_id).scalar_subquery()
-        wanted = select(TrafficStateRow.__table__).where(TrafficStateRow.live_id == self._live_id, TrafficStateRow.version == newest)
-        return state_of(connection.execute(wanted).one())
-
-    def _add_state(self, connection: Connection, state: TrafficState) -> None:
-        connection.execute(insert(TrafficStateRow), {"live_id": self._live_id, **_state_row(state)})
 
     def _add_audit(self, connection: Connection, *, actor: str, action: str, subject: str, detail: dict[str, Any]) -> None:
         row = {"live_id": self._live_id, "at": self._clock(), "action": action, "subject": storable(subject), "detail": detail}
         connection.execute(insert(AuditRow), {**row, "actor": storable(actor)})
-
-
-def _shares(state: TrafficState) -> dict[str, Any]:
-    return {"share": state.share, "treatment": state.treatment, "stopped": state.stopped}
-
-
-def _state_row(state: TrafficState) -> dict[str, Any]:
-    return {**_shares(state), "version": state.version, "actor": state.actor, "reason": state.reason, "at": state.at}

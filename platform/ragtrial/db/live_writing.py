@@ -11,6 +11,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, InternalEr
 
 from ragtrial.db import engine as database
 from ragtrial.db.base import Base
+from ragtrial.db.live_comparing import Compared, Preferred, repeated_comparison, write_comparisons, write_preferences
 from ragtrial.db.live_models import LiveExperimentRow, LiveScoreRow, LiveSignalRow, LiveTrialRow, LiveVoteRow
 from ragtrial.db.live_rows import Row, storable
 from ragtrial.errors import DuplicateRequestError, RecordRefusedError, StoreError, UnknownSourceError, UnknownTrialError
@@ -42,7 +43,7 @@ class Scores:
     rows: tuple[Row, ...]
 
 
-Record = Log | Said | Scores
+Record = Log | Compared | Said | Scores | Preferred
 
 
 class _Known(NamedTuple):
@@ -120,7 +121,7 @@ class BatchWriter:
         except StoreError as error:
             if isinstance(error.__cause__, SQLAlchemyError) and _lost(error.__cause__):
                 raise
-            if isinstance(record, Log) and isinstance(error.__cause__, IntegrityError):
+            if isinstance(record, Log | Compared) and isinstance(error.__cause__, IntegrityError):
                 return self._explained(connection, record) or self._refused(error.__cause__)
             return self._refused(error.__cause__ or error)
         except (ValueError, OverflowError, TypeError) as error:  # a value that the driver can't bind
@@ -132,7 +133,9 @@ class BatchWriter:
         what = str(found).partition("\n")[0] if isinstance(error, IntegrityError) else type(found).__name__
         return RecordRefusedError(f"database {self._name!r} can't hold a record: {what}")
 
-    def _explained(self, connection: Connection, record: Log) -> StoreError | None:
+    def _explained(self, connection: Connection, record: Log | Compared) -> StoreError | None:
+        if isinstance(record, Compared) and (repeated := repeated_comparison(connection, record)) is not None:
+            return repeated
         for row in record.rows:
             key = row["idempotency_key"]
             same_key = and_(
@@ -146,28 +149,35 @@ class BatchWriter:
         return None
 
     def _together(self, connection: Connection, records: Sequence[Record]) -> list[object]:
-        self._trials.run(connection, (row for record in records if isinstance(record, Log) for row in record.rows))
-        others = [record for record in records if not isinstance(record, Log)]
-        if not others:
-            return [None] * len(records)
-        known = self._lookup(connection, {record.trial_id for record in others})
-        seen = {table: _keys_of(connection, table, _numbers(others, table, known)) for table in self._said}
-        sources = _sources_of(connection, {r.trial_id for r in others if isinstance(r, Said) and r.row["passage_id"] is not None})
+        logged = [record for record in records if isinstance(record, Log | Compared)]
+        self._trials.run(connection, (row for record in logged for row in record.rows))
+        write_comparisons(connection, [record for record in logged if isinstance(record, Compared)])
+        preferences = [record for record in records if isinstance(record, Preferred)]
+        outcomes = {
+            **write_preferences(connection, preferences, experiment=self._experiment),
+            **self._about_trials(connection, [record for record in records if isinstance(record, Said | Scores)]),
+        }
+        return [outcomes.get(id(record)) for record in records]
+
+    def _about_trials(self, connection: Connection, records: Sequence[Said | Scores]) -> dict[int, object]:
+        """Write what is about trials; the outcome of each record by its `id()`."""
+        if not records:
+            return {}
+        known = self._lookup(connection, {record.trial_id for record in records})
+        seen = {table: _keys_of(connection, table, _numbers(records, table, known)) for table in self._said}
+        sources = _sources_of(connection, {r.trial_id for r in records if isinstance(r, Said) and r.row["passage_id"] is not None})
         new: dict[Any, list[Row]] = {table: [] for table in self._said}
         scores: list[Row] = []
-        outcomes: list[object] = []
+        outcomes: dict[int, object] = {}
         for record in records:
-            if isinstance(record, Log):
-                outcomes.append(None)
-            elif record.trial_id not in known:
-                outcomes.append(self._unknown(record.trial_id))
+            if record.trial_id not in known:
+                outcomes[id(record)] = self._unknown(record.trial_id)
             elif isinstance(record, Scores):
                 trial = known[record.trial_id]
                 scores += [{**row, "trial": trial.number, "live_id": trial.live_id} for row in record.rows]
-                outcomes.append(None)
             else:
                 trial, hits = known[record.trial_id], sources.get(record.trial_id, frozenset())
-                outcomes.append(self._hear(record, trial, hits, seen[record.table], new[record.table]))
+                outcomes[id(record)] = self._hear(record, trial, hits, seen[record.table], new[record.table])
         for table, statement in self._said.items():
             statement.run(connection, new[table])
         self._scores.run(connection, scores)

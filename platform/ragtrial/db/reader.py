@@ -32,7 +32,7 @@ from ragtrial.domain.evaluation import ArmFacts, Evaluation
 from ragtrial.domain.gold import GoldSet, Judgment, Query
 from ragtrial.domain.label import Label
 from ragtrial.domain.parity import ParityCertificate
-from ragtrial.domain.score import LoggedOpinion, Opinion, ScoreTable
+from ragtrial.domain.score import LoggedOpinion, Opinion, Score, ScoreTable
 from ragtrial.domain.trial import Answer, Hit, Ranking, Trial
 from ragtrial.errors import InputError
 
@@ -111,13 +111,14 @@ class Reader(ReadOnly):
             plan, setup = connection.execute(wanted).one()
         return {**plan, **setup}
 
-    def gold(self, evaluation_id: str) -> GoldSet:
-        """The queries that were asked, in order, with their judgments on passages (best grade first)."""
-        queries = select(QueryRow).where(QueryRow.evaluation_id == evaluation_id).order_by(QueryRow.position)
+    def gold(self, evaluation_id: str, query_ids: Collection[str] | None = None) -> GoldSet:
+        """The queries that were asked, in order, with their judgments on passages (best grade first); at most 5,000 of them if asked."""
+        asked = [QueryRow.evaluation_id == evaluation_id, *([] if query_ids is None else [QueryRow.query_id.in_(set(query_ids))])]
+        queries = select(QueryRow).where(*asked).order_by(QueryRow.position)
         judgments = (
             select(JudgmentRow.query_id, JudgmentRow.passage_id, JudgmentRow.grade)
             .join(QueryRow, and_(QueryRow.evaluation_id == JudgmentRow.evaluation_id, QueryRow.query_id == JudgmentRow.query_id))
-            .where(JudgmentRow.evaluation_id == evaluation_id)
+            .where(JudgmentRow.evaluation_id == evaluation_id, *asked)
             .order_by(QueryRow.position, JudgmentRow.grade.desc(), JudgmentRow.passage_id)
         )
         with self._reading(evaluation_id) as connection:
@@ -163,8 +164,8 @@ class Reader(ReadOnly):
         rows.sort(key=lambda row: (order.queries[row.query_id], order.arm(row.arm), row.repetition))
         return tuple(_trial(row, tuple(hits[row.id])) for row in rows)
 
-    def opinions(self, evaluation_id: str, metrics: Sequence[str] | None = None) -> tuple[LoggedOpinion, ...]:
-        """What LLM judges said, ordered as `trials`, then by metric and repetition; of some metrics if asked."""
+    def opinions(self, evaluation_id: str, metrics: Sequence[str] | None = None, query_id: str | None = None) -> tuple[LoggedOpinion, ...]:
+        """What LLM judges said, ordered as `trials`, then by metric and repetition; of some metrics or one query if asked."""
         wanted: Select[Any] = (
             select(*OpinionRow.__table__.columns, TrialRow.arm, TrialRow.query_id, TrialRow.repetition.label("trial_repetition"))
             .join(TrialRow, TrialRow.id == OpinionRow.trial_id)
@@ -172,6 +173,8 @@ class Reader(ReadOnly):
         )
         if metrics is not None:
             wanted = wanted.where(OpinionRow.metric.in_(metrics))
+        if query_id is not None:
+            wanted = wanted.where(TrialRow.query_id == query_id)
         with self._reading(evaluation_id) as connection:
             order = Order.of(connection, evaluation_id)
             found = [_opinion(row) for row in connection.execute(wanted)]
@@ -231,6 +234,20 @@ class Reader(ReadOnly):
         """
         with self._reading(evaluation_id) as connection:
             return read_score_tables(connection, evaluation_id, metrics)
+
+    def scores_of(self, evaluation_id: str, query_id: str) -> dict[TrialKey, tuple[Score, ...]]:
+        """The scores of one query's trials, without opinions, by metric; a trial that has none is missing."""
+        wanted = (
+            select(TrialRow.arm, TrialRow.repetition, ScoreRow.metric, ScoreRow.value, ScoreRow.unscored, ScoreRow.scorer)
+            .join(ScoreRow, ScoreRow.trial_id == TrialRow.id)
+            .where(TrialRow.evaluation_id == evaluation_id, TrialRow.query_id == query_id)
+            .order_by(ScoreRow.metric)
+        )
+        found: defaultdict[TrialKey, list[Score]] = defaultdict(list)
+        with self._reading(evaluation_id) as connection:
+            for arm, repetition, metric, value, unscored, scorer in connection.execute(wanted):
+                found[arm, query_id, repetition].append(Score(metric=metric, value=value, unscored=unscored, scorer=scorer))
+        return {trial: tuple(scores) for trial, scores in found.items()}
 
     def passages(self, evaluation_id: str, ids: Collection[str]) -> dict[str, Passage]:
         """The texts that were kept of these passages, by id; those that were never retrieved or judged are missing."""

@@ -67,6 +67,19 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedWidth:
+    """How narrow the corrected interval of the difference is expected to be with more labels.
+
+    Attributes:
+        more_answers: Answers to label besides those that are, at least 1.
+        half_width: Half of the interval's width then.
+    """
+
+    more_answers: int
+    half_width: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """A judge's scores of one metric beside what people say.
 
@@ -86,6 +99,7 @@ class Calibration:
         naive: The judge's own estimates.
         corrected: The same on the human scale (prediction-powered inference).
         method: How they were corrected: `paired` (both arms' answers of a query), `independent` (each arm by itself), or None.
+        planned: What more labels would bring, the fewest first; the last one is with all of them. Empty where that can't be told.
     """
 
     metric: str
@@ -103,6 +117,7 @@ class Calibration:
     naive: ArmEstimates = ArmEstimates()
     corrected: ArmEstimates = ArmEstimates()
     method: str | None = None
+    planned: tuple[PlannedWidth, ...] = ()
 
     @property
     def has_labels(self) -> bool:

@@ -38,6 +38,7 @@ class Effect:
         high: Upper end.
         p_value: Two-sided sign-flip permutation p.
         standard_error: Of the estimate.
+        df: Degrees of freedom of that error.
         bootstrap_low: Percentile bootstrap interval, beside the t interval.
         bootstrap_high: Its upper end.
         standardised: Mean difference over the standard deviation of differences (Cohen's d_z).
@@ -53,6 +54,7 @@ class Effect:
     high: float
     p_value: float
     standard_error: float
+    df: float
     bootstrap_low: float
     bootstrap_high: float
     standardised: float

@@ -4,12 +4,15 @@ import dataclasses
 import functools
 import json
 import urllib.parse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic import ValidationError as PydanticError
 
 from ragtrial.domain.experiment import Experiment
-from ragtrial.errors import Problem, ValidationError
+from ragtrial.errors import InputError, Problem, ValidationError
 from ragtrial.formats.explain import explain
 from ragtrial.formats.files import read_text, write_lines
 from ragtrial.formats.validation import Findings
@@ -90,6 +93,19 @@ def parse_experiment(text: str, path: str | None = None) -> Experiment:
     if problems:
         raise ValidationError(sorted(problems, key=lambda problem: problem.line or 0))
     return _adapter().validate_python(document.value)
+
+
+def logged_experiment(plan: Mapping[str, Any], what: str) -> Experiment:
+    """The experiment of a plan as the log keeps it; `what` names it in messages.
+
+    Raises:
+        InputError: It is no plan that this version understands.
+    """
+    try:
+        return _adapter().validate_python(plan)
+    except PydanticError as error:
+        places = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors()[:3])
+        raise InputError(f"{what} is no plan that this ragtrial understands (see {places}): it was logged by another version") from error
 
 
 def check_experiment(path: Path) -> tuple[Problem, ...]:

@@ -10,9 +10,9 @@ from typing import Any
 import altair as alt
 
 from ragtrial.domain.metric import Metric
+from ragtrial.domain.outcome import TIE
 from ragtrial.domain.verdict import Comparison, Slice
 from ragtrial.report import words
-from ragtrial.report.content import StageLatency
 from ragtrial.report.drawing import (
     FONT,
     Look,
@@ -27,7 +27,8 @@ from ragtrial.report.drawing import (
     value_axis,
     values,
 )
-from ragtrial.report.examples import TIE, QueryDifference
+from ragtrial.report.examples import QueryDifference
+from ragtrial.report.summary import StageLatency
 from ragtrial.report.words import Estimated
 
 MOST_SLICES = 30
@@ -100,10 +101,10 @@ def slice_effects(slices: Sequence[Slice], metric: Metric, *, level: str, look: 
     tested = [(part, part.effect) for part in slices if part.effect is not None]
     largest = sorted(tested, key=lambda row: -row[0].n_scored)[:MOST_SLICES]
     kept = [row for row in tested if row in largest]
-    short = look.narrow and len({part.value for part, _ in kept}) == len(kept)
+    values_ = [part.value for part, _ in kept]
     rows = [
         {
-            "name": f"{part.value} ({part.n_scored})" if short else f"{part.tag}: {part.value} (n = {part.n_scored})",
+            "name": _slice_name(part, values_, look),
             "role": "slice",
             "low": effect.low,
             "high": effect.high,
@@ -115,6 +116,13 @@ def slice_effects(slices: Sequence[Slice], metric: Metric, *, level: str, look: 
     said = "; ".join(f"{row['name']} {row['value']}" for row in rows)
     title = f"difference in {axis_name(metric)}"
     return _intervals(rows, look=look, title=title, description=f"Differences in {metric.name} with {level} intervals: {said}.", primary="")
+
+
+def _slice_name(part: Slice, values_: Sequence[str], look: Look) -> str:
+    """Tag, value and queries; where there is little room, the tag only where another one has the same value."""
+    if not look.narrow:
+        return f"{part.tag}: {part.value} (n = {part.n_scored})"
+    return f"{part.value} ({part.n_scored})" if values_.count(part.value) == 1 else f"{part.value}, {part.tag} ({part.n_scored})"
 
 
 def _intervals(rows: list[dict[str, Any]], *, look: Look, title: str, description: str, primary: str) -> Spec:
@@ -152,8 +160,22 @@ def _intervals(rows: list[dict[str, Any]], *, look: Look, title: str, descriptio
 
 def win_loss(differences: Sequence[QueryDifference], metric: Metric, *, look: Look) -> Spec:
     """The gain of each query, the largest first: how many queries win, and by how much."""
-    n = len(differences)
-    rows = [{"rank": i, "gain": row.gain} for i, row in enumerate(differences)]
+    wins = sum(row.gain > TIE for row in differences)
+    losses = sum(row.gain < -TIE for row in differences)
+    return sorted_gains([(i, row.gain) for i, row in enumerate(differences)], metric, counts=(wins, losses, len(differences)), look=look)
+
+
+def sorted_gains(points: Sequence[tuple[int, float]], metric: Metric, *, counts: tuple[int, int, int], look: Look) -> Spec:
+    """The sorted gains, all of them or some on the way from the first to the last.
+
+    Args:
+        points: Place, from 0 for the largest gain, and gain; each holds until the next one's place.
+        metric: What was gained.
+        counts: Queries that gain, queries that lose, and queries in all.
+        look: Colours and width.
+    """
+    wins, losses, n = counts
+    rows = [{"rank": place, "gain": gain} for place, gain in points]
     if rows:
         rows.append({"rank": n, "gain": rows[-1]["gain"]})
     x = alt.X(
@@ -163,8 +185,6 @@ def win_loss(differences: Sequence[QueryDifference], metric: Metric, *, look: Lo
         axis=value_axis(look, grid=False),
     )
     base = alt.Chart(values(rows))
-    wins = sum(row.gain > TIE for row in differences)
-    losses = sum(row.gain < -TIE for row in differences)
     gained = base.transform_calculate(up="max(datum.gain, 0)", down="min(datum.gain, 0)")
     title = f"gain in {metric.name} ({words.UNITS.get(metric.unit, metric.unit)})"
     y = alt.Y("up:Q", title=title, axis=value_axis(look))
@@ -228,8 +248,8 @@ def means(comparison: Comparison, *, baseline: str, custom: str, look: Look) -> 
     return spec_of(alt.layer(*layers), look, height=alt.Step(34), description=f"Mean {metric.name}: {said} (n = {comparison.n_scored}).")
 
 
-def latency(rows: Sequence[StageLatency], *, baseline: str, custom: str, look: Look) -> Spec:
-    """p50, p95 and p99 of every stage and arm that was timed."""
+def latency(rows: Sequence[StageLatency], *, baseline: str, custom: str, look: Look, asked: str = "queries asked alone") -> Spec:
+    """p50, p95 and p99 of every stage and arm that was timed; `asked` says what the timings are of."""
     stages = {"embed": "embed the query", "search": "search the index", "generate": "make the answer", "total": "all together"}
     found = [(row, row.quantiles) for row in rows if row.quantiles is not None]
     data = [
@@ -244,7 +264,7 @@ def latency(rows: Sequence[StageLatency], *, baseline: str, custom: str, look: L
     offset = alt.YOffset("arm:N", sort=[baseline, custom])
     colour = alt.Color("arm:N", scale=arms, legend=legend)
     shape = alt.Shape("arm:N", scale=alt.Scale(domain=[baseline, custom], range=["circle", "square"]), legend=legend)
-    title = title_of(f"milliseconds (filled mark p50, bar p95, ring p99; n = {n} queries asked alone)", look)
+    title = title_of(f"milliseconds (filled mark p50, bar p95, ring p99; n = {n:,} {asked})", look)
     x = alt.X("p50:Q", title=title, scale=alt.Scale(zero=True, nice=True), axis=value_axis(look))
     base = alt.Chart(values(data)).encode(y=y, yOffset=offset)
     layers = [
@@ -259,4 +279,4 @@ def latency(rows: Sequence[StageLatency], *, baseline: str, custom: str, look: L
         f"{row.arm}, {stages[row.stage]}: p50 {words.milliseconds(q.p50)}, p95 {words.milliseconds(q.p95)}, p99 {words.milliseconds(q.p99)}"
         for row, q in found
     )
-    return spec_of(alt.layer(*layers), look, height=alt.Step(22), description=f"Latency of {n} queries asked alone. {said}.")
+    return spec_of(alt.layer(*layers), look, height=alt.Step(22), description=f"Latency of {n:,} {asked}. {said}.")

@@ -125,29 +125,36 @@ def name_axis(names: Sequence[str], look: Look) -> Any:
 
 def spec_of(chart: Any, look: Look, *, height: Any, description: str) -> Spec:
     """The specification of a chart that takes the whole width."""
-    fit = alt.AutoSizeParams(type="fit-x", contains="padding")
-    return finished(chart.properties(width=look.width, height=height, autosize=fit), look, description)
+    size = height.to_dict() if isinstance(height, alt.Step) else height
+    fit = {"contains": "padding", "type": "fit-x"}
+    return {**finished(chart, look, description), "width": look.width, "height": size, "autosize": fit}
 
 
 def finished(chart: Any, look: Look, description: str) -> Spec:
-    """The specification with its text alternative, in the look's colours, on whatever it lies on."""
-    configured = (
-        chart.properties(description=description, background="transparent", padding=4)
-        .configure(font=FONT)
-        .configure_view(stroke=None)
-        .configure_axis(
-            labelColor=look.muted,
-            titleColor=look.muted,
-            labelFontSize=12,
-            titleFontSize=12,
-            titleFontWeight="normal",
-            gridColor=look.line,
-            titlePadding=10,
-            titleLimit=look.width,
-        )
-        .configure_axisY(labelColor=look.ink)
-        .configure_text(fontSize=12)
-        .configure_legend(labelColor=look.ink, labelFontSize=12)
-    )
-    spec: Spec = configured.to_dict()
-    return spec
+    """The specification with its text alternative, in the look's colours, on whatever it lies on.
+
+    Altair copies the whole chart, data and all, for each property that is set; so what goes for all charts is put in afterwards.
+    """
+    spec: Spec = chart.to_dict()
+    own = spec.get("config", {})
+    config = {**own, **_config(look), "view": {**own.get("view", {}), "stroke": None}}
+    return {**spec, "description": description, "background": "transparent", "padding": 4, "config": config}
+
+
+def _config(look: Look) -> dict[str, Any]:
+    return {
+        "font": FONT,
+        "axis": {
+            "labelColor": look.muted,
+            "titleColor": look.muted,
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "titleFontWeight": "normal",
+            "gridColor": look.line,
+            "titlePadding": 10,
+            "titleLimit": look.width,
+        },
+        "axisY": {"labelColor": look.ink},
+        "text": {"fontSize": 12},
+        "legend": {"labelColor": look.ink, "labelFontSize": 12},
+    }

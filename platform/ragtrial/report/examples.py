@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.gold import GoldSet, Query
 from ragtrial.domain.metric import metric_named
+from ragtrial.domain.outcome import TIE
 from ragtrial.domain.score import LoggedOpinion, ScoreTable
 from ragtrial.domain.trial import Answer, Failure, Trial
-
-TIE = 1e-9
-"""Differences closer to 0 than this are ties, as in `ragtrial.analysis`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from ragtrial.domain.outcome import TIE
 from ragtrial.domain.verdict import Comparison, JudgeQuality, Slice
 from ragtrial.report import people, words
-from ragtrial.report.content import ReportContent
-from ragtrial.report.examples import TIE
+from ragtrial.report.summary import Summary
 
 
 def gain(comparison: Comparison, *, alpha: float) -> str:
@@ -21,7 +21,7 @@ def gain(comparison: Comparison, *, alpha: float) -> str:
     return f"{name}: no difference found ({said})"
 
 
-def checks(content: ReportContent) -> str:
+def checks(content: Summary) -> str:
     """How many health checks and guardrails hold."""
     states = Counter[str](check.state for check in content.analysis.checks)
     held = [comparison.guardrail is not None and comparison.guardrail.state == "holds" for _, comparison in content.guardrails]
@@ -60,7 +60,7 @@ def without_effect(comparisons: Sequence[Comparison]) -> list[str]:
     return [f"{', '.join(group)}: {reason}" for reason, group in names.items()]
 
 
-def win_loss(content: ReportContent) -> str:
+def win_loss(content: Summary) -> str:
     """On how many queries each arm is better."""
     primary = content.primary
     return (
@@ -80,7 +80,7 @@ def slices(parts: Sequence[Slice], *, alpha: float, higher_is_better: bool) -> s
     return f"{better or 'None'} of {words.count(len(tested), 'tested slice')} {'shows' if better <= 1 else 'show'} a gain, {worse or 'none'} a loss"
 
 
-def latency(content: ReportContent) -> str:
+def latency(content: Summary) -> str:
     """What both arms take at the median."""
     left, right = (content.latency_of(arm, "total").quantiles for arm in (content.control, content.treatment))
     if left is None or right is None:
@@ -88,7 +88,7 @@ def latency(content: ReportContent) -> str:
     return f"{content.treatment} takes {words.milliseconds(right.p50)} at the median, {content.control} {words.milliseconds(left.p50)}"
 
 
-def answers(content: ReportContent) -> str:
+def answers(content: Summary) -> str:
     """What became of the answers, on the headline metric."""
     headline = content.headline
     kind = "extractive answers" if content.extractive else "answers"
@@ -97,7 +97,7 @@ def answers(content: ReportContent) -> str:
     return f"With {kind}, {gain(headline, alpha=content.experiment.analysis.alpha)}"
 
 
-def floor(content: ReportContent) -> str | None:
+def floor(content: Summary) -> str | None:
     """What answers made from another query's passages reach; None where that was not measured."""
     headline = content.headline
     bottom = None if headline is None else headline.references.get("shuffled-context")
@@ -110,10 +110,10 @@ def floor(content: ReportContent) -> str | None:
     )
 
 
-def examples(content: ReportContent) -> str:
+def examples(content: Summary) -> str:
     """How large the largest differences are."""
-    top = content.differences[0].gain if content.differences else 0.0
-    bottom = content.differences[-1].gain if content.differences else 0.0
+    gains = content.anatomy.gains
+    top, bottom = (gains[0].gain, gains[-1].gain) if gains else (0.0, 0.0)
     if top <= TIE and bottom >= -TIE:
         return "Both arms do the same on every query"
     metric = content.primary.metric
@@ -122,7 +122,7 @@ def examples(content: ReportContent) -> str:
     return f"{gained}, {lost} of {metric.name}"
 
 
-def index(content: ReportContent) -> str:
+def index(content: Summary) -> str:
     """Whether the treatment's index is larger."""
     left, right = content.facts(content.control), content.facts(content.treatment)
     if left is None or right is None or left.index is None or right.index is None:
@@ -133,19 +133,19 @@ def index(content: ReportContent) -> str:
     return f"{content.treatment}'s index takes {words.size(b)}, {content.control}'s {words.size(a)}"
 
 
-def exclusions(content: ReportContent) -> str:
+def exclusions(content: Summary) -> str:
     """How many queries the decision rests on."""
     primary = content.primary
     left_out = primary.n - primary.n_scored
     failed = sum(sum(counts.values()) for counts in content.failures.values())
-    trials = f"{failed:,} of {words.count(len(content.trials), 'trial')} failed"
+    trials = f"{failed:,} of {words.count(sum(row.n_trials for row in content.usage), 'trial')} failed"
     return (
         f"{primary.metric.name} is scored in both arms on {primary.n_scored:,} of {words.count(primary.n, 'query', 'queries')}; "
         f"{left_out:,} {'is' if left_out == 1 else 'are'} left out; {trials}"
     )
 
 
-def judges(content: ReportContent) -> list[str]:
+def judges(content: Summary) -> list[str]:
     """What an LLM judge's own repeated opinions tell about it, a sentence for each metric."""
     said = [f"{judge.metric}: {'; '.join(_judge(judge, content.level))}" for judge in content.analysis.judges]
     bias = position_bias(content)
@@ -169,12 +169,12 @@ def _judge(judge: JudgeQuality, level: str) -> list[str]:
     return said
 
 
-def calibrations(content: ReportContent) -> list[str]:
+def calibrations(content: Summary) -> list[str]:
     """What people said of the judge, a sentence for each metric that they labelled."""
     return [people.sentence(found, treatment=content.treatment, level=content.level) for found in content.analysis.calibrations]
 
 
-def position_bias(content: ReportContent) -> str | None:
+def position_bias(content: Summary) -> str | None:
     """Whether the judge of pairs favours a place; None where no pair was judged."""
     judge = next((judge for judge in content.analysis.judges if judge.n_pairs), None)
     if judge is None:
@@ -183,7 +183,7 @@ def position_bias(content: ReportContent) -> str | None:
     return f"{judge.n_inconsistent:,} of {judge.n_pairs:,} pairs were decided by their order and count as ties{first}"
 
 
-def calls(content: ReportContent) -> str | None:
+def calls(content: Summary) -> str | None:
     """What the calls to LLMs came to, and what sharing saved; None where there were none."""
     counts = content.analysis.calls
     if not counts:

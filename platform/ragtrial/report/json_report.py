@@ -15,7 +15,8 @@ from ragtrial.domain.calibration import Agreement, ArmEstimates, Calibration, Es
 from ragtrial.domain.evaluation import ArmFacts
 from ragtrial.domain.metric import Metric
 from ragtrial.domain.verdict import Analysis, ArmSummary, CallCount, Comparison, Effect, GuardrailResult, JudgeQuality, Slice, WorstCase
-from ragtrial.report.content import ArmUsage, ReportContent, StageLatency
+from ragtrial.report.content import ReportContent
+from ragtrial.report.summary import ArmUsage, StageLatency
 
 FORMAT = "ragtrial-report/1"
 
@@ -158,6 +159,7 @@ def calibration_json(found: Calibration) -> dict[str, Any]:
         "agreements": [_agreement(each) for each in found.agreements],
         **{name: _arm_estimates(getattr(found, name)) for name in ("bias", "naive", "corrected")},
         "method": found.method,
+        "planned": [dataclasses.asdict(each) for each in found.planned],
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import altair as alt
 
-from ragtrial.domain.live_verdict import LiveComparison, Look
+from ragtrial.domain.live_verdict import LiveComparison, Look, Range
 from ragtrial.domain.metric import Metric
 from ragtrial.report import live_words, words
 from ragtrial.report.drawing import Look as Drawing
@@ -16,7 +16,15 @@ _FAR = 2.5
 """Margins beyond which a guardrail's interval is cut off."""
 
 
-def effect_over_time(looks: Sequence[Look], metric: Metric, *, min_effect: float, planned_at: float | None, look: Drawing) -> Spec:
+def effect_over_time(
+    looks: Sequence[Look],
+    metric: Metric,
+    *,
+    min_effect: float,
+    planned_at: float | None,
+    look: Drawing,
+    single: Sequence[Range | None] = (),
+) -> Spec:
     """The primary metric's difference with its always-valid band at each moment, with 0 and the smallest gain worth having.
 
     Args:
@@ -25,12 +33,13 @@ def effect_over_time(looks: Sequence[Look], metric: Metric, *, min_effect: float
         min_effect: The margin, positive.
         planned_at: When the planned number of units was there; None before.
         look: Colours and width.
+        single: What an interval for a single look would have been at each, drawn as dashed lines within the band; empty: not drawn.
     """
     shown = [each for each in looks if each.estimate is not None]
-    rows = [{"at": _time(each.at), "estimate": each.estimate, "low": each.low, "high": each.high} for each in shown]
+    rows = [{"at": moment(each.at), "estimate": each.estimate, "low": each.low, "high": each.high} for each in shown]
     margin = min_effect if metric.higher_is_better else -min_effect
     domain = _domain([(each.low, each.estimate, each.high) for each in shown], margin)
-    x = _time_axis(looks, look)
+    x = time_axis(*_span(looks), look=look)
     y = alt.Y(
         "low:Q",
         title=f"difference in {metric.name}",
@@ -44,8 +53,9 @@ def effect_over_time(looks: Sequence[Look], metric: Metric, *, min_effect: float
         _level(margin, look.muted, f"worth having: {words.signed(margin, metric)}", look, dash=True),
         base.mark_line(color=look.custom, strokeWidth=2.5, clip=True).encode(x=x, y=alt.Y("estimate:Q", scale=alt.Scale(domain=domain))),
     ]
+    layers += _single_looks(looks, single, x, domain, look)
     if planned_at is not None:
-        mark = alt.Chart(values([{"at": _time(planned_at)}])).mark_rule(color=look.muted, strokeDash=[2, 3])
+        mark = alt.Chart(values([{"at": moment(planned_at)}])).mark_rule(color=look.muted, strokeDash=[2, 3])
         layers.append(mark.encode(x=alt.X("at:T", scale=alt.Scale(type="utc"))))
     last = shown[-1] if shown else None
     now = "no interval yet"
@@ -55,6 +65,15 @@ def effect_over_time(looks: Sequence[Look], metric: Metric, *, min_effect: float
     return spec_of(
         alt.layer(*layers), look, height=230, description=f"Difference in {metric.name} over time with its always-valid band: {now}."
     )
+
+
+def _single_looks(looks: Sequence[Look], single: Sequence[Range | None], x: Any, domain: list[float], look: Drawing) -> list[Any]:
+    """Both ends of the intervals that would hold for one look."""
+    rows = [{"at": moment(at.at), "low": one.low, "high": one.high} for at, one in zip(looks, single, strict=False) if one is not None]
+    if not rows:
+        return []
+    line = alt.Chart(values(rows)).mark_line(color=look.muted, strokeWidth=1.2, strokeDash=[3, 3], clip=True)
+    return [line.encode(x=x, y=alt.Y(f"{end}:Q", scale=alt.Scale(domain=domain))) for end in ("low", "high")]
 
 
 def _domain(bands: Sequence[tuple[float | None, float | None, float | None]], margin: float) -> list[float]:
@@ -119,7 +138,7 @@ def assignments(looks: Sequence[Look], *, expected: float, look: Drawing) -> Spe
     """
     shown = [each for each in looks if each.treatment_share is not None]
     rows = [
-        {"at": _time(each.at), "share": each.treatment_share, "low": _noise(each, expected, -1), "high": _noise(each, expected, 1)}
+        {"at": moment(each.at), "share": each.treatment_share, "low": _noise(each, expected, -1), "high": _noise(each, expected, 1)}
         for each in shown
     ]
     later = shown[len(shown) // 6 :] or shown
@@ -130,7 +149,7 @@ def assignments(looks: Sequence[Look], *, expected: float, look: Drawing) -> Spe
     ]
     room = 0.1 * (max(ends) - min(ends)) or 0.05
     scale = alt.Scale(domain=[max(0.0, min(ends) - room), min(1.0, max(ends) + room)], nice=False, clamp=True)
-    x, axis = _time_axis(looks, look), value_axis(look)
+    x, axis = time_axis(*_span(looks), look=look), value_axis(look)
     axis.format = ".1%"
     y = alt.Y("low:Q", title="treatment's share of the units", scale=scale, axis=axis)
     base = alt.Chart(values(rows))
@@ -150,14 +169,27 @@ def _noise(each: Look, expected: float, side: int) -> float:
     return float(expected + side * 3 * (expected * (1 - expected) / max(1, sum(each.units))) ** 0.5)
 
 
-def _time(at: float) -> str:
+def moment(at: float) -> str:
+    """Seconds since 1970 as charts take a moment, in UTC."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _time_axis(looks: Sequence[Look], look: Drawing) -> Any:
+def time_axis(begin: float, end: float, *, look: Drawing, field: str = "at") -> Any:
     """Time in UTC; hours where the whole is shorter than three days, seconds where it is shorter than ten minutes."""
-    span = looks[-1].at - looks[0].at if looks else 0.0
     forms = ((600, "%H:%M:%S"), (86_400, "%H:%M"), (3 * 86_400, "%d %b %H:%M"))
-    form = next((each for seconds, each in forms if span < seconds), "%d %b")
-    axis = alt.Axis(format=form, tickCount=4 if look.narrow else 7, grid=False, labelPadding=6, domainColor=look.line, tickColor=look.line)
-    return alt.X("at:T", title="time (UTC)", scale=alt.Scale(type="utc"), axis=axis)
+    form = next((each for seconds, each in forms if end - begin < seconds), "%d %b")
+    axis = alt.Axis(
+        format=form,
+        tickCount=4 if look.narrow else 7,
+        labelOverlap="greedy",
+        labelSeparation=8,
+        grid=False,
+        labelPadding=6,
+        domainColor=look.line,
+        tickColor=look.line,
+    )
+    return alt.X(f"{field}:T", title="time (UTC)", scale=alt.Scale(type="utc"), axis=axis)
+
+
+def _span(looks: Sequence[Look]) -> tuple[float, float]:
+    return (looks[0].at, looks[-1].at) if looks else (0.0, 0.0)

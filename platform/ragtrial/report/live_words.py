@@ -4,6 +4,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 from ragtrial.analysis.live_guardrails import guardrail_change
+from ragtrial.domain.live import Mode, TrafficState
 from ragtrial.domain.live_verdict import Difference, Interval, LiveComparison, LiveGuardrail, Progress, SampleRatioFound, Tail, VotesFound
 from ragtrial.domain.metric import Metric
 from ragtrial.domain.verdict import Decision
@@ -184,11 +185,15 @@ def progress(found: Progress) -> str:
 
 def traffic(content: LiveContent) -> str:
     """What holds of the traffic now."""
-    state = content.analysis.progress.traffic
+    return traffic_state(content.analysis.progress.traffic, content.live.mode)
+
+
+def traffic_state(state: TrafficState, mode: Mode) -> str:
+    """What holds of the traffic in a state."""
     if state.stopped:
         return f"stopped by {state.actor}{f' ({state.reason})' if state.reason else ''}: everyone gets the baseline"
     said = f"{100 * state.share:.4g}% of the units take part"
-    if content.live.mode == "split":
+    if mode == "split":
         said += f", {100 * state.treatment:.4g}% of them get custom"
     return f"{said} (version {state.version}, by {state.actor})"
 

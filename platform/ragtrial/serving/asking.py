@@ -111,6 +111,11 @@ def new_trial_id() -> str:
     return f"trial_{uuid.uuid4().hex}"
 
 
+def new_comparison_id() -> str:
+    """A name that no other comparison has."""
+    return f"comparison_{uuid.uuid4().hex}"
+
+
 def fallback_id(request_id: str) -> str:
     """The id of the baseline's trial that stood in for the failed trial `request_id`; found again without being stored."""
     return _beside("fallback", request_id)

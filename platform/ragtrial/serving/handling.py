@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from opentelemetry.trace import Span
@@ -21,12 +22,11 @@ from ragtrial.errors import (
     DuplicateRequestError,
     InputError,
     OverloadedError,
-    QueueFullError,
-    RecordRefusedError,
     StoreError,
 )
 from ragtrial.serving.answering import Answering, Made
 from ragtrial.serving.asking import Question, Served, ServedReason, Source, fallback_id, new_trial_id, twin_id
+from ragtrial.serving.committing import Committing, kept
 from ragtrial.serving.counting import ServingCounts
 from ragtrial.serving.outages import Outages
 from ragtrial.serving.parts import ServiceParts
@@ -36,13 +36,9 @@ from ragtrial.splitting import Split, drawn, pseudonym
 
 logger = logging.getLogger("ragtrial.serving")
 
-_LOG_PATIENCE_S = 15.0
 _RETRY_S = 2.0
 
 _UNITLESS_EVERY_S = 60.0
-
-NOT_KEPT = "(not kept: it may quote the query)"
-"""In place of what an embedding model or an LLM said of its failure, where the log does not hold queries in full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +93,7 @@ class Handling:
         traffic: Under which state.
         answering: Makes trials.
         outages: Where the log can't be written.
+        committing: Waits for commits.
         counts: What is counted.
         tracing: Spans.
         spawn: Begins a twin that nobody waits for; False where there are too many.
@@ -111,13 +108,14 @@ class Handling:
         traffic: TrafficWatch,
         answering: Answering,
         outages: Outages,
+        committing: Committing,
         counts: ServingCounts,
         tracing: Tracing,
         spawn: Callable[[Coroutine[Any, Any, None]], bool],
     ) -> None:
         self._parts, self._live, self._split, self._traffic = parts, live, split, traffic
         self._answering, self._outages, self._counts, self._tracing = answering, outages, counts, tracing
-        self._spawn = spawn
+        self._committing, self._spawn = committing, spawn
         self._unitless = Unitless()
         self._control, self._treatment = parts.control.pipeline.arm, parts.treatment.pipeline.arm
 
@@ -148,7 +146,8 @@ class Handling:
         trial = self._logged_as(request, assignment, stored, made)
         stand_in = await self._stand_in(request, trial, query)
         try:
-            await self._log(*(row for row in (trial, stand_in and stand_in[0]) if row is not None))
+            rows = (row for row in (trial, stand_in and stand_in[0]) if row is not None)
+            await self._committing.logged(partial(self._parts.recorder.log, *rows))
         except DuplicateRequestError as error:  # the same request, at the same time: the other one came first
             if (replay := await self._replayed(question)) is not None:
                 return replay
@@ -176,7 +175,7 @@ class Handling:
             assignment=assignment,
             served=True,
             query=query,
-            trial=self._kept(made.trial),
+            trial=kept(made.trial, self._live.query_text),
             teams=made.teams,
             solicited=assignment.counted and drawn(f"{self._split.salt}.solicit", request.trial_id, self._live.solicit),
             waited_ms=request.waited_ms,
@@ -184,13 +183,6 @@ class Handling:
             caller=question.caller,
             at=question.query_at,
         )
-
-    def _kept(self, trial: Trial) -> Trial:
-        """The trial as the log may have it."""
-        failure = trial.failure
-        if failure is None or self._live.query_text == "full" or failure.stage == "search":
-            return trial
-        return replace(trial, failure=replace(failure, message=NOT_KEPT))
 
     async def _stand_in(self, request: Request, trial: LiveTrial, query: Query) -> tuple[LiveTrial, Made] | None:
         """The baseline's trial in place of one that failed; None where none failed, the baseline itself did, or it would wait as long."""
@@ -206,43 +198,13 @@ class Handling:
             trial_id=fallback_id(trial.trial_id),
             assignment=replace(trial.assignment, arm=self._control, reason="fallback", propensity=None),
             served=False,
-            trial=self._kept(made.trial),
+            trial=kept(made.trial, self._live.query_text),
             teams=None,
             solicited=False,
             waited_ms=request.waited_ms,
             idempotency_key=None,
         )
         return row, made
-
-    async def _log(self, *rows: LiveTrial) -> None:
-        """Commit, or say why not.
-
-        Raises:
-            DuplicateRequestError: Another request with this idempotency key is logged.
-            StoreError: The rows are not in the log; the outage has been told.
-        """
-        try:
-            await self._committed(*rows)
-        except DuplicateRequestError:
-            raise
-        except StoreError as error:
-            self._outages.failed(str(error), lost=not isinstance(error, (QueueFullError, RecordRefusedError)))
-            raise
-        self._outages.succeeded()
-
-    async def _committed(self, *rows: LiveTrial) -> None:
-        """Commit.
-
-        Raises:
-            StoreError: As `_log`; nothing is told of an outage.
-        """
-        recorder = self._parts.recorder
-        future = asyncio.wrap_future(recorder.log(*rows))
-        self._counts.log_pending.set(recorder.pending)
-        try:
-            await asyncio.wait_for(asyncio.shield(future), _LOG_PATIENCE_S)
-        except TimeoutError as error:
-            raise StoreError(f"no commit after {_LOG_PATIENCE_S:g} s") from error
 
     async def _without_log(self, request: Request, made: Made | None) -> Served:
         """What is served while the log can't be written.
@@ -333,14 +295,15 @@ class Handling:
             served,
             trial_id=twin_id(served.trial_id),
             served=False,
-            trial=self._kept(made.trial),
+            trial=kept(made.trial, self._live.query_text),
             teams=None,
             solicited=False,
             waited_ms=waited_ms,
             idempotency_key=None,
         )
         try:
-            await self._committed(row)  # users' own trials tell whether the log is lost; nobody would write this outage's end
+            # of an outage nothing is told: users' own trials tell whether the log is lost, and nobody would write this one's end
+            await self._committing.committed(partial(self._parts.recorder.log, row))
         except StoreError:
             self._counts.shed("twin not logged")
 

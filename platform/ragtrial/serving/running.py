@@ -11,11 +11,14 @@ from ragtrial.domain.live import TrafficState
 from ragtrial.errors import ConflictError, InputError, StoreError
 from ragtrial.serving.answering import Answering
 from ragtrial.serving.batching import MicroBatcher
+from ragtrial.serving.committing import Committing
+from ragtrial.serving.comparing import Comparing
 from ragtrial.serving.counting import ServingCounts
 from ragtrial.serving.handling import Handling
 from ragtrial.serving.health import MilvusHealth
 from ragtrial.serving.outages import Outages
 from ragtrial.serving.parts import ServiceParts
+from ragtrial.serving.recalling import Recalling
 from ragtrial.serving.tracing import Tracing
 from ragtrial.serving.traffic import TrafficWatch
 from ragtrial.splitting import Split
@@ -36,6 +39,8 @@ class Running:
         batcher: Embeds and searches.
         answering: Makes trials.
         handling: Handles requests.
+        comparing: Shows both arms' answers beside each other.
+        recalling: Shows answers again.
         outages: Where the log can't be written.
         traffic: The state that requests are assigned by.
         health: Whether Milvus holds what is searched.
@@ -75,6 +80,18 @@ class Running:
             patience=limits.patience,
             silent_generators=limits.silent_generators,
         )
+        committing = Committing(parts.recorder, outages=self.outages, counts=counts)
+        self.recalling = Recalling(parts, self.answering)
+        self.comparing = Comparing(
+            parts=parts,
+            live=experiment.live,
+            split=split,
+            traffic=self.traffic,
+            answering=self.answering,
+            outages=self.outages,
+            committing=committing,
+            counts=counts,
+        )
         self.handling = Handling(
             parts=parts,
             live=experiment.live,
@@ -82,6 +99,7 @@ class Running:
             traffic=self.traffic,
             answering=self.answering,
             outages=self.outages,
+            committing=committing,
             counts=counts,
             tracing=self.tracing,
             spawn=spawn,

@@ -14,13 +14,15 @@ Three rules hold whatever breaks:
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import TrafficState
+from ragtrial.domain.live_preference import Preference
 from ragtrial.domain.live_trial import SignalEvent, Vote, VoteOutcome
 from ragtrial.errors import (
     AnswerFailedError,
@@ -29,13 +31,16 @@ from ragtrial.errors import (
     SetupError,
     StartingError,
     StoreError,
+    UnknownComparisonError,
     UnknownSourceError,
     UnknownTrialError,
 )
-from ragtrial.serving.asking import MAX_QUERY_CHARS, Question, Readiness, Served, Source, new_trial_id
+from ragtrial.serving.asking import MAX_QUERY_CHARS, Question, Readiness, Served, Source, new_comparison_id, new_trial_id
+from ragtrial.serving.comparing import SideBySide
 from ragtrial.serving.counting import ServingCounts
 from ragtrial.serving.handling import Request
 from ragtrial.serving.parts import ServiceLimits, ServiceParts
+from ragtrial.serving.recalling import Recalled
 from ragtrial.serving.running import Running
 
 __all__ = ["MAX_QUERY_CHARS", "LiveService", "Question", "Readiness", "Served", "ServiceLimits", "ServiceParts", "Source"]
@@ -45,6 +50,7 @@ logger = logging.getLogger("ragtrial.serving")
 _CLOSING_S = 10.0
 _AGAIN_AFTER_S = 5.0
 _RETRY_S = 1.0
+_UNKNOWN = {UnknownTrialError: "unknown trial", UnknownSourceError: "unknown source", UnknownComparisonError: "unknown comparison"}
 
 
 class LiveService:
@@ -156,23 +162,54 @@ class LiveService:
             AnswerFailedError: There is no answer; the failed trial is logged.
         """
         start = time.perf_counter()
+        with self._place(question) as running:
+            served = await self._asked(running, question, start)
+        waited_s = time.perf_counter() - start
+        self.counts.waited(waited_s, arm=served.arm)
+        more = {"trial_id": served.trial_id, "arm": served.arm, "reason": served.reason, "waited_ms": round(waited_s * 1000, 1)}
+        logger.info("answered", extra=more)
+        return served
+
+    async def compare(self, question: Question) -> SideBySide:
+        """Answer a query with both arms, for somebody who is not told which is which.
+
+        Raises:
+            InputError: As `ask`.
+            TreatmentStoppedError: Everyone gets the baseline.
+            OverloadedError: As `ask`.
+            AnswerFailedError: An arm has no answer; both trials are logged.
+        """
+        start, comparison_id = time.perf_counter(), new_comparison_id()
+        with self._place(question) as running, running.batcher.user(), running.tracing.asking(comparison_id, question.text) as span:
+            running.tracing.assigned(span, arm="both", reason="override")
+            found = await running.comparing.compare(question, comparison_id=comparison_id, start=start)
+        waited_ms = round((time.perf_counter() - start) * 1000, 1)
+        logger.info("compared", extra={"comparison_id": found.comparison_id, "waited_ms": waited_ms})
+        return found
+
+    async def comparison(self, comparison_id: str, *, caller: str) -> SideBySide:
+        """Two answers that this caller was shown; see `Comparing.find`."""
+        return await self.running.comparing.find(comparison_id, caller=caller)
+
+    async def recall(self, trial_id: str, *, caller: str) -> Recalled:
+        """An answer that this caller was given; see `Recalling.answer`."""
+        return await asyncio.to_thread(self.running.recalling.answer, trial_id, caller=caller)
+
+    @contextmanager
+    def _place(self, question: Question) -> Iterator[Running]:
+        """One of the places for requests; what is refused is counted."""
         try:
             running = self._admitted(question)
             self._in_flight += 1
             self.counts.in_flight.set(self._in_flight)
             try:
-                served = await self._asked(running, question, start)
+                yield running
             finally:
                 self._in_flight -= 1
                 self.counts.in_flight.set(self._in_flight)
         except (InputError, OverloadedError) as error:
             self.counts.request(arm="", outcome="invalid" if isinstance(error, InputError) else "refused")
             raise
-        waited_s = time.perf_counter() - start
-        self.counts.waited(waited_s, arm=served.arm)
-        more = {"trial_id": served.trial_id, "arm": served.arm, "reason": served.reason, "waited_ms": round(waited_s * 1000, 1)}
-        logger.info("answered", extra=more)
-        return served
 
     def _admitted(self, question: Question) -> Running:
         """Refuse what is no query, or too much."""
@@ -214,6 +251,15 @@ class LiveService:
         """As `vote`."""
         return await self._voted(event.signal, partial(self.running.parts.recorder.signal, event))
 
+    async def prefer(self, preference: Preference) -> VoteOutcome:
+        """Record which of two answers was preferred; committed when it returns.
+
+        Raises:
+            UnknownComparisonError: Its caller was shown no such comparison.
+            OverloadedError: The log can't be written.
+        """
+        return await self._voted("preference", partial(self.running.parts.recorder.prefer, preference))
+
     async def change_traffic(
         self,
         *,
@@ -249,11 +295,8 @@ class LiveService:
     async def _voted(self, kind: str, write: Callable[[], Future[VoteOutcome]]) -> VoteOutcome:
         try:
             outcome = await asyncio.shield(asyncio.wrap_future(write()))
-        except UnknownTrialError:
-            self.counts.voted(kind=kind, outcome="unknown trial")
-            raise
-        except UnknownSourceError:
-            self.counts.voted(kind=kind, outcome="unknown source")
+        except (UnknownTrialError, UnknownSourceError, UnknownComparisonError) as error:
+            self.counts.voted(kind=kind, outcome=_UNKNOWN[type(error)])
             raise
         except StoreError as error:
             self.counts.voted(kind=kind, outcome="refused")

@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
+
+import numpy as np
 
 from ragtrial.analysis.calibrating import beside, calibrations_of, corrected_fit, usable
 from ragtrial.analysis.setting import Setting
@@ -173,6 +175,23 @@ def items_of(judged: Judged, metric: str) -> dict[str, tuple[Item, tuple[TrialKe
     return {item_id: (item, tuple(trials[item_id])) for item_id, item in found.items()}
 
 
+def items_to_ask(items: Mapping[str, tuple[Item, tuple[TrialKey, ...]]], query_ids: Collection[str], rng: np.random.Generator) -> list[Item]:
+    """The answers of both arms to these queries, each arm's first repetition, in an order that tells nothing.
+
+    Args:
+        items: From `items_of`.
+        query_ids: Those that were drawn.
+        rng: Where the order comes from.
+    """
+    firsts: dict[tuple[str, str], tuple[int, Item]] = {}
+    for item, trials in items.values():
+        for arm, query_id, repetition in trials:
+            if query_id in query_ids and repetition <= firsts.get((arm, query_id), (repetition, item))[0]:
+                firsts[arm, query_id] = (repetition, item)
+    found = list({item.item_id: item for _, item in firsts.values()}.values())
+    return [found[place] for place in rng.permutation(len(found))]
+
+
 def _item(judged: Judged, metric: str, trial: Trial) -> Item:
     experiment = judged.setting.experiment
     arm = next(arm for arm in experiment.arms if arm.name == trial.arm)
@@ -210,15 +229,8 @@ def propose(judged: Judged, metric: str, *, n_queries: int, output: Path) -> Pro
     both = beside(setting, metric, labels, judged.opinions_on(metric))
     rng = setting.rng("label", metric, setting.evaluation.evaluation_id, str(len(both.labelled)))
     drawn = items_to_label(both.scores.differences, list(both.labelled), more=n_queries, rng=rng, uncertainty=both.uncertainty)
-    wanted = {both.scores.query_ids[row] for row in drawn.rows}
-    firsts: dict[tuple[str, str], tuple[int, Item]] = {}
-    for item, trials in items_of(judged, metric).values():
-        for arm, query_id, repetition in trials:
-            if query_id in wanted and repetition <= firsts.get((arm, query_id), (repetition, item))[0]:
-                firsts[arm, query_id] = (repetition, item)
-    items = list({item.item_id: item for _, item in firsts.values()}.values())
-    shuffled = [items[place] for place in rng.permutation(len(items))]
-    write_items(output, shuffled, list(LABEL_WORDS[metric]))
+    items = items_to_ask(items_of(judged, metric), {both.scores.query_ids[row] for row in drawn.rows}, rng)
+    write_items(output, items, list(LABEL_WORDS[metric]))
     proposal = Proposal(path=output, metric=metric, n_items=len(items), n_queries=n_queries)
     try:
         fit = corrected_fit(both, alpha=setting.plan.alpha)

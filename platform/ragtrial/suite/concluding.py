@@ -1,20 +1,28 @@
 """From the SQL log to analysis and reports: the same whether the evaluation was just run, resumed, or is a year old."""
 
+import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ragtrial.analysis.analysing import analyse
+from ragtrial.analysis.outcomes import outcomes_of
+from ragtrial.db.board_reader import BoardReader
+from ragtrial.db.conclusions import store_conclusion
 from ragtrial.db.reader import Reader
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.experiment import Experiment
+from ragtrial.domain.gold import GoldSet
+from ragtrial.domain.score import LoggedOpinion, ScoreTable
 from ragtrial.domain.trial import Trial
 from ragtrial.domain.verdict import Analysis
-from ragtrial.errors import InputError
-from ragtrial.formats.experiment import load_experiment, sql_url
+from ragtrial.errors import InputError, StoreError
+from ragtrial.formats.experiment import load_experiment, logged_experiment, sql_url
 from ragtrial.formats.trec import write_qrels, write_run
 from ragtrial.report.content import ReportContent, build_content
 from ragtrial.report.files import write_reports
+from ragtrial.report.summary import CONCLUSION_FORM, Summary, as_document, summarise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +34,14 @@ class Outcome:
         analysis: What was concluded.
         content: What every form of report says.
         files: Written reports by name; empty where none were asked for.
+        not_stored: Why the conclusion could not be stored for the dashboard; None where it was, and where it was not to be.
     """
 
     evaluation: Evaluation
     analysis: Analysis
     content: ReportContent
     files: dict[str, Path]
+    not_stored: str | None = None
 
 
 def find_evaluation(reader: Reader, experiment: str, evaluation_id: str | None) -> Evaluation:
@@ -62,46 +72,132 @@ def conclude_file(path: Path, evaluation_id: str | None, *, output: Path | None)
     file = load_experiment(path)
     with Reader(sql_url(file)) as reader:
         evaluation = find_evaluation(reader, file.experiment.name, evaluation_id)
-        return conclude(reader, evaluation, file.experiment, output=output)
+        return conclude(reader, evaluation, file.experiment, output=output, store=sql_url(file))
 
 
-def conclude(reader: Reader, evaluation: Evaluation, experiment: Experiment, *, output: Path | None = None) -> Outcome:
+def conclude(
+    reader: Reader, evaluation: Evaluation, experiment: Experiment, *, output: Path | None = None, store: str | None = None
+) -> Outcome:
     """Analyse an evaluation from what is in SQL, and write the reports where an output folder is given.
+
+    Args:
+        reader: Of the log.
+        evaluation: Finished.
+        experiment: The plan to analyse it under.
+        output: Folder for the reports.
+        store: URL of the log; the conclusion is stored there for the dashboard where the plan is the evaluation's own. A log that can't be
+            written to is no reason to have no result: `Outcome.not_stored` says so.
 
     Raises:
         InputError: The evaluation is not finished.
     """
-    if evaluation.finished_at is None:
-        raise InputError(f"evaluation {evaluation.evaluation_id!r} is not finished: ragtrial evaluate ... --resume goes on with it")
-    gold = reader.gold(evaluation.evaluation_id)
-    tables = reader.scores(evaluation.evaluation_id, None)
-    trials = reader.trials(evaluation.evaluation_id)
-    opinions = reader.opinions(evaluation.evaluation_id)
-    analysis = analyse(
-        evaluation=evaluation,
-        experiment=experiment,
-        gold=gold,
-        tables=tables,
-        failures=failures(trials),
-        opinions=opinions,
-        trials=trials,
-        scorers=reader.scorers(evaluation.evaluation_id),
-        labels=reader.labels(evaluation.experiment),
-    )
-    shown = {hit.passage_id for trial in trials if trial.ranking is not None for hit in trial.ranking.hits}
-    judged = {judgment.target_id for judgment in gold.judgments}
+    logged = _Logged.of(reader, evaluation)
+    analysis = logged.analysis(reader, experiment)
+    shown = {hit.passage_id for trial in logged.trials if trial.ranking is not None for hit in trial.ranking.hits}
+    judged = {judgment.target_id for judgment in logged.gold.judgments}
     content = build_content(
         evaluation=evaluation,
         experiment=experiment,
         analysis=analysis,
-        gold=gold,
-        tables=tables,
-        trials=trials,
+        gold=logged.gold,
+        tables=logged.tables,
+        trials=logged.trials,
         passages=reader.passages(evaluation.evaluation_id, sorted(shown | judged)),
-        opinions=opinions,
+        opinions=logged.opinions,
     )
-    files = {} if output is None else {**write_reports(output, content), **_trec_files(output, evaluation, trials, gold.qrels())}
-    return Outcome(evaluation=evaluation, analysis=analysis, content=content, files=files)
+    not_stored = None
+    if store is not None and experiment.plan_digest() == evaluation.plan_digest:
+        try:
+            logged.store(store, content)
+        except StoreError as error:
+            not_stored = str(error)
+    files = {} if output is None else write_reports(output, content)
+    if output is not None:
+        files |= _trec_files(output, evaluation, logged.trials, logged.gold.qrels())
+    return Outcome(evaluation=evaluation, analysis=analysis, content=content, files=files, not_stored=not_stored)
+
+
+def conclude_into(url: str, evaluation_id: str) -> Summary:
+    """Conclude a finished evaluation from SQL alone, under the plan in the log, and store that for the dashboard.
+
+    Raises:
+        InputError: There is no such evaluation, it is not finished, or its plan is none that this version understands.
+        StoreError: The database is out of reach or refuses.
+    """
+    with Reader(url) as reader:
+        evaluation = reader.evaluation(evaluation_id)
+        logged = _Logged.of(reader, evaluation)
+        experiment = logged_experiment(reader.experiment_plan(evaluation_id), f"the plan of evaluation {evaluation_id!r}")
+        summary = summarise(
+            evaluation=evaluation,
+            experiment=experiment,
+            analysis=logged.analysis(reader, experiment),
+            gold=logged.gold,
+            tables=logged.tables,
+            trials=logged.trials,
+        )
+    logged.store(url, summary)
+    return summary
+
+
+def unconcluded(url: str) -> tuple[str, ...]:
+    """The finished evaluations without a stored conclusion of the present form, oldest first.
+
+    Raises:
+        StoreError: There is no such database, it is out of reach, or its schema is another than this version's.
+    """
+    with Reader(url) as reader, BoardReader(url) as board:
+        forms = board.forms()
+        finished = [evaluation.evaluation_id for evaluation in reader.evaluations() if evaluation.finished_at is not None]
+    return tuple(evaluation_id for evaluation_id in finished if forms.get(evaluation_id) != CONCLUSION_FORM)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Logged:
+    """What the log holds of a finished evaluation."""
+
+    evaluation: Evaluation
+    gold: GoldSet
+    tables: Mapping[str, ScoreTable]
+    trials: tuple[Trial, ...]
+    opinions: tuple[LoggedOpinion, ...]
+
+    @classmethod
+    def of(cls, reader: Reader, evaluation: Evaluation) -> "_Logged":
+        if evaluation.finished_at is None:
+            raise InputError(f"evaluation {evaluation.evaluation_id!r} is not finished: ragtrial evaluate ... --resume goes on with it")
+        return cls(
+            evaluation=evaluation,
+            gold=reader.gold(evaluation.evaluation_id),
+            tables=reader.scores(evaluation.evaluation_id, None),
+            trials=reader.trials(evaluation.evaluation_id),
+            opinions=reader.opinions(evaluation.evaluation_id),
+        )
+
+    def analysis(self, reader: Reader, experiment: Experiment) -> Analysis:
+        return analyse(
+            evaluation=self.evaluation,
+            experiment=experiment,
+            gold=self.gold,
+            tables=self.tables,
+            failures=failures(self.trials),
+            opinions=self.opinions,
+            trials=self.trials,
+            scorers=reader.scorers(self.evaluation.evaluation_id),
+            labels=reader.labels(self.evaluation.experiment),
+        )
+
+    def store(self, url: str, summary: Summary) -> None:
+        store_conclusion(
+            url,
+            self.evaluation.evaluation_id,
+            form=CONCLUSION_FORM,
+            made_at=time.time(),
+            document=as_document(summary),
+            outcomes=outcomes_of(
+                experiment=summary.experiment, analysis=summary.analysis, gold=self.gold, tables=self.tables, trials=self.trials
+            ),
+        )
 
 
 def failures(trials: tuple[Trial, ...]) -> dict[str, dict[str, int]]:

@@ -10,7 +10,7 @@ from typing import Any
 from ragtrial.analysis.health import MIN_ANN_RECALL
 from ragtrial.analysis.live import analyse_tables
 from ragtrial.analysis.live_comparing import estimate_of, fit_of, units_of
-from ragtrial.analysis.live_planning import LivePlan, Spread, VarianceSource, plan_live, split_spread
+from ragtrial.analysis.live_planning import FEW_UNITS, LivePlan, Spread, VarianceSource, observed_words, plan_live, split_spread
 from ragtrial.analysis.live_setting import EVERY_TRIAL, Clock, LiveSetting, Table, live_of
 from ragtrial.db.engine import current_revision
 from ragtrial.db.live_reader import LiveReader
@@ -24,8 +24,6 @@ from ragtrial.formats.experiment import ExperimentFile, load_experiment, sql_url
 from ragtrial.report.live_content import LiveContent
 from ragtrial.report.live_json import live_dict
 from ragtrial.stats.paired import paired_t
-
-_FEW_UNITS = 20
 
 ASSUMED_SHARE = 0.5
 """A rate whose variance is assumed where nothing is known: the largest that a metric from 0 to 1 can have."""
@@ -69,14 +67,20 @@ def analyse_live(file: ExperimentFile, reader: LiveReader, *, pictures: bool = T
     return analyse_tables(live_setting(file.experiment, reader, pictures=pictures))
 
 
-def live_setting(experiment: Experiment, reader: LiveReader, *, pictures: bool = True) -> LiveSetting:
+def live_setting(experiment: Experiment, reader: LiveReader, *, pictures: bool = True, live_id: int | None = None) -> LiveSetting:
     """Everything that the analysis looks at, read from the log.
+
+    Args:
+        experiment: The plan.
+        reader: Of the log.
+        pictures: As in `analyse_live`.
+        live_id: The experiment's number, where the plan was read from the log; None: it is found by the plan's digest.
 
     Raises:
         InputError: As `analyse_live`.
     """
     live = live_of(experiment)
-    live_id = reader.live_id(experiment)
+    live_id = reader.live_id(experiment) if live_id is None else live_id
     found = next(each for each in reader.experiments() if each.live_id == live_id)
     times = reader.times(live_id)
     reached = None if live.units_planned is None else reader.exposed_at(live_id, live.units_planned)
@@ -168,9 +172,19 @@ def live_content(file: ExperimentFile, reader: LiveReader) -> LiveContent:
         experiment=file.experiment,
         analysis=analysis,
         made_at=time.time(),
-        models={str(arm["arm"]): _model(arm["model"]) for arm in facts.get("arms") or () if arm.get("model")},
-        environment={str(name): str(value) for name, value in (facts.get("environment") or {}).items()},
+        models=models_of(facts),
+        environment=environment_of(facts),
     )
+
+
+def models_of(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What each arm embeds with, by arm, in words; of the facts that were logged when the service was started."""
+    return {str(arm["arm"]): _model(arm["model"]) for arm in facts.get("arms") or () if arm.get("model")}
+
+
+def environment_of(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Versions that the service ran under, likewise."""
+    return {str(name): str(value) for name, value in (facts.get("environment") or {}).items()}
 
 
 def _model(found: Mapping[str, Any]) -> str:
@@ -237,11 +251,10 @@ def observed_spread(setting: LiveSetting) -> Spread | None:
         fit = fit_of(table, alpha=setting.plan.alpha)
     except NotEnoughDataError:
         return None
-    if min(units) < _FEW_UNITS:
+    if min(units) < FEW_UNITS:
         return None
     name, exposed = setting.live.metrics.primary.name, max(setting.n_units, sum(units))
-    scored = "" if exposed == sum(units) else f", {sum(units):,} of which have a score"
-    said = f"{name} of {exposed:,} units in the log{scored} (difference so far {estimate_of(fit):+.4f})"
+    said = observed_words(name, exposed, sum(units), estimate_of(fit))
     return Spread(variance=fit.standard_error**2 * exposed, source="live data", said=said)
 
 

@@ -42,7 +42,7 @@ def logged(url: str) -> str:
 
 def test_a_unit_is_erased_from_all_experiments_and_only_counts_by_arm_are_left(logged: str) -> None:
     with LiveRecorder(logged, SPLIT, clock=Clock()) as recorder, LiveReader(logged) as reader:
-        assert recorder.forget_unit("ann") == {"trials": 5, "scores": 2, "votes": 1, "signals": 1}
+        assert recorder.forget_unit("ann") == {"trials": 5, "scores": 2, "votes": 1, "signals": 1, "comparisons": 0, "preferences": 0}
         assert [reader.trial(trial_id) for trial_id in ("t1", "t5", "a2", "a3", "x1")] == [None] * 5
         assert reader.trial("b1") is not None
         assert reader.trial("x2") is not None
@@ -54,7 +54,7 @@ def test_a_unit_is_erased_from_all_experiments_and_only_counts_by_arm_are_left(l
             ("forget unit", "a unit", 1),
             ("forget unit", "a unit", 4),
         ]
-        assert recorder.forget_unit("ann") == {"trials": 0, "scores": 0, "votes": 0, "signals": 0}
+        assert recorder.forget_unit("ann") == dict.fromkeys(("trials", "scores", "votes", "signals", "comparisons", "preferences"), 0)
         recorder.log(live_trial("t1", "ann")).result(10)  # it may come back
     with Reader(logged) as counting:
         assert counting.counts()["erasures"] == 4  # of one experiment two arms in the split, and an override; of the other one
@@ -147,7 +147,7 @@ def test_the_command_says_what_it_erased_and_asks_before(tmp_path: Path) -> None
         recorder.log(live_trial("t1", "ann"), live_trial("t2", "bob")).result(10)
     declined = run.invoke(app, ["db", "forget", file, "--unit", "ann"], input="n\n")
     assert declined.exit_code == 1
-    assert "Erase 1 trials, 0 scores, 0 votes, 0 signals of this unit" in declined.output
+    assert "Erase 1 trials, 0 scores, 0 votes, 0 signals, 0 comparisons, 0 preferences of this unit" in declined.output
     done = run.invoke(app, ["db", "forget", file, "--unit", "ann", "--yes"])
     assert (done.exit_code, done.output) == (0, "erased 1 trials, 0 scores, 0 votes, 0 signals\n")
     unknown = run.invoke(app, ["db", "forget", file, "--unit", "Ann", "--yes"])

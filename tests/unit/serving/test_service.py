@@ -10,7 +10,8 @@ from ragtrial.domain.live_trial import SignalEvent, Vote
 from ragtrial.errors import AnswerFailedError, ConflictError, InputError, OverloadedError, SetupError, StartingError, UnknownTrialError
 from ragtrial.serving.answering import Patience
 from ragtrial.serving.asking import MAX_QUERY_CHARS, fallback_id
-from ragtrial.serving.handling import NOT_KEPT, Unitless
+from ragtrial.serving.committing import NOT_KEPT
+from ragtrial.serving.handling import Unitless
 from ragtrial.serving.health import MilvusHealth
 from ragtrial.serving.parts import ServiceLimits
 from ragtrial.serving.service import LiveService

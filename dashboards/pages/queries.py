@@ -1,0 +1,197 @@
+"""The queries of an evaluation or of live traffic: those that tell most, and a link to each one's page."""
+
+import streamlit as st
+
+from ragtrial.db.board_reader import OutcomeView
+from ragtrial.db.live_board_reader import TrialView
+from ragtrial.db.live_reader import LiveExperiment
+from ragtrial.domain.evaluation import Evaluation
+from ragtrial.errors import StoreError
+from ragtrial.report import words
+from ragtrial.report.summary import Summary, read_summary
+from ragtrial_board import queries_parts as parts
+from ragtrial_board.access import Visitor
+from ragtrial_board.frame import address, chosen_evaluation, chosen_live, empty, heading, link, require, section, stores, table
+from ragtrial_board.style import style
+
+SIZES = (10, 25, 50, 100)
+ANY = "any tag"
+MOST_VALUES = 200
+
+
+def show() -> None:
+    """The whole page."""
+    who = require("read")
+    style("query")
+    try:
+        live_there = bool(stores().live.experiments())
+    except StoreError as error:
+        empty("There is no database yet", str(error), "ragtrial demo")
+        return
+    if _looks_at_live(live_there=live_there):
+        live = chosen_live()
+        if live is not None:
+            _live(live, who)
+        return
+    evaluation = chosen_evaluation()
+    if evaluation is None:
+        empty("Nothing was evaluated yet", "The queries of an evaluation stand here, with what each arm found.", "ragtrial demo")
+    else:
+        _offline(evaluation)
+
+
+def _looks_at_live(*, live_there: bool) -> bool:
+    """Whether live traffic is asked for; where there are both, a switch."""
+    evaluated = bool(stores().reader.evaluations())
+    if not (live_there and evaluated):
+        return live_there
+    asked = "live" if "live" in st.query_params else "evaluation"
+    names = {"evaluation": "Evaluation", "live": "Live traffic"}
+    picked = st.segmented_control(
+        "Queries of",
+        list(names),
+        default=asked,
+        required=True,
+        format_func=names.__getitem__,
+        key=f"kind {asked}",
+        label_visibility="collapsed",
+    )
+    if picked != asked and asked in st.query_params:
+        del st.query_params[asked]
+    return picked == "live"
+
+
+def _first_page() -> None:
+    """Another view or filter begins at its beginning."""
+    st.session_state["page"] = 1
+
+
+def _offline(evaluation: Evaluation) -> None:
+    board, evaluation_id = stores().board, evaluation.evaluation_id
+    summary = read_summary(stores().reader, board, evaluation_id)
+    if summary is None:
+        _not_concluded(evaluation)
+        return
+    top = st.container()
+    view, tag, text, size = _filters(evaluation_id)
+    page = max(1, int(st.session_state.get("page", 1) or 1))
+    found = board.outcomes(evaluation_id, view=view, tag=tag, text=text or None, limit=size, offset=size * (page - 1))
+    with top:
+        first = found.rows[0] if found.rows and page == 1 else None
+        title = parts.finding(
+            view, found.total, board.missed(evaluation_id), first, metric=summary.primary.metric, among=parts.among(tag, text)
+        )
+        heading(f"Queries · {evaluation.experiment}", title, parts.SAID[view])
+    with section("The table of queries"):
+        _table(evaluation_id, summary, view, tag, text, size=size)
+
+
+def _filters(evaluation_id: str) -> tuple[OutcomeView, tuple[str, str] | None, str, int]:
+    view: OutcomeView = st.segmented_control(
+        "View",
+        parts.VIEWS,
+        default=parts.VIEWS[0],
+        required=True,
+        key="view",
+        bind="query-params",
+        on_change=_first_page,
+        label_visibility="collapsed",
+    )
+    tags = {f"{tag}: {value}": (tag, value) for tag, found in _tags(evaluation_id).items() for value in found}
+    left, middle, right = st.columns([3, 3, 1], vertical_alignment="bottom")
+    text: str = left.text_input(
+        "Search in queries", key="text", bind="query-params", on_change=_first_page, placeholder="words of the query", max_chars=200
+    )
+    tag: str = middle.selectbox("Tag", [ANY, *tags], key="tag", bind="query-params", on_change=_first_page) if tags else ANY
+    size: int = right.selectbox("Rows", SIZES, index=1, key="size", bind="query-params", on_change=_first_page)
+    return view, tags.get(tag), text.strip(), size
+
+
+def _tags(evaluation_id: str) -> dict[str, list[str]]:
+    """Values of tags that can be chosen from; a tag with a value for nearly every query is none to filter by."""
+    return {tag: list(found) for tag, found in stores().board.tags(evaluation_id).items() if len(found) <= MOST_VALUES}
+
+
+def _table(evaluation_id: str, summary: Summary, view: OutcomeView, tag: tuple[str, str] | None, text: str, *, size: int) -> None:
+    board = stores().board
+    total = board.outcomes(evaluation_id, view=view, tag=tag, text=text or None, limit=0).total
+    if not total:
+        st.html(
+            f'<p class="rt-muted">{"No query of this kind." if tag is None and not text else "No query of this kind passes the filter."}</p>'
+        )
+        return
+    pages = -(-total // size)
+    place = st.container()
+    page = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1
+    begin = size * (page - 1)
+    found = board.outcomes(evaluation_id, view=view, tag=tag, text=text or None, limit=size, offset=begin)
+    seen = {"view": view, **({} if tag is None else {"tag": f"{tag[0]}: {tag[1]}"}), **({"text": text} if text else {})}
+    links = [parts.query_address(evaluation_id, row, at=begin + number, **seen) for number, row in enumerate(found.rows)]
+    with place:
+        st.html(parts.rows_of_outcomes(found.rows, summary, links))
+    st.caption(f"{begin + 1:,} to {begin + len(found.rows):,} of {words.count(total, 'query', 'queries')}")
+    with st.expander("As a table to sort and download"):
+        table(f"queries {view}", parts.as_rows(found.rows, summary))
+
+
+def _not_concluded(evaluation: Evaluation) -> None:
+    done, planned = stores().board.n_trials_done(evaluation.evaluation_id), stores().reader.n_trials_planned(evaluation.evaluation_id)
+    heading(
+        f"Queries · {evaluation.experiment}", f"{words.share(done, planned)} trials are in the log", "Queries can be compared when all are."
+    )
+    said = "It is finished and not concluded yet: the roll-up does that." if evaluation.finished_at else "It runs, or was interrupted."
+    empty(
+        "There is nothing to compare yet",
+        said,
+        "ragtrial roll-up" if evaluation.finished_at else "ragtrial evaluate EXPERIMENT.yaml --resume",
+    )
+
+
+def _live(live: LiveExperiment, who: Visitor) -> None:
+    top = st.container()
+    left, right = st.columns([6, 1], vertical_alignment="bottom")
+    view: TrialView = left.segmented_control(
+        "View",
+        parts.LIVE_VIEWS,
+        default=parts.LIVE_VIEWS[0],
+        required=True,
+        key="trials",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    size: int = right.selectbox("Rows", SIZES, index=1, key="size", bind="query-params")
+    before = st.query_params.get("before", "")
+    found = stores().live_board.trials(live.live_id, view=view, limit=size, before=int(before) if before.isdecimal() else None)
+    with top:
+        heading(f"Queries · {live.name}", _live_title(view, found.total), parts.LIVE_SAID[view])
+    seen = {"live": str(live.live_id), "trials": view}
+    with section("The table of live trials"):
+        links = [address("query", trial=row.trial_id, n=str(row.number), **seen) for row in found.rows]
+        if found.rows:
+            st.html(parts.rows_of_trials(found.rows, links, reads_texts=who.reads_texts))
+        else:
+            st.html('<p class="rt-muted">No trial of this kind.</p>')
+        with st.container(horizontal=True):
+            if before:
+                link("Newest", "queries", **seen)
+            if found.next is not None:
+                link("Older", "queries", before=str(found.next), **seen)
+        with st.expander("As a table to sort and download"):
+            table(f"live {view}", parts.as_trial_rows(found.rows, reads_texts=who.reads_texts))
+
+
+def _live_title(view: TrialView, total: int | None) -> str:
+    said: dict[TrialView, str] = {
+        "latest": "in the log",
+        "thumbs down": "got a thumb down",
+        "failures": "failed",
+        "abstained": "got no answer from the passages",
+        "not scored": "lack a score",
+        "commented": "have a comment",
+    }
+    if total is None:
+        return {"latest": "What was asked last", "failures": "Live trials that failed"}.get(view, f"Live trials that {said[view]}")
+    return f"{words.count(total, 'live trial')} {said[view]}"
+
+
+show()

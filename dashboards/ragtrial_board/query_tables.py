@@ -1,0 +1,110 @@
+"""Tables of one query's page: time, tokens, and what became of a live trial."""
+
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from ragtrial.db.live_board_reader import TrialView
+from ragtrial.report import words
+from ragtrial_board.queries_parts import LIVE_VIEWS
+from ragtrial_board.query_reading import Asked, Line
+from ragtrial_board.saying import badge, escaped, plain
+
+_STAGES = {"embed": "embed_ms", "search": "search_ms", "generate": "generate_ms", "in all": "latency_ms"}
+_TOKENS = {"prompt tokens": "prompt_tokens", "of them cached": "cached_tokens", "completion tokens": "completion_tokens"}
+_SIGNALS = {"copied": "copied the answer", "rephrased": "asked again in other words", "citation_clicked": "opened a source"}
+_THUMBS = {"up": ("good", "▲", "thumb up"), "down": ("bad", "▼", "thumb down"), "withdrawn": ("open", "○", "vote withdrawn")}
+
+
+def effort_rows(asked: Asked) -> list[dict[str, str]]:
+    """What each line took, a row for each stage and kind of token; a dash where it was not measured or reported."""
+    lines = (*asked.arms, *asked.references)
+    rows = [{"": stage, **{line.label: _stage(line, name) for line in lines}} for stage, name in _STAGES.items()]
+    if any(line.live is not None for line in lines):
+        rows.append({"": "waited", **{line.label: _waited(line) for line in lines}})
+    rows += [{"": token, **{line.label: _token(line, name) for line in lines}} for token, name in _TOKENS.items()]
+    rows.append({"": "cost", **{line.label: _cost(line) for line in lines}})
+    return rows
+
+
+def _stage(line: Line, name: str) -> str:
+    timings = None if line.trial is None else line.trial.timings
+    return words.NOTHING if timings is None else words.milliseconds(getattr(timings, name))
+
+
+def _waited(line: Line) -> str:
+    return words.NOTHING if line.live is None else words.milliseconds(line.live.waited_ms)
+
+
+def _token(line: Line, name: str) -> str:
+    answer = None if line.trial is None else line.trial.answer
+    n = None if answer is None else getattr(answer.usage, name)
+    return words.NOTHING if n is None else f"{n:,}"
+
+
+def _cost(line: Line) -> str:
+    answer = None if line.trial is None else line.trial.answer
+    return words.NOTHING if answer is None or answer.usage.cost_usd is None else f"{answer.usage.cost_usd:.6f} USD"
+
+
+def height(rows: list[dict[str, str]]) -> int:
+    """Pixels of a table that shows all its rows, up to a screen of them."""
+    return min(36 * (len(rows) + 1) + 2, 900)
+
+
+def untimed(asked: Asked) -> str:
+    """Why there is no time, where there is none."""
+    if any(line.trial is not None and line.trial.timings is not None for line in asked.arms):
+        return "Milliseconds of the query asked alone. A dash: not measured, or not reported by the generator."
+    return "This query was not among those that were timed alone (analysis.latency_queries). A dash: not measured, or not reported."
+
+
+def repetitions(asked: Asked) -> str:
+    """Of which trials the scores are."""
+    most = max((line.repetitions for line in asked.arms), default=1)
+    of = "" if most == 1 else f" Means over {most} repetitions; passages and answers are those of the first one that has a ranking."
+    return f"n: trials with a value, of those that were scored. Where there is no value, the reason stands in its place.{of}"
+
+
+def found(line: Line, asked: Asked) -> str:
+    """What a reference line found, in a few words."""
+    if not line.places:
+        return "it retrieves nothing of its own"
+    if asked.relevant:
+        return f"{line.found} of {asked.relevant} relevant found"
+    return words.count(len(line.places), "passage")
+
+
+def live_view(name: str) -> TrialView:
+    """The view of this name, or the first one."""
+    return next((view for view in LIVE_VIEWS if view == name), LIVE_VIEWS[0])
+
+
+def trace(asked: Asked) -> None:
+    """Who got which answer and why, and the id that traces and logs have it under."""
+    kept = {"full": "", "redacted": " The query is redacted: what looked like personal data is replaced by its kind.", "hash": ""}
+    for trial in (line.live for line in asked.arms if line.live is not None):
+        when = datetime.fromtimestamp(trial.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        how = "served" if trial.served else "answered silently"
+        counted = "" if trial.assignment.reason == "split" else f", so that it is not counted: {trial.assignment.reason}"
+        st.html(f'<p class="q-small">{escaped(trial.trial.arm)}: {how} at {when} UTC{escaped(counted)}.{kept[trial.query.stored]}</p>')
+        st.code(trial.trial_id, language=None)
+    st.caption("Trial ids: spans have them as ragtrial.trial_id, answers as their id.")
+
+
+def said(asked: Asked) -> str:
+    """Votes with their history and signals, in the order in which they came."""
+    items = []
+    for vote in asked.votes:
+        about = "" if vote.passage_id is None else f' on source <span class="q-id">{escaped(vote.passage_id)}</span>'
+        tags = "".join(f' <span class="q-mark">{escaped(tag)}</span>' for tag in vote.tags)
+        comment = plain(vote.comment, name="q-small") if vote.comment else ""
+        items.append((vote.at, f"{badge(*_THUMBS[vote.thumb])}{about}{tags} {_at(vote.at)}{comment}"))
+    items += [(signal.at, f"{escaped(_SIGNALS[signal.signal])} {_at(signal.at)}") for signal in asked.signals]
+    if not items:
+        return '<p class="rt-muted q-small">Nobody voted on it or did anything with it.</p>'
+    return f'<ul class="q-votes">{"".join(f"<li>{item}</li>" for _, item in sorted(items, key=lambda each: each[0]))}</ul>'
+
+
+def _at(at: float) -> str:
+    return f'<span class="rt-muted q-small">{datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")} UTC</span>'

@@ -1,0 +1,115 @@
+"""What a tester says is shown as saved when the service has said that it is, and not before.
+
+A decision gets its idempotency key when it is made, in a callback, which runs once. It is sent with that key, by whatever run of the page
+comes to it, until the service has taken it: a rerun, a retry and a lost answer count once.
+"""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import streamlit as st
+
+from ragtrial_board.asking import Trouble
+from ragtrial_board.saying import escaped
+
+Said = TypeVar("Said")
+
+
+@dataclass(kw_only=True)
+class Slot(Generic[Said]):
+    """What was said of one thing.
+
+    Attributes:
+        saved: What the service has; None: nothing.
+        wanted: What it shall get; None: nothing new.
+        key: Idempotency key of `wanted`.
+        trouble: Why it has not got it yet; None: it was not tried, or it shall be tried again.
+    """
+
+    saved: Said | None = None
+    wanted: Said | None = None
+    key: str = ""
+    trouble: Trouble | None = None
+
+    @property
+    def latest(self) -> Said | None:
+        """What was said last, whether it is saved or not."""
+        return self.saved if self.wanted is None else self.wanted
+
+    def say(self, said: Said) -> None:
+        """Decide; what was decided before and is not saved is overtaken. The same again changes nothing."""
+        if said != self.latest:
+            self.wanted, self.key = said, uuid.uuid4().hex
+        self.trouble = None
+
+    def again(self) -> None:
+        """Try once more what was not saved, as the same decision."""
+        self.trouble = None
+
+    def send(self, sending: Callable[[Said, str], None]) -> None:
+        """Send what is wanted; no line of this shows anything, so that nothing interrupts it between the answer and its record."""
+        wanted = self.wanted
+        if wanted is None:
+            return
+        try:
+            sending(wanted, self.key)
+        except Trouble as trouble:
+            self.trouble = trouble
+        else:
+            self.saved, self.wanted, self.trouble = wanted, None, None
+
+
+def slot_of(name: str, saved: Said | None) -> "Slot[Said]":
+    """The slot of this name in this visitor's session; a new one holds what the service has."""
+    slots: dict[str, Slot[Said]] = st.session_state.setdefault("slots", {})
+    return slots.setdefault(name, Slot(saved=saved))
+
+
+def forget_slots() -> None:
+    """Begin anew with what the service has."""
+    st.session_state.pop("slots", None)
+
+
+def settle(slot: "Slot[Said]", sending: Callable[[Said, str], None], words: Callable[[Said], str], *, name: str) -> None:
+    """The line that says whether it is saved; sends what is not, and runs the page again when that has ended.
+
+    Args:
+        slot: What was said.
+        sending: Sends it with its key; raises `Trouble`.
+        words: What was said, in words, to follow "Saved: ".
+        name: Of the slot, for its widgets.
+    """
+    line, button = st.empty(), st.empty()  # always there: what is below must keep its place, or it would lose the keyboard's focus
+    if slot.wanted is not None and slot.trouble is None:
+        line.html(_line("saving", "…", "Saving"))
+        slot.send(sending)
+        st.rerun()
+    if slot.trouble is not None:
+        line.html(_line("unsaved", "!", f"Not saved. {slot.trouble.title} {slot.trouble.advice}", role="alert"))
+        button.button("Try to save it again", key=f"again-{name}", on_click=slot.again, icon=":material/refresh:")
+    elif slot.saved is not None:
+        line.html(_line("saved", "✓", f"Saved: {words(slot.saved)}"))
+
+
+def _line(tone: str, sign: str, text: str, *, role: str = "status") -> str:
+    return f'<p class="t-line t-{tone}" role="{role}"><span class="t-sign" aria-hidden="true">{sign}</span>{escaped(text)}</p>'
+
+
+def choice_button(label: str, *, key: str, chosen: bool, on_click: Callable[..., None], args: tuple[Any, ...], **more: Any) -> None:
+    """A button of several of which one can be chosen: with a check mark and filled.
+
+    The type of a chosen button is that of the others, or the browser would get a new one in its place and lose the keyboard's focus.
+    """
+    st.button(f"✓ {label}" if chosen else label, key=key, on_click=on_click, args=args, **more)
+    if chosen:
+        st.html(f"<style>.st-key-{key} button {{ {_CHOSEN} }} .st-key-{key} button * {{ color: inherit; }}</style>")
+
+
+_CHOSEN = "background: var(--t-link); border-color: var(--t-link); color: var(--t-on-link); padding-inline: .75rem;"
+
+
+def show_trouble(trouble: Trouble) -> None:
+    """What happened and what to do."""
+    st.html(f'<div class="t-trouble" role="alert"><p><b>{escaped(trouble.title)}</b> {escaped(trouble.advice)}</p></div>')

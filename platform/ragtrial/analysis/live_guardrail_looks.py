@@ -1,0 +1,90 @@
+"""How the guardrails of a live experiment came about: where each stood at the end of every step of time."""
+
+from dataclasses import dataclass
+
+from ragtrial.analysis.live_guardrails import guardrail_of
+from ragtrial.analysis.live_looks import until
+from ragtrial.analysis.live_setting import Table
+from ragtrial.domain.experiment import Experiment
+from ragtrial.domain.live_looks import TimedSums
+from ragtrial.domain.live_scores import Sums, WithinScores
+from ragtrial.domain.live_verdict import LiveGuardrail
+from ragtrial.domain.planned import Guardrail
+from ragtrial.errors import NotEnoughDataError
+
+
+MOST_LOOKS = 25
+"""Bounds of rare events take 20 ms each, and a chart shows no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardrailLook:
+    """Where a guardrail stood at a moment. All three are None before it could be tested.
+
+    Attributes:
+        at: Seconds since 1970.
+        estimate: How much worse the treatment was, as in `LiveGuardrail`: in the margin's unit.
+        low: One-sided lower bound; above the margin the guardrail was broken.
+        high: One-sided upper bound; below the margin it held.
+    """
+
+    at: float
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def guardrail_looks(
+    timed: TimedSums | None, planned: Guardrail, experiment: Experiment, *, now: LiveGuardrail | None, twins: Sums | None = None
+) -> tuple[GuardrailLook, ...]:
+    """Where a guardrail stood at the ends of at most `MOST_LOOKS` steps of time, by the same rule as in the analysis.
+
+    CUPED is left out, as in `live_looks.looks_of`; the last look is the analysis' own, with it.
+
+    Args:
+        timed: The guardrail's metric by unit and time; None where no trial counts.
+        planned: The guardrail.
+        experiment: The plan, with a section `live`.
+        now: Where it stands in the analysis; None where it can't be tested yet.
+        twins: Mode shadow: sums of both arms over the queries that both have a value for, and their number, until the end of each step,
+            shape (n_steps, 3).
+
+    Returns:
+        Oldest first; empty where no trial counts.
+
+    Raises:
+        InputError: The experiment has no section `live`.
+    """
+    if timed is None or not timed.ends.size:
+        return ()
+    split = experiment.live is not None and experiment.live.mode == "split"
+    looks = []
+    for step in _steps(timed.ends.size):
+        table = until(timed, step, split=split)
+        looks.append(_look(float(timed.ends[step]), _with_means(table, twins, step), planned, experiment))
+    return (*looks, _as_look(float(timed.ends[-1]), now))
+
+
+def _steps(n: int) -> list[int]:
+    """At most `MOST_LOOKS` with the last one, which is left out here, evenly taken from the end."""
+    every = -(-n // MOST_LOOKS)
+    return list(range((n - 1) % every, n - 1, every))
+
+
+def _with_means(table: Table, twins: Sums | None, step: int) -> Table:
+    """Within queries a relative margin, and a rate, need both arms' means."""
+    if not isinstance(table, WithinScores) or twins is None or not twins[step, 2]:
+        return table
+    control, treatment = (float(total) for total in twins[step, :2] / twins[step, 2])
+    return WithinScores(metric=table.metric, differences=table.differences, control_mean=control, treatment_mean=treatment)
+
+
+def _look(at: float, table: Table, planned: Guardrail, experiment: Experiment) -> GuardrailLook:
+    try:
+        return _as_look(at, guardrail_of(table, planned, experiment))
+    except NotEnoughDataError:
+        return GuardrailLook(at=at)
+
+
+def _as_look(at: float, found: LiveGuardrail | None) -> GuardrailLook:
+    return GuardrailLook(at=at) if found is None else GuardrailLook(at=at, estimate=found.estimate, low=found.low, high=found.high)

@@ -1,0 +1,125 @@
+"""`ragtrial roll-up`: what keeps the dashboard up to date."""
+
+import json
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ragtrial.cli.experiments import Json, Quiet
+from ragtrial.cli.terminal import console, error_console, progress_bars
+from ragtrial.errors import InputError
+
+if TYPE_CHECKING:
+    from ragtrial.suite.rolling import Pass, RolledLive
+
+_FAILED = 2
+
+
+def roll_up(
+    experiment: Annotated[
+        Path | None,
+        typer.Argument(metavar="EXPERIMENT.yaml", help="Whose database (stores.sql) is meant; all of it is rolled up.", show_default=False),
+    ] = None,
+    *,
+    database: Annotated[
+        str | None, typer.Option("--database", metavar="URL", help="This database, and not the file's.", show_default=False)
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl+C: every 2 s what is new.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Bring what the dashboard reads up to date: sums of the live log by time, live analyses, conclusions of evaluations.
+
+    `ragtrial dashboard` does it by itself while it runs. Run it beside a dashboard that has no right to write, or once before many people
+    open one: the first roll-up of a million live trials takes a minute, later ones look at what is new.
+
+    Nothing of it is data: everything can be made again from the log, and killing it at any moment loses nothing. It reads without locks
+    and writes a few hundred rows at a time, so a service that writes to the same database does not wait for it. Several may run at once.
+    """
+    url = _url(experiment, database)
+    if watch:
+        _watch(url, quiet=quiet)
+        return
+    from ragtrial.suite.rolling import roll_once
+
+    with progress_bars(quiet=quiet) as progress:
+        done = roll_once(url, progress=progress)
+    if as_json:
+        typer.echo(json.dumps(_as_dict(done), ensure_ascii=False))
+    else:
+        _render(done, quiet=quiet)
+    if done.errors:
+        raise typer.Exit(_FAILED)
+
+
+def _url(experiment: Path | None, database: str | None) -> str:
+    if database is not None:
+        return database
+    if experiment is None:
+        raise InputError("say which database: give the experiment's file, or --database URL")
+    from ragtrial.formats.experiment import load_experiment, sql_url
+
+    return sql_url(load_experiment(experiment))
+
+
+def _watch(url: str, *, quiet: bool) -> None:
+    from ragtrial.suite.rolling import roll_for_ever
+
+    stop, out = threading.Event(), error_console()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    if not quiet:
+        out.print("keeping the dashboard's numbers up to date; Ctrl+C ends it", markup=False)
+    with progress_bars(quiet=quiet) as progress:
+        roll_for_ever(url, stop, say=lambda sentence: out.print(sentence, markup=False, soft_wrap=True), progress=progress)
+
+
+def _render(done: "Pass", *, quiet: bool) -> None:
+    out = console()
+    for sentence in done.errors:
+        error_console().print(f"error: {sentence}", style="red", markup=False, soft_wrap=True)
+    if quiet:
+        return
+    if done.concluded:
+        out.print(f"concluded {len(done.concluded)} evaluations: {', '.join(done.concluded)}", markup=False, soft_wrap=True)
+    for live in done.live:
+        out.print(f"{live.name}: {_said(live)}", markup=False, soft_wrap=True)
+    if not (done.concluded or done.live or done.errors):
+        out.print("nothing to roll up: no live experiment, and every finished evaluation is concluded", markup=False, soft_wrap=True)
+
+
+def _said(live: "RolledLive") -> str:
+    rolled = live.rolled
+    summed = (
+        f"{rolled.stretches:,} stretches of 5 minutes summed, {rolled.rows:,} rows changed" if rolled.stretches else "sums are up to date"
+    )
+    if not rolled.complete:
+        summed += "; another process went on with the rest"
+    if live.problem:
+        return f"{summed}; no analysis: {live.problem}"
+    return f"{summed}; analysed in {live.took_s:.1f} s" if live.snapshot == "made" else f"{summed}; the analysis is up to date"
+
+
+def _as_dict(done: "Pass") -> dict[str, Any]:
+    return {
+        "concluded": list(done.concluded),
+        "live": [
+            {
+                "name": live.name,
+                "live_id": live.live_id,
+                "stretches": live.rolled.stretches,
+                "rows": live.rolled.rows,
+                "newest_trial": live.rolled.newest_trial,
+                "complete": live.rolled.complete,
+                "rolled_s": round(live.rolled_s, 3),
+                "snapshot": live.snapshot,
+                "analysed_s": round(live.took_s, 3),
+                "problem": live.problem,
+            }
+            for live in done.live
+        ],
+        "errors": list(done.errors),
+    }

@@ -1,0 +1,240 @@
+"""Keeps sums of the live log by time, and what live experiments have come to; the only writer of either.
+
+Sums are computed in read transactions, which hold no lock, and written in short ones, which wait for their turn as the service's do.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Connection, and_, bindparam, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ragtrial.contracts import Progress, no_progress
+from ragtrial.db import engine as database
+from ragtrial.db.base import Base
+from ragtrial.db.board_models import LiveBucketRow, LiveSnapshotRow, RollUpMarkRow
+from ragtrial.db.live_board_reader import StoredSnapshot
+from ragtrial.db.live_models import LiveExperimentRow
+from ragtrial.db.roll_up_reading import (
+    SUMS,
+    Changes,
+    Key,
+    Look,
+    Marks,
+    Rows,
+    changes_since,
+    logged_rows,
+    look_at,
+    marks_of,
+    runs_of,
+    summed_rows,
+)
+from ragtrial.errors import InputError
+
+ROWS_AT_ONCE = 200
+"""Rows after which a transaction ends with the stretch of time that it is writing."""
+
+HEARTBEAT_SECONDS = 30.0
+"""How often marks are written where nothing has changed, so that readers see that somebody keeps them."""
+
+_STRETCHES_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolledUp:
+    """What one pass over the log of a live experiment did.
+
+    Attributes:
+        stretches: Stretches of time that were summed again.
+        rows: Rows that were written or removed.
+        newest_trial: Number of the newest trial that is in; 0 where there is none.
+        news: Whether the log held anything that it did not hold at the pass before.
+        complete: Whether everything is in; False where another process rolled up the same experiment meanwhile.
+    """
+
+    stretches: int
+    rows: int
+    newest_trial: int
+    news: bool
+    complete: bool
+
+
+class _OvertakenError(Exception):
+    """Another process has moved the marks."""
+
+
+class RollUp:
+    """Writes sums and snapshots of the live experiments of one database. Not for several threads at once.
+
+    Stretches of time in which anything has changed are summed again as a whole, so that the sums are those of the log whatever
+    happened: trials that come late, votes that are changed, units that are erased, a process that is killed. Marks move when everything
+    up to them is in; a pass that was killed finds by their counts which stretches are in already.
+
+    Several processes may keep the same database: who finds that another one has moved the marks leaves the rest to it.
+
+    Args:
+        url: SQLAlchemy URL.
+        clock: Seconds since 1970.
+
+    Raises:
+        InputError: The URL is none of SQLite or PostgreSQL.
+        MissingExtraError: psycopg is not installed.
+        StoreError: There is no such database, it is out of reach, or its schema is another than this version's.
+            Every method raises it where the database fails.
+    """
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+        self._name, self._clock = database.shown(database.parse_url(url)), clock
+        self._reading = database.open_engine(url, read_only=True)
+        try:
+            database.require_head(self._reading, self._name)
+            self._writing = database.open_engine(url)
+        except BaseException:
+            self._reading.dispose()
+            raise
+        self._insert = sqlite.insert if self._writing.dialect.name == "sqlite" else postgresql.insert
+        self._looks: dict[int, Look] = {}
+        self._again: dict[int, list[int]] = {}  # stretches that another process may have written at the same time
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._reading.dispose()
+        self._writing.dispose()
+
+    def roll(self, live_id: int, *, progress: Progress = no_progress) -> RolledUp:
+        """Bring the sums of one live experiment up to date.
+
+        Args:
+            live_id: The experiment.
+            progress: Told how many stretches are summed; not asked where there are none.
+
+        Raises:
+            InputError: There is no such experiment.
+        """
+        before = self._looks.pop(live_id, None)
+        with database.transaction(self._reading, self._name) as connection:
+            if connection.execute(select(LiveExperimentRow.id).where(LiveExperimentRow.id == live_id)).first() is None:
+                raise InputError(f"there is no live experiment {live_id} in database {self._name!r}")
+            found = marks_of(connection, live_id)
+            marks = Marks() if found is None else found[0]
+            look = look_at(connection, live_id, marks)
+            changes = changes_since(connection, live_id, marks, look, before, again=self._again.pop(live_id, ()))
+            after = look_at(connection, live_id, look.newest)
+        rows = 0
+        try:
+            if found is None:
+                marks = self._begin(live_id, look.newest)
+            for written in self._written(live_id, changes, marks, progress):
+                rows += written
+            if changes.stretches or changes.news or found is None or self._clock() - found[1] >= HEARTBEAT_SECONDS:
+                self._move(live_id, marks, look.newest)
+                self._looks[live_id] = after
+            else:  # the marks stay; at most votes on other experiments lie between
+                self._looks[live_id] = look._replace(newest=marks)
+        except _OvertakenError:
+            self._again[live_id] = changes.stretches
+            if before is not None:
+                self._looks[live_id] = before
+            return _rolled(changes, rows, look, complete=False)
+        return _rolled(changes, rows, look, complete=True)
+
+    def store_snapshot(self, live_id: int, snapshot: StoredSnapshot) -> None:
+        """Write what an experiment has come to, in place of what it had come to before."""
+        statement = self._upsert(LiveSnapshotRow, ("live_id",))
+        values = {"live_id": live_id, **asdict(snapshot)}
+        with database.transaction(self._writing, self._name) as connection:
+            connection.execute(statement, values)
+
+    def _written(self, live_id: int, changes: Changes, marks: Marks, progress: Progress) -> Iterator[int]:
+        """Rows that were written, for each group of stretches."""
+        if not changes.stretches:
+            return
+        advance = progress("summing the live log by time, in stretches of 5 minutes", len(changes.stretches))
+        for begin in range(0, len(changes.stretches), _STRETCHES_AT_ONCE):
+            stretches = changes.stretches[begin : begin + _STRETCHES_AT_ONCE]
+            changed, gone = self._difference(live_id, stretches)
+            for portion in _portions(changed, gone):
+                self._replace(live_id, marks, portion, changed)
+            yield len(changed) + len(gone)
+            advance(len(stretches))
+
+    def _difference(self, live_id: int, stretches: Sequence[int]) -> tuple[Rows, set[Key]]:
+        """Rows that are to be written, and rows that are to go."""
+        logged: Rows = {}
+        summed: Rows = {}
+        with database.transaction(self._reading, self._name) as connection:
+            for first, last in runs_of(stretches):
+                logged |= logged_rows(connection, live_id, first, last)
+                summed |= summed_rows(connection, live_id, first, last)
+        return {key: sums for key, sums in logged.items() if summed.get(key) != sums}, summed.keys() - logged.keys()
+
+    def _begin(self, live_id: int, newest: Marks) -> Marks:
+        """The first marks: votes and erasures until now will be in whatever is summed from now on, trials are found by their counts."""
+        marks = Marks(trial=0, vote=newest.vote, erasure=newest.erasure)
+        values = {"live_id": live_id, **marks._asdict(), "at": self._clock()}
+        statement = self._insert(RollUpMarkRow).values(**values).on_conflict_do_nothing().returning(RollUpMarkRow.live_id)
+        with database.transaction(self._writing, self._name) as connection:
+            if connection.execute(statement).first() is None:
+                raise _OvertakenError
+        return marks
+
+    def _replace(self, live_id: int, marks: Marks, keys: Sequence[Key], changed: Rows) -> None:
+        rows = [_row(live_id, key) | dict(zip(SUMS, changed[key], strict=True)) for key in keys if key in changed]
+        gone = [{f"of_{name}": value for name, value in _row(live_id, key).items()} for key in keys if key not in changed]
+        names = ("live_id", "number", "arm", "reason")
+        same = and_(*(getattr(LiveBucketRow, name) == bindparam(f"of_{name}") for name in names))
+        upsert = self._upsert(LiveBucketRow, names)
+        with database.transaction(self._writing, self._name) as connection:
+            self._require(connection, live_id, marks)
+            if rows:
+                connection.execute(upsert, rows)
+            if gone:
+                connection.execute(delete(LiveBucketRow).where(same), gone)
+
+    def _move(self, live_id: int, marks: Marks, newest: Marks) -> None:
+        with database.transaction(self._writing, self._name) as connection:
+            self._require(connection, live_id, marks)
+            row = RollUpMarkRow
+            connection.execute(update(row).where(row.live_id == live_id).values(**newest._asdict(), at=self._clock()))
+
+    @staticmethod
+    def _require(connection: Connection, live_id: int, marks: Marks) -> None:
+        found = marks_of(connection, live_id)
+        if found is None or found[0] != marks:
+            raise _OvertakenError
+
+    def _upsert(self, table: type[Base], keys: Sequence[str]) -> Any:
+        statement = self._insert(table)
+        others = {column.name: statement.excluded[column.name] for column in table.__table__.columns if column.name not in keys}
+        return statement.on_conflict_do_update(index_elements=list(keys), set_=others)
+
+
+def _row(live_id: int, key: Key) -> dict[str, Any]:
+    number, arm, reason = key
+    return {"live_id": live_id, "number": number, "arm": arm, "reason": reason}
+
+
+def _portions(changed: Rows, gone: set[Key]) -> Iterator[list[Key]]:
+    """Keys that are written in one transaction; a stretch is never divided, so that readers see it as it was or as it is."""
+    portion: list[Key] = []
+    for key in sorted(changed.keys() | gone):
+        if len(portion) >= ROWS_AT_ONCE and key[0] != portion[-1][0]:
+            yield portion
+            portion = []
+        portion.append(key)
+    if portion:
+        yield portion
+
+
+def _rolled(changes: Changes, rows: int, look: Look, *, complete: bool) -> RolledUp:
+    news = changes.news or bool(rows)
+    return RolledUp(stretches=len(changes.stretches), rows=rows, newest_trial=look.newest.trial, news=news, complete=complete)

@@ -1,0 +1,210 @@
+"""What the arms cost, in words and rows: waiting, tokens and money, the index, and what the gain is for a dollar."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ragtrial.domain.evaluation import ArmFacts, IndexFacts
+from ragtrial.report import words
+from ragtrial.report.live_summary import LiveSummary, LiveUsage
+from ragtrial.report.summary import STAGES, ArmUsage, StageLatency, Summary
+from ragtrial.report.verdict_words import PER, cost_of
+
+STAGE_NAMES = {"embed": "embed the query", "search": "search the index", "generate": "make the answer", "total": "all together"}
+_FORMS = ((0.5, "float16"), (0.25, "int8"), (0.125, "int8, half the dimensions"), (1 / 32, "binary"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexSize:
+    """What an index's vectors take in one form: arithmetic, not a measurement."""
+
+    form: str
+    bytes: int
+
+
+def speed(content: Summary) -> str:
+    """Whether custom is slower, beyond what chance does."""
+    found = next((each for each in content.analysis.comparisons if each.metric.name == "latency_ms"), None)
+    if found is None or found.effect is None:
+        return "It is not shown which arm is faster"
+    better = words.beyond_chance(found, alpha=content.experiment.analysis.alpha)
+    if not better:
+        return "Neither arm is shown to be faster"
+    change = words.milliseconds(abs(found.effect.estimate))
+    return f"{content.label(content.treatment).capitalize()} is {'faster' if better > 0 else 'slower'}, by {change} a query on average"
+
+
+def live_speed(content: LiveSummary) -> str:
+    """What the tail of the waiting time says, where it was compared."""
+    tail = content.analysis.tail
+    if tail is None or tail.ratio is None or tail.ratio_low is None or tail.ratio_high is None:
+        return "It is not shown which arm is faster"
+    if tail.ratio_low <= 1 <= tail.ratio_high:
+        return "Neither arm is shown to keep its slowest users waiting longer"
+    longer = "longer" if tail.ratio > 1 else "shorter"
+    return f"{content.treatment.capitalize()}'s slowest 5% wait {abs(tail.ratio - 1):.0%} {longer} [{tail.ratio_low - 1:+.0%}, {tail.ratio_high - 1:+.0%}]"
+
+
+def latency_lead(rows: Sequence[StageLatency], arms: tuple[str, str]) -> str:
+    """Median and p95 of both arms, as far as they were measured."""
+    said = []
+    for arm in arms:
+        found = next((row for row in rows if row.arm == arm and row.stage == "total"), None)
+        if found is None or found.quantiles is None:
+            said.append(f"{arm}: {'nothing was timed' if found is None or found.reason is None else found.reason}")
+        else:
+            half, most = words.milliseconds(found.quantiles.p50), words.milliseconds(found.quantiles.p95)
+            said.append(f"{arm}: half are answered within {half}, 95% within {most} (n = {found.quantiles.n:,})")
+    return f"{'; '.join(said)}."
+
+
+def slowest_stage(rows: Sequence[StageLatency], arm: str) -> str | None:
+    """Which stage takes most of an arm's median; None where none was timed."""
+    timed = {row.stage: row.quantiles.p50 for row in rows if row.arm == arm and row.stage != "total" and row.quantiles is not None}
+    if not timed or not sum(timed.values()):
+        return None
+    stage = max(timed, key=timed.__getitem__)
+    doing = {"embed": "Embedding the query", "search": "Searching the index", "generate": "Making the answer"}[stage]
+    return f"{doing} takes {timed[stage] / sum(timed.values()):.0%} of what {arm}'s stages take at their medians"
+
+
+def latency_rows(rows: Sequence[StageLatency]) -> list[dict[str, Any]]:
+    """Stage by stage, for a table; None where nothing was timed."""
+    found = sorted(rows, key=lambda row: STAGES.index(row.stage))
+    return [
+        {
+            "stage": STAGE_NAMES[row.stage],
+            "arm": row.arm,
+            "n": 0 if row.quantiles is None else row.quantiles.n,
+            **{
+                name: None if row.quantiles is None else getattr(row.quantiles, name.partition(" ")[0])
+                for name in ("p50 ms", "p95 ms", "p99 ms")
+            },
+            "why not": row.reason or "",
+        }
+        for row in found
+    ]
+
+
+def money_finding(content: Summary) -> str:
+    """What answers cost, as a finding."""
+    if not content.generators:
+        return "Answers were not made, so they cost nothing"
+    if content.extractive:
+        return "Answers are sentences picked from passages: no LLM, no fee"
+    left, right = (cost_of(content.usage, arm) for arm in (content.control, content.treatment))
+    if left is None or right is None:
+        return "What the answers cost was not reported"
+    more = "as much as" if abs(right - left) < 0.005 else f"{abs(right - left):,.2f} USD {'more' if right > left else 'less'} than"
+    return f"{PER:,} answers with {content.treatment} cost {right:,.2f} USD, {more} with {content.control}"
+
+
+def gain_for_a_dollar(content: Summary) -> str:
+    """What quality custom adds for the money that it adds; in words where there is no such ratio."""
+    effect, metric = content.primary.effect, content.primary.metric
+    left, right = (cost_of(content.usage, arm) for arm in (content.control, content.treatment))
+    if effect is None:
+        return f"The gain in {metric.name} is not known, so it has no price."
+    if content.extractive or not content.generators:
+        return f"The gain in {metric.name} costs no fee: only the time and the room that stand below."
+    if left is None or right is None:
+        return f"The cost of the answers was not reported, so the gain in {metric.name} has no price in dollars."
+    if right <= left:
+        return f"Custom's answers cost no more than the baseline's, so the gain in {metric.name} has no price."
+    per = [value / (right - left) for value in (effect.estimate, effect.low, effect.high)]
+    return (
+        f"For each dollar more on {PER:,} queries, {metric.name} moves by {per[0]:+.4g} [{per[1]:+.4g}, {per[2]:+.4g}] "
+        f"({content.level} interval of the gain; the cost is a sum)."
+    )
+
+
+def usage_rows(usage: Sequence[ArmUsage]) -> list[dict[str, Any]]:
+    """Tokens and money by line, for a table; None where it was not reported."""
+    return [
+        {
+            "line": each.arm,
+            "trials": each.n_trials,
+            "failed": each.n_failed,
+            "answers": each.n_answers,
+            "abstained": each.n_abstained,
+            "prompt tokens": each.prompt_tokens,
+            "completion tokens": each.completion_tokens,
+            "USD": each.cost_usd,
+            f"USD for {PER:,} answers": cost_of(usage, each.arm),
+        }
+        for each in usage
+    ]
+
+
+def live_usage_rows(usage: Sequence[LiveUsage]) -> list[dict[str, Any]]:
+    """The same of live trials; sums are over those that reported it, and how many these are stands beside them."""
+    return [
+        {
+            "arm": each.arm,
+            "trials": each.n_trials,
+            "failed": each.n_failed,
+            "answers": each.n_answers,
+            "abstained": each.n_abstained,
+            "with tokens": each.n_counted,
+            "prompt tokens": each.prompt_tokens,
+            "completion tokens": each.completion_tokens,
+            "with a price": each.n_priced,
+            "USD": each.cost_usd,
+            f"USD for {PER:,} answers": None if each.cost_usd is None or not each.n_priced else PER * each.cost_usd / each.n_priced,
+        }
+        for each in usage
+    ]
+
+
+def live_money_finding(usage: Sequence[LiveUsage]) -> str:
+    """What live answers cost so far, as a finding."""
+    priced = [each for each in usage if each.cost_usd is not None and each.n_priced]
+    if not priced:
+        return "What the answers cost was not reported"
+    spent = sum(each.cost_usd or 0.0 for each in priced)
+    n = sum(each.n_priced for each in priced)
+    unknown = sum(each.n_answers for each in usage) - n
+    more = f"; of {unknown:,} more the cost is not known" if unknown > 0 else ""
+    return f"{n:,} answers have cost {spent:,.2f} USD so far{more}"
+
+
+def index_rows(arms: Sequence[ArmFacts]) -> list[dict[str, Any]]:
+    """Each arm's index, for a table; None where it was not measured."""
+    return [
+        {
+            "arm": facts.arm,
+            "model": "" if facts.model is None else facts.model.name,
+            "dimensions": None if facts.model is None else facts.model.dimension,
+            "index": facts.index.index_type,
+            "passages": facts.index.n_passages,
+            "vectors": words.size(facts.index.bytes),
+            "embedding took s": facts.index.embed_seconds,
+            "tokens embedded": facts.index.tokens,
+            "recall against exact search": facts.index.ann_recall,
+        }
+        for facts in arms
+        if facts.index is not None
+    ]
+
+
+def build_finding(left: ArmFacts | None, right: ArmFacts | None) -> str:
+    """How long building took, as far as it was measured."""
+    took = [(facts.arm, facts.index.embed_seconds) for facts in (left, right) if facts is not None and facts.index is not None]
+    known = [f"{arm} {seconds:,.3g} s" for arm, seconds in took if seconds is not None]
+    cached = [arm for arm, seconds in took if seconds is None]
+    if not took:
+        return "Nothing is known of the indexes."
+    said = f"Embedding the passages took: {', '.join(known)}." if known else "The passages' vectors came from the cache."
+    return f"{said} {' and '.join(cached)} took its vectors from the cache." if known and cached else said
+
+
+def other_forms(index: IndexFacts) -> tuple[IndexSize, ...]:
+    """What the same vectors would take in smaller forms; what that does to quality has to be measured."""
+    now = IndexSize(form="as it is (float32)", bytes=index.bytes)
+    return (now, *(IndexSize(form=name, bytes=max(1, round(index.bytes * share))) for share, name in _FORMS))
+
+
+def forms_finding(index: IndexFacts) -> str:
+    """What smaller vectors would save, as a finding."""
+    small = next(each for each in other_forms(index) if each.form == "int8")
+    return f"As int8 the vectors would take {words.size(small.bytes)} instead of {words.size(index.bytes)}; what that costs in quality is not measured"

@@ -1,0 +1,119 @@
+"""What a live experiment has come to, from the log alone: no experiment file is needed."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+from ragtrial.analysis.live import analyse_tables
+from ragtrial.analysis.live_guardrail_looks import GuardrailLook, guardrail_looks
+from ragtrial.analysis.live_setting import LiveSetting
+from ragtrial.analysis.side_by_side import PreferencesFound, preferences_found
+from ragtrial.db.live_board_reader import BUCKET_SECONDS, LiveBoardReader, StoredSnapshot
+from ragtrial.db.live_reader import LiveExperiment, LiveReader
+from ragtrial.domain.live_verdict import LiveAnalysis
+from ragtrial.errors import InputError, NotEnoughDataError
+from ragtrial.formats.experiment import logged_experiment
+from ragtrial.report.live_summary import SNAPSHOT_FORM, LiveSummary, as_document, latencies, usage_of
+from ragtrial.suite.live_analysis import environment_of, live_setting, models_of
+
+_ALL_TIME = 100_000_000 * BUCKET_SECONDS
+
+
+def snapshot_of(
+    live: LiveExperiment, reader: LiveReader, board: LiveBoardReader, *, newest_trial: int, clock: Callable[[], float] = time.time
+) -> StoredSnapshot:
+    """The analysis as of now as it is stored: a document, or why there is none.
+
+    Args:
+        live: The experiment.
+        reader: Of the log.
+        board: Of its roll-ups, which must be up to date.
+        newest_trial: Number of the newest trial that is in the roll-ups.
+        clock: Seconds since 1970.
+
+    Raises:
+        StoreError: The database fails.
+    """
+    begin = clock()
+    document, problem = None, None
+    try:
+        document = as_document(summarise_live(live, reader, board, now=begin))
+    except (InputError, NotEnoughDataError) as error:
+        problem = str(error)
+    except (ValueError, ArithmeticError, LookupError) as error:  # an analysis that fails on these data must not stop those of others
+        problem = f"the analysis failed ({type(error).__name__}: {error}); please report this"
+    return StoredSnapshot(
+        form=SNAPSHOT_FORM,
+        made_at=begin,
+        took_s=max(0.0, clock() - begin),
+        newest_trial=newest_trial,
+        document=document,
+        problem=problem,
+    )
+
+
+def summarise_live(live: LiveExperiment, reader: LiveReader, board: LiveBoardReader, *, now: float) -> LiveSummary:
+    """What every page says of a live experiment, under the plan that is in the log.
+
+    Args:
+        live: The experiment.
+        reader: Of the log.
+        board: Of its roll-ups.
+        now: Seconds since 1970.
+
+    Raises:
+        InputError: The plan is none that this version understands.
+        StoreError: The database fails.
+    """
+    experiment = logged_experiment(live.plan, f"the plan of {live.name!r} in the log")
+    setting = live_setting(experiment, reader, live_id=live.live_id)
+    # The plan is the log's own: its digest differs only where units are named in it, which the log keeps as pseudonyms.
+    setting = dataclasses.replace(setting, stored_digest=experiment.live_digest())
+    analysis = analyse_tables(setting)
+    buckets = board.buckets(live.live_id, width_s=_ALL_TIME)
+    return LiveSummary(
+        experiment=experiment,
+        analysis=analysis,
+        made_at=now,
+        models=models_of(live.facts),
+        environment=environment_of(live.facts),
+        guardrail_looks=_guardrail_looks(live.live_id, setting, analysis, reader, board),
+        latency=latencies(
+            board.stage_times(live.live_id, mode=setting.live.mode), arms=() if setting.live.mode == "interleaved" else setting.arms
+        ),
+        usage=usage_of(bucket for bucket in buckets if bucket.reason == "split"),
+        spent=usage_of(buckets),
+        preferences=_preferences(live.live_id, setting, board),
+    )
+
+
+def _guardrail_looks(
+    live_id: int, setting: LiveSetting, analysis: LiveAnalysis, reader: LiveReader, board: LiveBoardReader
+) -> dict[str, tuple[GuardrailLook, ...]]:
+    """Of the guardrails that the mode can measure."""
+    now = {comparison.metric.name: comparison.guardrail for comparison in analysis.comparisons}
+    found = {}
+    for planned in setting.live.metrics.guardrails:
+        if planned.name not in setting.tables:
+            continue
+        primary = planned.name == setting.live.metrics.primary.name
+        timed = setting.timed if primary else reader.timed(live_id, planned.name, experiment=setting.experiment)
+        twins = None
+        if setting.live.mode == "shadow" and timed is not None and setting.clock.first is not None:
+            twins = board.twin_sums(live_id, planned.name, arms=setting.arms, begin=setting.clock.first, ends=timed.ends)
+        found[planned.name] = guardrail_looks(timed, planned, setting.experiment, now=now.get(planned.name), twins=twins)
+    return found
+
+
+def _preferences(live_id: int, setting: LiveSetting, board: LiveBoardReader) -> PreferencesFound:
+    counts: dict[str, int] = {}
+    for count in board.preferences(live_id):
+        counts[count.choice] = counts.get(count.choice, 0) + count.comparisons
+    return preferences_found(
+        board.preferred_by_person(live_id, arms=setting.arms),
+        alpha=setting.plan.alpha,
+        both=counts.get("both", 0),
+        neither=counts.get("neither", 0),
+        withdrawn=counts.get("withdrawn", 0),
+        open_=counts.get("open", 0),
+    )

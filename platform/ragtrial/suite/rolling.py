@@ -1,0 +1,297 @@
+"""What keeps the dashboard up to date: conclusions of evaluations, sums of the live log, and snapshots of live analyses."""
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self
+
+from ragtrial.contracts import Progress, no_progress
+from ragtrial.db import engine as database
+from ragtrial.db.live_board_reader import LiveBoardReader, SnapshotMade
+from ragtrial.db.live_news import Beside
+from ragtrial.db.live_reader import LiveExperiment, LiveReader
+from ragtrial.db.roll_up import RolledUp, RollUp
+from ragtrial.errors import RagtrialError, StoreError
+from ragtrial.report.live_summary import SNAPSHOT_FORM
+from ragtrial.suite.concluding import conclude_into, unconcluded
+from ragtrial.suite.live_snapshots import snapshot_of
+
+PACE = 10.0
+"""How many times as long as a snapshot took, the next one waits: snapshots take less than a tenth of a core."""
+
+SHORTEST_PAUSE_S = 5.0
+"""Between two snapshots of one experiment."""
+
+_LONGEST_PAUSE_S = 30.0  # between two passes: a first one may take long, and is no reason to be late afterwards
+_DAY_SECONDS = 86_400.0
+
+Say = Callable[[str], None]
+SnapshotState = Literal["made", "current", "waits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolledLive:
+    """What was done for one live experiment.
+
+    Attributes:
+        name: Of the experiment.
+        live_id: Its number.
+        rolled: What the roll-up did.
+        rolled_s: How long that took.
+        snapshot: `made`; `current`: nothing is new; `waits`: until the next one is due.
+        took_s: How long the snapshot took; 0 where none was made.
+        problem: Why the analysis could not be made, or None.
+    """
+
+    name: str
+    live_id: int
+    rolled: RolledUp
+    rolled_s: float
+    snapshot: SnapshotState
+    took_s: float = 0.0
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """What one pass over a database did.
+
+    Attributes:
+        concluded: Ids of the evaluations that were concluded.
+        live: Live experiments, in the order in which they were looked at; those that failed are left out.
+        errors: What failed, one sentence each.
+    """
+
+    concluded: tuple[str, ...] = ()
+    live: tuple[RolledLive, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+class Rolling:
+    """Keeps what is derived from one database up to date, pass by pass. Not for several threads at once.
+
+    Args:
+        url: SQLAlchemy URL.
+        paced: Make a snapshot only when it is due, see `PACE`; the first one of an experiment always is.
+        clock: Seconds since 1970.
+
+    Raises:
+        InputError: The URL is none of SQLite or PostgreSQL.
+        MissingExtraError: psycopg is not installed.
+        StoreError: There is no such database, it is out of reach, or its schema is another than this version's.
+    """
+
+    def __init__(self, url: str, *, paced: bool = False, clock: Callable[[], float] = time.time) -> None:
+        self._url, self._paced, self._clock = url, paced, clock
+        self._writer = RollUp(url, clock=clock)
+        self._reader, self._board = LiveReader(url), LiveBoardReader(url)
+        self._known: dict[int, _Known] = {}
+        self._not_before = 0.0
+        self._hopeless: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        for each in (self._writer, self._reader, self._board):
+            each.close()
+
+    def once(self, *, progress: Progress = no_progress, stop: threading.Event | None = None) -> Pass:
+        """Conclude what is finished, and roll up all live experiments. What fails for one of them does not stop the others.
+
+        Args:
+            progress: Told how far long steps are.
+            stop: Ends it early, between two experiments.
+
+        Raises:
+            StoreError: The database can't be read at all.
+        """
+        errors: list[str] = []
+        live: list[RolledLive] = []
+        stopped = threading.Event() if stop is None else stop
+        concluded = [found for found in unconcluded(self._url) if not stopped.is_set() and self._conclude(found, errors)]
+        made = self._board.snapshots_made()
+        for experiment in _in_turn(self._reader.experiments(), made):
+            if stopped.is_set():
+                break
+            try:
+                live.append(self._roll(experiment, made.get(experiment.live_id), progress))
+            except RagtrialError as error:
+                errors.append(f"live experiment {experiment.name!r} is not up to date: {error}")
+        return Pass(concluded=tuple(concluded), live=tuple(live), errors=tuple(errors))
+
+    def _conclude(self, evaluation_id: str, errors: list[str]) -> bool:
+        if evaluation_id in self._hopeless:
+            return False
+        try:
+            conclude_into(self._url, evaluation_id)
+        except RagtrialError as error:
+            if not isinstance(error, StoreError):
+                self._hopeless.add(evaluation_id)  # the same data would fail in the same way every time
+            errors.append(f"evaluation {evaluation_id!r} can't be concluded: {error}")
+            return False
+        return True
+
+    def _roll(self, live: LiveExperiment, made: SnapshotMade | None, progress: Progress) -> RolledLive:
+        known = self._known.setdefault(live.live_id, _Known())
+        begin = time.monotonic()
+        rolled = self._writer.roll(live.live_id, progress=progress)
+        rolled_s = time.monotonic() - begin
+        if made is not None and made.form != SNAPSHOT_FORM:
+            made = None
+        if rolled.news or made is None or made.newest_trial != rolled.newest_trial:
+            known.news_at = self._clock()
+        elif known.news_at is not None and made.made_at > known.news_at:  # another process has seen to it
+            known.news_at = None
+        done = functools.partial(RolledLive, name=live.name, live_id=live.live_id, rolled=rolled, rolled_s=rolled_s)
+        problem = None if made is None else made.problem
+        if self._paced and made is not None and not self._is_due(made, known):
+            return done(snapshot="current" if known.news_at is None else "waits", problem=problem)
+        known.looked_at = self._clock()
+        beside = self._board.beside(live.live_id, metrics=_metrics(live), before=known.beside)
+        if made is not None and known.news_at is None and not self._is_news(live, made, known, beside):
+            known.beside = beside
+            return done(snapshot="current", problem=problem)
+        snapshot = snapshot_of(live, self._reader, self._board, newest_trial=rolled.newest_trial, clock=self._clock)
+        self._writer.store_snapshot(live.live_id, snapshot)
+        known.beside, known.news_at = beside, None
+        self._not_before = self._clock() + PACE * snapshot.took_s
+        return done(snapshot="made", took_s=snapshot.took_s, problem=snapshot.problem)
+
+    def _is_due(self, made: SnapshotMade, known: "_Known") -> bool:
+        earliest = max(self._not_before, max(known.looked_at, made.made_at + made.took_s) + SHORTEST_PAUSE_S)
+        return self._clock() >= earliest
+
+    def _is_news(self, live: LiveExperiment, made: SnapshotMade, known: "_Known", beside: Beside) -> bool:
+        """Whether anything beside trials and votes is new. After a start that is not known: while votes still count, it may be."""
+        if known.beside is not None:
+            return beside != known.beside
+        newest = self._board.rolled_up_to(live.live_id)
+        return newest is not None and made.made_at < newest + (live.plan["live"]["late_vote_days"] + 1) * _DAY_SECONDS
+
+
+@dataclass(slots=True)
+class _Known:
+    """What this process knows of one experiment: since when the snapshot is old, and what was looked at last."""
+
+    news_at: float | None = None
+    looked_at: float = 0.0
+    beside: Beside | None = None
+
+
+def _in_turn(found: Iterable[LiveExperiment], made: Mapping[int, SnapshotMade]) -> list[LiveExperiment]:
+    """Those without a snapshot first, the newest before all others; then those whose snapshot is oldest."""
+
+    def turn(live: LiveExperiment) -> tuple[float, float]:
+        return made[live.live_id].made_at if live.live_id in made else 0.0, -live.created_at
+
+    return sorted(found, key=turn)
+
+
+def _metrics(live: LiveExperiment) -> list[str]:
+    """Names of the planned metrics."""
+    metrics = live.plan["live"]["metrics"]
+    guarded = [guardrail["name"] for guardrail in metrics["guardrails"]]
+    return list(dict.fromkeys([metrics["primary"]["name"], *metrics["secondary"], *guarded, *metrics["exploratory"]]))
+
+
+def roll_once(url: str, *, progress: Progress = no_progress, clock: Callable[[], float] = time.time) -> Pass:
+    """Bring everything that the dashboard reads up to date.
+
+    Args:
+        url: SQLAlchemy URL.
+        progress: Told how far long steps are.
+        clock: Seconds since 1970.
+
+    Raises:
+        InputError: The URL is none of SQLite or PostgreSQL.
+        StoreError: There is no such database, it is out of reach, or its schema is another than this version's.
+    """
+    with Rolling(url, clock=clock) as rolling:
+        return rolling.once(progress=progress)
+
+
+def roll_for_ever(
+    url: str,
+    stop: threading.Event,
+    *,
+    every_s: float = 2.0,
+    say: Say = lambda _sentence: None,
+    upgrade: bool = False,
+    progress: Progress = no_progress,
+) -> None:
+    """Keep everything that the dashboard reads up to date, until `stop` is set.
+
+    A database that is not there yet, or of an older schema, is waited for. Everything that goes wrong is said once, and tried again.
+
+    Args:
+        url: SQLAlchemy URL.
+        stop: Ends it, between two steps.
+        every_s: Seconds between two passes, at least; more after long ones, so that summing takes less than a tenth of a core.
+        say: Gets one sentence at a time.
+        upgrade: Bring a database that is there to this version's schema.
+        progress: Told how far long steps are.
+
+    Raises:
+        InputError: The URL is none of SQLite or PostgreSQL.
+        MissingExtraError: psycopg is not installed.
+    """
+    told = _Told(say)
+    while not stop.is_set():
+        try:
+            missing = _missing(url, upgrade=upgrade)
+            told.now([] if missing is None else [missing])
+            if missing is None:
+                with Rolling(url, paced=True) as rolling:
+                    _keep(rolling, stop, every_s=every_s, told=told, progress=progress)
+        except StoreError as error:
+            told.now([str(error)])
+        stop.wait(every_s)
+
+
+def _keep(rolling: Rolling, stop: threading.Event, *, every_s: float, told: "_Told", progress: Progress) -> None:
+    """Pass after pass until `stop` is set.
+
+    Raises:
+        StoreError: The database can't be read.
+    """
+    while not stop.is_set():
+        done = rolling.once(progress=progress, stop=stop)
+        told.now([*done.errors, *(f"live experiment {live.name!r} has no analysis: {live.problem}" for live in done.live if live.problem)])
+        rolled_s = sum(live.rolled_s for live in done.live)
+        stop.wait(max(every_s, min(PACE * rolled_s, _LONGEST_PAUSE_S)))
+
+
+def _missing(url: str, *, upgrade: bool) -> str | None:
+    """What has to be there first; None where nothing is missing."""
+    revision = database.current_revision(url)
+    name = database.shown(database.parse_url(url))
+    if revision is None:
+        return f"database {name!r} holds nothing yet: it is filled by ragtrial evaluate or ragtrial serve"
+    if revision == database.HEAD:
+        return None
+    if not upgrade:
+        return f"database {name!r} has schema {revision!r}, and not {database.HEAD!r}: run `ragtrial db upgrade EXPERIMENT.yaml`"
+    database.upgrade(url)
+    return None
+
+
+class _Told:
+    """Says each sentence once, and again when it comes back."""
+
+    def __init__(self, say: Say) -> None:
+        self._say, self._standing = say, set[str]()
+
+    def now(self, sentences: Sequence[str]) -> None:
+        """These hold now; those that held before and are not among them are over."""
+        for sentence in sentences:
+            if sentence not in self._standing:
+                self._say(sentence)
+        self._standing = set(sentences)

@@ -1,0 +1,101 @@
+"""The traffic of an experiment that was served, changed by its number: on SQLite and on PostgreSQL."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from ragtrial.db.live_reader import LiveReader
+from ragtrial.db.live_recorder import LiveRecorder
+from ragtrial.db.traffic import TrafficStore
+from ragtrial.errors import ConflictError, InputError, StoreError
+from unit.db.live_samples import START, Clock, experiment
+
+
+@pytest.fixture
+def live_id(url: str) -> int:
+    """An experiment that was served, and another one before it."""
+    for name in ("other", "handbook"):
+        with LiveRecorder(url, experiment(name=name), clock=Clock()) as recorder:
+            found = recorder.live_id
+    return found
+
+
+def test_a_change_by_number_touches_no_other_experiment_and_registers_none(url: str, live_id: int) -> None:
+    with TrafficStore(url, clock=Clock(START + 60)) as store, LiveReader(url) as reader:
+        state = store.change(live_id, expected_version=1, actor="ann", reason="ramp", share=0.25)
+        assert (state.version, state.share, state.treatment, state.stopped, state.at) == (2, 0.25, 0.5, False, START + 60)
+        assert store.current(live_id) == reader.traffic(live_id) == state
+        assert [each.name for each in reader.experiments()] == ["other", "handbook"]
+        assert [reader.traffic(each.live_id).version for each in reader.experiments()] == [1, 2]
+        entry = reader.audit_log(live_id)[0]
+        assert (entry.live_id, entry.at, entry.actor, entry.action, entry.subject) == (
+            live_id,
+            START + 60,
+            "ann",
+            "change traffic",
+            "handbook",
+        )
+        assert entry.detail == {
+            "from": {"share": 1.0, "treatment": 0.5, "stopped": False},
+            "to": {"share": 0.25, "treatment": 0.5, "stopped": False},
+            "version": 2,
+            "reason": "ramp",
+        }
+
+
+def test_the_service_and_a_page_change_the_same_versions(url: str, live_id: int) -> None:
+    with LiveRecorder(url, experiment(), clock=Clock()) as service, TrafficStore(url, clock=Clock()) as page:
+        service.change_traffic(expected_version=1, actor="guardrail", reason="failed: it is worse", stopped=True)
+        with pytest.raises(ConflictError, match="'handbook' has version 2, changed by 'guardrail', and not 1: look at it again"):
+            page.change(live_id, expected_version=1, actor="ann", reason="more", share=1.0)
+        page.change(live_id, expected_version=2, actor="ann", reason="known", stopped=False)
+        with pytest.raises(ConflictError, match="has version 3, changed by 'ann'"):
+            service.change_traffic(expected_version=2, actor="guardrail", reason="failed: still", stopped=True)
+        assert page.current(live_id).version == 3
+
+
+def test_of_two_pages_that_change_the_same_version_at_once_one_is_told(url: str, live_id: int) -> None:
+    outcomes: list[str] = []
+    barrier = threading.Barrier(2)
+
+    def change() -> None:
+        with TrafficStore(url) as store:
+            barrier.wait()
+            try:
+                store.change(live_id, expected_version=1, actor="x", reason="y", share=0.5)
+                outcomes.append("changed")
+            except ConflictError:
+                outcomes.append("conflict")
+
+    threads = [threading.Thread(target=change) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["changed", "conflict"]
+    with LiveReader(url) as reader:
+        assert len(reader.traffic_history(live_id)) == 2
+
+
+def test_a_refused_change_leaves_neither_a_version_nor_an_audit_entry(url: str, live_id: int) -> None:
+    with TrafficStore(url) as store, LiveReader(url) as reader:
+        with pytest.raises(InputError, match="give shares from 0 to 1"):
+            store.change(live_id, expected_version=1, actor="ann", reason="more", share=2.0)
+        with pytest.raises(InputError, match="there is no live experiment 99"):
+            store.change(99, expected_version=1, actor="ann", reason="more", share=0.5)
+        with pytest.raises(InputError, match="there is no live experiment 99"):
+            store.current(99)
+        assert (reader.traffic(live_id).version, reader.audit_log()) == (1, ())
+
+
+def test_texts_that_a_database_refuses_are_kept_as_far_as_they_can_be(url: str, live_id: int) -> None:
+    with TrafficStore(url) as store:
+        state = store.change(live_id, expected_version=1, actor="a\0b", reason="why\ud800", stopped=True)
+    assert (state.actor, state.reason) == ("a\ufffdb", "why\ufffd")
+
+
+def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no database"):
+        TrafficStore(f"sqlite:///{tmp_path / 'none.db'}")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,106 @@
+"""What the arms cost: what is said where it is known, and where it isn't."""
+
+import dataclasses
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from ragtrial.domain.evaluation import IndexFacts
+from ragtrial.report import cost_charts, cost_words
+from ragtrial.report.content import ReportContent
+from ragtrial.report.drawing import DARK, LIGHT, Look
+from ragtrial.report.live_summary import LiveUsage
+from ragtrial.report.summary import ArmUsage, StageLatency
+from ragtrial.report.svg import svg_of
+from ragtrial.stats.quantiles import latency_quantiles
+
+INDEX = IndexFacts(collection="c", alias="a", index_type="HNSW", metric="COSINE", n_passages=1_000, bytes=1_536_000)
+
+
+def timed(arm: str, *ms: float) -> StageLatency:
+    return StageLatency(arm=arm, stage="total", quantiles=latency_quantiles(ms), sample_ms=tuple(sorted(ms)))
+
+
+def usage(arm: str, cost: float | None) -> ArmUsage:
+    return ArmUsage(arm=arm, n_trials=200, n_failed=0, n_answers=200, n_abstained=0, prompt_tokens=1, completion_tokens=1, cost_usd=cost)
+
+
+def priced(content: ReportContent, baseline: float | None, custom: float | None) -> ReportContent:
+    return dataclasses.replace(content, generators=("gpt/1",), usage=(usage("baseline", baseline), usage("custom", custom)))
+
+
+def test_a_gain_that_costs_more_has_a_price_with_the_gains_interval(content: ReportContent) -> None:
+    effect = content.primary.effect
+    assert effect is not None
+    # 0.10 and 0.16 USD for 200 answers: 0.50 and 0.80 for a thousand, 0.30 more
+    said = cost_words.gain_for_a_dollar(priced(content, 0.10, 0.16))
+    assert f"{effect.estimate / 0.3:+.4g} [{effect.low / 0.3:+.4g}, {effect.high / 0.3:+.4g}]" in said
+    assert "1,000 answers with custom cost 0.80 USD, 0.30 USD more than with baseline" in cost_words.money_finding(
+        priced(content, 0.10, 0.16)
+    )
+
+
+@pytest.mark.parametrize(("baseline", "custom"), [(0.2, 0.2), (0.2, 0.1)])
+def test_a_gain_that_costs_no_more_has_no_price(content: ReportContent, baseline: float, custom: float) -> None:
+    assert "has no price" in cost_words.gain_for_a_dollar(priced(content, baseline, custom))
+
+
+def test_an_unknown_cost_is_said_and_never_0(content: ReportContent) -> None:
+    found = priced(content, 0.1, None)
+    assert cost_words.money_finding(found) == "What the answers cost was not reported"
+    assert "was not reported" in cost_words.gain_for_a_dollar(found)
+    assert [row["USD for 1,000 answers"] for row in cost_words.usage_rows(found.usage)] == [0.5, None]
+
+
+def test_live_money_counts_those_of_unknown_cost() -> None:
+    rest = {"n_failed": 0, "n_abstained": 0, "n_counted": 0, "prompt_tokens": None, "completion_tokens": None}
+    known = LiveUsage(arm="baseline", n_trials=10, n_answers=10, n_priced=4, cost_usd=2.0, **rest)
+    unknown = LiveUsage(arm="custom", n_trials=5, n_answers=5, n_priced=0, cost_usd=None, **rest)
+    said = cost_words.live_money_finding((known, unknown))
+    assert said == "4 answers have cost 2.00 USD so far; of 11 more the cost is not known"
+    assert cost_words.live_money_finding((unknown,)) == "What the answers cost was not reported"
+    assert [row["USD for 1,000 answers"] for row in cost_words.live_usage_rows((known, unknown))] == [500.0, None]
+
+
+def test_speed_is_a_finding_only_beyond_chance(content: ReportContent) -> None:
+    found = next(each for each in content.analysis.comparisons if each.metric.name == "latency_ms")
+    assert found.effect is not None
+
+    def said(low: float, high: float, p: float) -> str:
+        effect = dataclasses.replace(found.effect, estimate=(low + high) / 2, low=low, high=high, p_value=p)
+        mine = dataclasses.replace(found, effect=effect, p_adjusted=None)
+        rest = tuple(mine if each is found else each for each in content.analysis.comparisons)
+        return cost_words.speed(dataclasses.replace(content, analysis=dataclasses.replace(content.analysis, comparisons=rest)))
+
+    assert said(-1.0, 1.0, 0.9) == "Neither arm is shown to be faster"
+    assert said(2.0, 4.0, 0.001) == "Custom is slower, by 3.00 ms a query on average"
+    assert said(-4.0, -2.0, 0.001) == "Custom is faster, by 3.00 ms a query on average"
+
+
+def test_an_arm_without_timings_says_why() -> None:
+    nothing = StageLatency(arm="custom", stage="total", quantiles=None, reason="there are no latencies: no query was timed alone")
+    said = cost_words.latency_lead((timed("baseline", 10.0, 20.0), nothing), ("baseline", "custom"))
+    assert "baseline: half are answered within 15.0 ms" in said
+    assert "custom: there are no latencies: no query was timed alone" in said
+    drawn = cost_charts.waits((timed("baseline", 10.0, 20.0), nothing), baseline="baseline", custom="custom", asked="queries", look=LIGHT)
+    assert "custom" not in drawn["description"]
+
+
+def test_smaller_vectors_are_fractions_of_the_index() -> None:
+    sizes = {each.form: each.bytes for each in cost_words.other_forms(INDEX)}
+    assert sizes["as it is (float32)"] == 1_536_000
+    assert sizes["int8"] == 384_000
+    assert sizes["binary"] == 48_000  # one bit for 32
+    assert "384 kB instead of 1.54 MB" in cost_words.forms_finding(INDEX)
+
+
+@pytest.mark.parametrize("look", [LIGHT, DARK, dataclasses.replace(LIGHT, width=340)])
+def test_charts_have_a_text_alternative_and_units(look: Look) -> None:
+    rows = (timed("baseline", 10.0, 20.0, 500.0), timed("custom", 12.0, 18.0, 30.0))
+    waits = cost_charts.waits(rows, baseline="baseline", custom="custom", asked="queries asked alone", look=look)
+    sizes = cost_charts.index_sizes(cost_words.other_forms(INDEX), look=look)
+    for spec, unit in ((waits, "milliseconds"), (sizes, "MB")):
+        drawn = ET.fromstring(svg_of(spec, prefix="x"))  # noqa: S314 - our own SVG
+        assert drawn.get("aria-label") == spec["description"]
+        assert unit in " ".join(drawn.itertext())
+    assert "custom half within 18.0 ms" in waits["description"]
