@@ -1,6 +1,11 @@
 """An evaluation and live traffic whose texts are what people and documents really hold: very long, from right to left, unbroken, markup."""
 
+import contextlib
 import dataclasses
+import functools
+import shutil
+import sqlite3
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,11 +90,22 @@ def gold() -> GoldSet:
 
 
 def odd_board(folder: Path) -> OddBoard:
-    """Write all of it to `odd.db` in the folder, concluded."""
-    url = f"sqlite:///{folder / 'odd.db'}"
+    """A copy in `odd.db` in the folder, concluded; it is made once in each process of tests."""
+    template, live_id = _template()
+    shutil.copy(template, folder / "odd.db")
+    return OddBoard(url=f"sqlite:///{folder / 'odd.db'}", live_id=live_id)
+
+
+@functools.cache
+def _template() -> tuple[Path, int]:
+    place = Path(tempfile.mkdtemp(prefix="odd-")) / "odd.db"
+    url = f"sqlite:///{place}"
     _evaluate(url)
     conclude_into(url, EVALUATION)
-    return OddBoard(url=url, live_id=_serve(url))
+    live_id = _serve(url)
+    with contextlib.closing(sqlite3.connect(place)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return place, live_id
 
 
 def _evaluate(url: str) -> None:

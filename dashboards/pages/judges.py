@@ -17,7 +17,7 @@ def show() -> None:
     style("judges")
     evaluation = chosen_evaluation()
     if evaluation is None:
-        empty("Nothing was evaluated yet", "Run the demo, or an experiment of your own.", "ragtrial demo")
+        empty("Nothing was evaluated yet", "Judges are measured on evaluations: run the demo, or an experiment of your own.", "ragtrial demo")
         return
     kicker = f"Judges · {evaluation.experiment}"
     with section("What is known of the judges"):
@@ -99,14 +99,14 @@ def _beside_people(content: Summary, found: Calibration) -> None:
 
 
 def _agreement(content: Summary, found: Calibration) -> None:
-    agreed = judge_words.drawn(found)
+    agreed, level = judge_words.drawn(found), content.level
     left, right = st.columns(2, gap="large")
     with left:
         chart(
             "agreement with people",
-            lambda look: judge_charts.agreement(found.agreements, level=content.level, look=look),
+            lambda look: judge_charts.agreement(found.agreements, level=level, look=look),
             finding=None if agreed is None else f"{agreed.share.estimate:.0%} of answers get the same word from both",
-            caption=f"Bars: {content.level} intervals. Labels weigh by the chance of their query to be drawn. Hollow: labels that came by themselves.",
+            caption=f"Bars: {level} intervals. Labels weigh by the chance of their query to be drawn. Hollow: labels that came by themselves.",
         )
     with right:
         shown = agreed or found.agreements[0]
@@ -146,7 +146,7 @@ def _by_arm(content: Summary, found: Calibration) -> None:
 
 
 def _beside_itself(content: Summary, judge: JudgeQuality | None) -> None:
-    judges = content.analysis.judges
+    judges, level = content.analysis.judges, content.level
     place = findings.position_bias(content)
     if place is not None and judge is not None and judge.n_pairs:
         title, _, rest = place.partition("; ")
@@ -169,9 +169,9 @@ def _beside_itself(content: Summary, judge: JudgeQuality | None) -> None:
         if any(each.flipped is not None for each in judges):
             chart(
                 "changed its mind",
-                lambda look: judge_charts.flips(judges, level=content.level, look=look),
+                lambda look: judge_charts.flips(judges, level=level, look=look),
                 finding="How often it changes its mind, asked again",
-                caption=f"Bars: {content.level} intervals; n: answers judged more than once.",
+                caption=f"Bars: {level} intervals; n: answers judged more than once.",
             )
     if judge is not None and judge.why_not:
         judge_parts.notes([("calm", "i", "Not told", f"{judge.metric}: {judge.why_not}.")])

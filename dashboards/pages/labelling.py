@@ -12,7 +12,6 @@ from ragtrial_board.frame import Visitor, badge, chosen_evaluation, empty, headi
 from ragtrial_board.saying import escaped
 from ragtrial_board.style import style
 
-LEAST_SECONDS = 0.5  # nobody reads an answer in less: a key that is held down, or pressed twice, must not label what nobody has seen
 UNDO, SKIP = "U", "S"
 
 
@@ -113,7 +112,7 @@ class _Place:
         """Whether nobody can have read it yet; the clock then starts again."""
         seen, since = st.session_state.get(f"{self._key} seen", ("", 0.0))
         now = time.monotonic()
-        if seen != item_id or now - since >= LEAST_SECONDS:
+        if seen != item_id or now - since >= judge_parts.LEAST_SECONDS:
             return False
         st.session_state[f"{self._key} seen"] = (item_id, now)
         return True

@@ -47,7 +47,7 @@ def _offline(evaluation_id: str, query_id: str, who: Visitor) -> None:
         raise InputError(f"query {query_id!r} was not asked in evaluation {evaluation_id!r}")
     _neighbours(evaluation)
     heading(f"Query {query_id} · {asked.experiment}", query_parts.finding(asked))
-    _parts(asked, who, cards=_cards(evaluation, asked), evaluation_id=evaluation_id, trial_id=None)
+    _parts(asked, who, curation_parts.Found(evaluation_id=evaluation_id, query_id=query_id), cards=_cards(evaluation, asked))
 
 
 def _live(trial_id: str, who: Visitor) -> None:
@@ -58,17 +58,18 @@ def _live(trial_id: str, who: Visitor) -> None:
         asked = without_texts(asked)
     _live_neighbours()
     heading(f"Live query · {asked.experiment}", query_parts.finding(asked))
-    _parts(asked, who, cards=[], evaluation_id=None, trial_id=trial_id)
+    _parts(asked, who, curation_parts.Found(trial_id=trial_id), cards=[])
 
 
-def _parts(asked: Asked, who: Visitor, *, cards: list[tuple[str, str, str]], evaluation_id: str | None, trial_id: str | None) -> None:
+def _parts(asked: Asked, who: Visitor, found: curation_parts.Found, *, cards: list[tuple[str, str, str]]) -> None:
+    live = found.trial_id is not None
     st.html(query_parts.question(asked))
     if cards:
         facts(cards)
     with section("The answers"):
         st.subheader("Answers", anchor="answers")
         st.html(query_parts.answers(asked))
-    if trial_id is not None:
+    if live:
         with section("Votes"):
             st.subheader("Votes", anchor="votes")
             st.html(query_tables.said(asked))
@@ -78,7 +79,7 @@ def _parts(asked: Asked, who: Visitor, *, cards: list[tuple[str, str, str]], eva
     with section("What was chosen"):
         st.subheader("Gold set and training", anchor="curation")
         standing = curation_parts.of_query(board.curations(asked.experiment), asked)
-        curation_parts.panel(stores().url, asked, standing, who, evaluation_id=evaluation_id, trial_id=trial_id)
+        curation_parts.panel(stores().url, asked, standing, who, found)
     with section("The scores"):
         st.subheader("Scores", anchor="scores")
         rows = query_parts.score_rows(asked)
@@ -90,7 +91,7 @@ def _parts(asked: Asked, who: Visitor, *, cards: list[tuple[str, str, str]], eva
         st.subheader("Time and tokens", anchor="time")
         effort = query_tables.effort_rows(asked)
         table("time and tokens", effort, caption=query_tables.untimed(asked), height=query_tables.height(effort))
-    if trial_id is not None:
+    if live:
         with section("Trace"):
             st.subheader("Trace", anchor="trace")
             query_tables.trace(asked)

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import streamlit as st
 
+from ragtrial.domain.access import Scope
 from ragtrial.errors import RagtrialError
 from ragtrial_board.access import Visitor, providers, refuse, signed_in_as, visitor
 from ragtrial_board.choosing import Kind, kept
@@ -17,21 +18,21 @@ _LOOK_AGAIN_S = 2.0
 _LIVE = "live"
 
 
-def begin(pages: Mapping[str, st.Page]) -> None:
+def begin(pages: Mapping[str, st.Page], *, needs: Scope = "read") -> None:
     """Set up the page that is about to run; ends the run where there is nothing that this visitor may see.
 
     Args:
         pages: Those that there are, by name; hidden ones are not in the navigation.
+        needs: What whoever sees this page must be allowed to do; who may not read results gets no navigation.
     """
     dress()
     _sign_in()
     try:
         who = visitor()
-        if not who.may("read"):
-            _side({}, who)
-            refuse(who, "read")
+        _side(pages if who.may("read") else {}, who)
+        if not who.may(needs):
+            refuse(who, needs)
             st.stop()
-        _side(pages, who)
         if not (anything_there() and _anything_in_it(database_url() or "")):
             _start_page()
             st.stop()

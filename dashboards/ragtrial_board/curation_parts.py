@@ -1,6 +1,7 @@
 """Choosing a passage of one query for the gold set or for training, and taking that back: for operators."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import streamlit as st
 
@@ -23,8 +24,18 @@ GOLD_ONLY = (
     "what it has learned."
 )
 
-_SAID, _DOUBTED, _NOTE = "curation said", "curation doubted", "curation note"
+_SAID, _DOUBTED = "curation said", "curation doubted"
+_KIND, _PASSAGE, _GRADE, _NOTE = "curation kind", "curation passage", "curation grade", "curation note"
 _LONGEST_NOTE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Where a query's passages were found: an evaluation and its query, or a live trial."""
+
+    evaluation_id: str | None = None
+    query_id: str | None = None
+    trial_id: str | None = None
 
 
 def marks(standing: Sequence[Curation]) -> dict[str, str]:
@@ -41,7 +52,7 @@ def of_query(curations: Sequence[Curation], asked: Asked) -> tuple[Curation, ...
     )
 
 
-def panel(url: str, asked: Asked, standing: Sequence[Curation], who: Visitor, *, evaluation_id: str | None, trial_id: str | None) -> None:
+def panel(url: str, asked: Asked, standing: Sequence[Curation], who: Visitor, found: Found) -> None:
     """What stands chosen of this query; for operators, with what chooses and takes back."""
     may = may_curate(who.role, who.scopes)
     for each in standing:
@@ -61,7 +72,7 @@ def panel(url: str, asked: Asked, standing: Sequence[Curation], who: Visitor, *,
         st.html('<p class="rt-muted">There is no passage to choose, or the query is not in the log.</p>')
         return
     with st.container(border=True, key="choose"):
-        _form(url, asked, places, who, evaluation_id=evaluation_id, trial_id=trial_id)
+        _form(url, asked, places, who, found)
 
 
 def _line(each: Curation) -> str:
@@ -73,32 +84,35 @@ def _line(each: Curation) -> str:
     )
 
 
-def _form(url: str, asked: Asked, places: dict[str, Place], who: Visitor, *, evaluation_id: str | None, trial_id: str | None) -> None:
+def _form(url: str, asked: Asked, places: dict[str, Place], who: Visitor, found: Found) -> None:
     gold = asked.query_id is not None
     kinds: list[CurationKind] = ["judgment"] if gold else list(KINDS)
-    kind: CurationKind = st.segmented_control(
-        "For", kinds, default="judgment", required=True, format_func=KINDS.__getitem__, key="curation kind"
-    )
+    kind: CurationKind = st.segmented_control("For", kinds, default="judgment", required=True, format_func=KINDS.__getitem__, key=_KIND)
     if gold:
         st.html(f'<p class="q-small rt-muted">{GOLD_ONLY}</p>')
     names = {passage_id: _option(place, asked) for passage_id, place in places.items()}
-    passage_id = st.selectbox("Passage", list(names), format_func=names.__getitem__, key="curation passage")
-    grade = None
+    st.selectbox("Passage", list(names), format_func=names.__getitem__, key=_PASSAGE)
     if kind == "judgment":
-        grade = st.segmented_control("Grade", list(GRADES), default=1, required=True, format_func=GRADES.__getitem__, key="curation grade")
-    note = st.text_input("Why (kept with it)", max_chars=_LONGEST_NOTE, key=_NOTE)
-    choice = Choice(
-        kind=kind,
-        passage_id=passage_id,
-        grade=grade,
-        note=note,
-        evaluation_id=None if trial_id is not None else evaluation_id,
-        query_id=None if trial_id is not None else asked.query_id,
-        trial_id=trial_id,
-    )
+        st.segmented_control("Grade", list(GRADES), default=1, required=True, format_func=GRADES.__getitem__, key=_GRADE)
+    st.text_input("Why (kept with it)", max_chars=_LONGEST_NOTE, key=_NOTE)
     label = "Add to the gold set" if kind == "judgment" else "Add to the training data"
-    st.button(label, type="primary", key="curation add", on_click=_add, args=(url, choice, who))
-    _doubts(url, choice, who)
+    st.button(label, type="primary", key="curation add", on_click=_add, args=(url, found, who))
+    _doubts(url, found, who)
+
+
+def _choice(found: Found) -> Choice:
+    """What the widgets say now; a click comes together with what was typed just before it."""
+    state = st.session_state
+    kind: CurationKind = state[_KIND]
+    return Choice(
+        kind=kind,
+        passage_id=state[_PASSAGE],
+        grade=state[_GRADE] if kind == "judgment" else None,
+        note=state[_NOTE],
+        evaluation_id=found.evaluation_id,
+        query_id=found.query_id,
+        trial_id=found.trial_id,
+    )
 
 
 def _places(asked: Asked) -> dict[str, Place]:
@@ -117,9 +131,10 @@ def _option(place: Place, asked: Asked) -> str:
     return f"{', '.join(ranks)} · {grade} · {name}"
 
 
-def _add(url: str, choice: Choice, who: Visitor) -> None:
+def _add(url: str, found: Found, who: Visitor) -> None:
     """Add it, where nothing has to be confirmed first."""
     st.session_state.pop(_DOUBTED, None)
+    choice = _choice(found)
     try:
         examined = examine(url, choice, actor=who.name)
         if examined.refusal is None and examined.warnings:
@@ -167,11 +182,11 @@ def _tell() -> None:
         )
 
 
-def _doubts(url: str, choice: Choice, who: Visitor) -> None:
+def _doubts(url: str, found: Found, who: Visitor) -> None:
     """What has to be confirmed, as long as the choice is still the same."""
     doubted = st.session_state.get(_DOUBTED)
-    if doubted is None or doubted[0] != choice:
+    if doubted is None or doubted[0] != _choice(found):
         return
     items = "".join(f"<li>{escaped(warning)}</li>" for warning in doubted[1])
     st.html(f'<div class="q-told rt-open" role="alert">{badge("open", "?", "to confirm")}<ul>{items}</ul></div>')
-    st.button("Add it all the same", key="curation confirm", on_click=_add_all_the_same, args=(url, choice, who))
+    st.button("Add it all the same", key="curation confirm", on_click=_add_all_the_same, args=(url, doubted[0], who))

@@ -7,8 +7,12 @@ import streamlit as st
 
 from ragtrial.domain.calibration import Calibration, Estimate
 from ragtrial.domain.verdict import CallCount, JudgeQuality
+from ragtrial.report import words
 from ragtrial.report.judge_words import Unscored, drawn
 from ragtrial_board.saying import badge, escaped, plain
+
+LEAST_SECONDS = 0.5
+"""Nobody reads an answer in less: a key that is held down, or pressed twice, must not label what nobody has seen."""
 
 MEANS: Mapping[str, str] = {
     "correct": "It says what a reference answer says, in whatever words, and nothing against it.",
@@ -43,13 +47,13 @@ def not_counted(found: Calibration, *, since: int) -> list[tuple[str, str, str, 
     """
     rows = [("open", "!", "Stale" if "stale" in said else "Elsewhere", f"{said}.") for said in found.stale]
     if since:
-        said = f"{since:,} labels came in since this was concluded; the roll-up takes them in (ragtrial roll-up)."
+        said = f"{words.count(since, 'label')} came in since this was concluded; the roll-up takes that in (ragtrial roll-up)."
         rows.insert(0, ("calm", "…", "Coming", said))
     if found.n_volunteered:
-        said = f"{found.n_volunteered:,} labels came by themselves: they show in the agreement and correct nothing, for people picked what to label."
+        said = f"{words.count(found.n_volunteered, 'label')} came by themselves: shown in the agreement, they correct nothing, for people picked what to label."
         rows.append(("calm", "i", "Volunteered", said))
     if found.n_unused:
-        rows.append(("calm", "i", "Unused", f"{found.n_unused:,} labels are of queries that the judge has not scored in both arms."))
+        rows.append(("calm", "i", "Unused", f"{words.count(found.n_unused, 'label')} of queries that the judge has not scored in both arms."))
     return rows
 
 
@@ -115,9 +119,9 @@ def call_rows(counts: Sequence[CallCount]) -> list[dict[str, Any]]:
     ]
 
 
-def meaning(word: str, words: Sequence[str]) -> str:
-    """What a label means."""
-    return _PARTLY_GROUNDED if word == "partly" and "grounded" in words else MEANS[word]
+def meaning(word: str, among: Sequence[str]) -> str:
+    """What a label means among those that may be chosen."""
+    return _PARTLY_GROUNDED if word == "partly" and "grounded" in among else MEANS[word]
 
 
 def said_by_others(title: str, texts: Sequence[str], *, empty: str, name: str = "") -> str:

@@ -97,7 +97,7 @@ def test_a_key_opens_the_view_that_a_link_led_to_and_a_wrong_one_opens_nothing(
     link = f"/compare?evaluation={evaluation_of(small.url)}"
     with Visit(browser, f"{closed.url}{link}") as visit:
         assert visit.page.title() == "Sign in · ragtrial"
-        assert "small" not in visit.page.content()
+        assert "small" not in visit.page.locator("body").inner_text()
         enter(visit, "rt_0123456789_" + "0" * 64)
         assert "That is no valid key" in visit.page.get_by_role("alert").inner_text()
         enter(visit, keys["viewer"])

@@ -154,12 +154,12 @@ def between(service: Serving) -> Iterator[Between]:
 
 @contextlib.contextmanager
 def page_server(service: str, log: Path, **environment: str) -> Iterator[str]:
-    """The page's own server, in a process of its own."""
+    """`ragtrial tester` in a process of its own."""
     port = free_port()
-    told = json.dumps({"service": service, "port": port})
-    given = {**os.environ, "RAGTRIAL_TESTER": told, "PYTHONPATH": str(DASHBOARDS.parent / "platform"), **environment}
+    main = ["-c", "from ragtrial.cli.main import main; main()"]
+    command = [sys.executable, *main, "tester", "--service", service, "--port", str(port)]
     with log.open("w") as out:
-        popen = subprocess.Popen([sys.executable, str(DASHBOARDS / "tester_server.py")], stderr=out, stdout=out, env=given)
+        popen = subprocess.Popen(command, stderr=out, stdout=out, env={**os.environ, **environment})
     try:
         url = f"http://127.0.0.1:{port}"
         for _ in range(400):

@@ -64,10 +64,10 @@ def dashboard(
     to run, and shows what comes as soon as it comes. Where keys or members were made, people sign in; before that, everyone on this
     machine is admin. Stop it with Ctrl+C or SIGTERM.
     """
-    folder = _pages()
+    folder = pages_folder()
     opened = _opened(experiment, database)
     asks = _check_access(opened, host, no_auth=no_auth, secrets=secrets)
-    number = _free_port(host, port)
+    number = free_port(host, port)
     given = {
         "url": opened.url,
         "folder": str(opened.folder),
@@ -81,7 +81,7 @@ def dashboard(
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, lambda *_: stop.set())
     with _server(folder, given) as server:
-        address = f"http://{_reachable(host)}:{number}"
+        address = f"http://{reachable(host)}:{number}"
         if _until_it_answers(server, address, stop):
             _say(address, opened, asks=asks)
             if not no_browser:
@@ -98,7 +98,7 @@ class _Opened:
     others: tuple[Path, ...] = ()
 
 
-def _pages() -> Path:
+def pages_folder() -> Path:
     """The folder of the pages: inside the package where it was installed from a wheel, at the root of a checkout otherwise."""
     from importlib.util import find_spec
 
@@ -172,7 +172,7 @@ def _visitors(opened: _Opened) -> "Visitors | None":
     return Visitors(opened.url or "", opened.folder, read_settings()) if there else None
 
 
-def _free_port(host: str, port: int) -> int:
+def free_port(host: str, port: int) -> int:
     """The port, or a free one for 0.
 
     Raises:
@@ -190,7 +190,7 @@ def _free_port(host: str, port: int) -> int:
         return number
 
 
-def _reachable(host: str) -> str:
+def reachable(host: str) -> str:
     """A name under which this machine reaches the server."""
     if host in ("0.0.0.0", "::"):  # noqa: S104 - it is looked at, not listened on
         return "127.0.0.1"

@@ -22,6 +22,7 @@ from ragtrial.cli import (
     rolling,
     serving,
     sql,
+    tester,
     traffic,
 )
 from ragtrial.cli.terminal import error_console
@@ -74,6 +75,7 @@ app.command(name="live-demo")(traffic.live_demo)
 app.add_typer(registry.app, name="models")
 app.add_typer(calls.app, name="cache")
 app.command(name="dashboard")(dashboard.dashboard)
+app.command(name="tester")(tester.serve_page)
 app.add_typer(serving.keys, name="keys")
 app.add_typer(dashboard.members, name="members")
 app.command(name="roll-up")(rolling.roll_up)

@@ -75,7 +75,8 @@ def _whole_axis(deepest: int, look: Look) -> Any:
     """An axis of whole numbers from 1."""
     step = next(step for step in (1, 5, 10, 50, 1_000) if deepest <= step * (6 if look.narrow else 12))
     axis = value_axis(look, grid=False)
-    axis.values, axis.format, axis.labelOverlap = sorted({1, *range(step, deepest + 1, step)}), "d", False
+    ticks = sorted({1, *range(step, deepest + 1, step)})
+    axis.values, axis.tickCount, axis.format, axis.labelOverlap = ticks, len(ticks), "d", False  # more ticks than the count are halved
     return axis
 
 

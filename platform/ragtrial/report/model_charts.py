@@ -33,11 +33,14 @@ def training(curve: Sequence[Mapping[str, Any]], *, metric: str, look: Look) -> 
     losses = [{"step": row["step"], "loss": row["loss"]} for row in curve if "loss" in row]
     dev = [{"step": row["step"], "dev": row[metric], "said": f"{row[metric]:.3f}"} for row in curve if metric in row]
     last = max((row["step"] for row in curve), default=1)
-    x = alt.X("step:Q", title="training step", scale=alt.Scale(domain=[0, last * 1.06], nice=False), axis=value_axis(look, grid=False))
+    x = alt.X(
+        "step:Q", title="training step", scale=alt.Scale(domain=[-0.04 * last, last * 1.06], nice=False), axis=value_axis(look, grid=False)
+    )
     layers: list[Any] = []
     if losses:
-        y = alt.Y("loss:Q", title="loss (dashed)", scale=alt.Scale(zero=True), axis=value_axis(look, grid=False))
-        y.axis.orient = "right"
+        axis = value_axis(look, grid=False)
+        axis.orient = "right"
+        y = alt.Y("loss:Q", title="loss (dashed)", scale=alt.Scale(zero=True), axis=axis)
         layers.append(alt.Chart(values(losses)).mark_line(color=look.muted, strokeDash=[4, 3], strokeWidth=1.5).encode(x=x, y=y))
     if dev:
         y = alt.Y("dev:Q", title=f"{metric} on the dev split", scale=alt.Scale(zero=False, padding=14), axis=value_axis(look))
@@ -80,8 +83,8 @@ def embedding_map(found: EmbeddingMap, *, topics: Sequence[str], look: Look) -> 
     there = {row["topic"] for row in rows}
     order = [name for name in (*topics, OTHER, NO_TOPIC) if name in there]
     palette = dict(zip(topics, _TOPICS, strict=False))
-    colours = [palette.get(name, look.muted if name == OTHER else look.reference) for name in order]
-    legend = alt.Legend(title=None, orient="top", columns=2 if look.narrow else 4, symbolSize=90, symbolOpacity=1, labelLimit=150)
+    colours = [palette.get(name, look.reference if name == OTHER else look.line) for name in order]
+    legend = alt.Legend(title=None, orient="top", columns=2 if look.narrow else 4, columnPadding=24, symbolSize=90, symbolOpacity=1)
     colour = alt.Color("topic:N", scale=alt.Scale(domain=order, range=colours), legend=legend)
     hidden = alt.Axis(labels=False, ticks=False, grid=False, domain=False, title=None)
     x = alt.X("x:Q", scale=alt.Scale(domain=[-1.05, 1.05]), axis=hidden)

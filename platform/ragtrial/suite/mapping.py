@@ -28,6 +28,9 @@ from ragtrial.suite.preparing import Prepared, prepare
 
 _Text = TypeVar("_Text", Query, Passage)
 
+MOST_VALUES = 7
+"""Of a tag that colours a map: more colours nobody tells apart."""
+
 MOST_QUERIES, MOST_PASSAGES = 400, 800
 """More points than these nobody tells apart."""
 
@@ -58,7 +61,7 @@ def map_file(
         path: The experiment file.
         evaluation_id: Of a finished evaluation of it; None: the latest.
         settings: The environment.
-        tag: Colours the map; None: `topic`, or the tag with the fewest values above one.
+        tag: Colours the map; None: `topic`, or the tag with most values, if they can be told apart.
         progress: Told of texts embedded.
 
     Raises:
@@ -131,7 +134,7 @@ def _some(texts: Sequence[_Text], most: int, rng: np.random.Generator) -> list[_
 
 
 def _tag(gold: GoldSet, tag: str | None) -> str | None:
-    """The tag that is asked for; else `topic`, or the one with the fewest values above one, where most queries have it."""
+    """The tag that is asked for; else `topic`, or the one with most values, of those that most queries have and that can be told apart."""
     values: dict[str, set[str]] = {}
     holders: Counter[str] = Counter()
     for query in gold.queries:
@@ -142,8 +145,9 @@ def _tag(gold: GoldSet, tag: str | None) -> str | None:
         if tag not in values:
             raise InputError(f"--tag {tag!r}: the queries have {', '.join(sorted(values)) or 'no tags'}")
         return tag
-    fit = [name for name in values if len(values[name]) > 1 and 2 * holders[name] >= len(gold.queries)]
-    return min(fit, key=lambda name: (name != "topic", len(values[name]), name)) if fit else None
+    common = [name for name in values if len(values[name]) > 1 and 2 * holders[name] >= len(gold.queries)]
+    few = [name for name in common if len(values[name]) <= MOST_VALUES]
+    return min(few or common, key=lambda name: (name != "topic", -len(values[name]), name), default=None)
 
 
 def _vectors(chosen: Chosen, embedder: Embedder) -> NDArray[np.float32]:

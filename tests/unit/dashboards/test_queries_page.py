@@ -98,7 +98,7 @@ def test_a_page_further_down_begins_where_the_one_before_ended(
 
 def test_another_view_begins_at_its_first_page(small: SmallBoard, monkeypatch: pytest.MonkeyPatch) -> None:
     test = third_page(monkeypatch, small.url)
-    test.button_group(key="view").set_value(["largest wins"]).run()
+    test.button_group(key="view").set_value("largest wins").run()
     assert not test.exception
     assert links(test)[0]["at"] == "0"
     assert links(test)[0]["view"] == "largest wins"
@@ -231,7 +231,7 @@ def test_an_operator_adds_a_judgment_and_takes_it_back(odd: str, monkeypatch: py
     test = app_test(monkeypatch, odd, "query", evaluation=odd_queries.EVALUATION, query="markup")
     assert test.button_group(key="curation kind").options == ["Gold set: a judgment"]  # a gold query is never trained on
     test.selectbox(key="curation passage").set_value("p-plain")
-    test.button_group(key="curation grade").set_value([2])
+    test.button_group(key="curation grade").set_value(2)
     test.text_input(key="curation note").set_value("it **says** so")
     test.button(key="curation add").click().run()
     assert not test.exception
@@ -259,7 +259,7 @@ def test_what_has_to_be_confirmed_is_written_only_when_it_is(odd: str, monkeypat
     test.button(key="curation add").click().run()
     assert "the gold set judges this passage with grade 0" in html_of(test)
     assert curations(odd, odd_queries.NAME) == ()
-    test.button_group(key="curation grade").set_value([3]).run()
+    test.button_group(key="curation grade").set_value(3).run()
     assert "the gold set judges this passage" not in html_of(test)  # another choice is looked at anew
     test.button(key="curation add").click().run()
     test.button(key="curation confirm").click().run()
@@ -269,7 +269,7 @@ def test_what_has_to_be_confirmed_is_written_only_when_it_is(odd: str, monkeypat
 
 def test_a_live_query_becomes_a_pair_but_not_where_it_is_gold(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
     test = app_test(monkeypatch, odd, "query", trial="t-arabic")
-    test.button_group(key="curation kind").set_value(["pair"]).run()
+    test.button_group(key="curation kind").set_value("pair").run()
     test.selectbox(key="curation passage").set_value("p-plain")
     test.button(key="curation add").click().run()
     assert not test.exception
@@ -283,7 +283,7 @@ def test_a_pair_that_would_leak_is_refused_with_the_reason(odd: str, monkeypatch
     twin = next(option for option in test.selectbox(key="curation passage").options if "أرصفة" in option)
     assert "custom 1st" in twin
     test = app_test(monkeypatch, odd, "query", trial=_twin("t-unbroken"))
-    test.button_group(key="curation kind").set_value(["pair"]).run()
+    test.button_group(key="curation kind").set_value("pair").run()
     test.selectbox(key="curation passage").set_value("p-arabic")
     test.button(key="curation add").click().run()
     assert "its passage is relevant in the gold set" in html_of(test)
@@ -321,7 +321,7 @@ def test_an_operator_reads_live_queries_votes_and_comments_with_their_history(od
 
 @pytest.mark.parametrize(
     ("view", "trials"),
-    [("thumbs down", ["t-arabic"]), ("commented", ["t-arabic", "t-markup"]), ("abstained", ["t-empty"]), ("failures", ["t-failed"])],
+    [("thumbs down", ["t-arabic"]), ("commented", ["t-markup", "t-arabic"]), ("abstained", ["t-empty"]), ("failures", ["t-failed"])],
 )
 def test_the_views_of_live_traffic_lead_to_its_trials(odd: str, monkeypatch: pytest.MonkeyPatch, view: str, trials: list[str]) -> None:
     test = app_test(monkeypatch, odd, "queries", live="1", trials=view)

@@ -9,7 +9,7 @@ from ragtrial.domain.planned import Guardrail
 from ragtrial.domain.verdict import Analysis, Check
 from ragtrial.report.live_content import LiveContent
 from ragtrial.report.next_step import live_next_step, next_step
-from unit.report import live_samples, samples
+from unit.report import live_samples
 from unit.test_analysis import conclude, experiment, scores, table
 
 PLAN = experiment()
