@@ -1,0 +1,246 @@
+"""The dashboard's pages over a million live trials and 100,000 offline ones, against the page that loads rows into pandas, in one run.
+
+Chromium opens each page of the real server and waits until it has come to rest; then somebody uses it. Goals: the first paint within 2 s,
+each use within 1 s. The peer (`naive_board.py`) reads the same tables of the same database. Last, a service that logs 200 trials/s is
+timed with and without five viewers and the roll-up beside it: what counts is how much longer its commits take.
+
+    python experiments/benchmarks/board_log.py --url sqlite:////tmp/board.db
+    ragtrial roll-up experiments/live-demo.yaml --database sqlite:////tmp/board.db
+    python experiments/benchmarks/board.py --url sqlite:////tmp/board.db
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from board_log import live_experiment
+from live_log import trial_of
+from measuring import REPOSITORY
+
+from ragtrial.db.live_reader import LiveReader
+from ragtrial.db.live_recorder import LiveRecorder
+from ragtrial.db.reader import Reader
+from ragtrial.suite.rolling import Rolling
+
+PAINT_S, USE_S = 2.0, 1.0
+CHROMIUM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+AT_REST = "[data-testid=stApp][data-test-script-state=notRunning]"
+_NAIVE_PATIENCE_MS = 600_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Times:
+    """Seconds of one page: each opening, and each use."""
+
+    paints: list[float] = field(default_factory=list)
+    uses: list[float] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def server(command: list[str], environment: dict[str, str], port: int) -> Iterator[str]:
+    """A server in a process of its own, from when it answers."""
+    process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{url}/_stcore/health").status_code == 200:
+                    break
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def board(url: str) -> Any:
+    """The dashboard's server."""
+    port = free_port()
+    told = json.dumps({"url": url, "open": True, "port": port})
+    return server([sys.executable, str(REPOSITORY / "dashboards" / "server.py"), "app.py"], {"RAGTRIAL_BOARD": told}, port)
+
+
+def naive(url: str) -> Any:
+    """The peer's."""
+    port = free_port()
+    script = str(REPOSITORY / "experiments" / "benchmarks" / "naive_board.py")
+    options = ["--server.port", str(port), "--server.address", "127.0.0.1", "--server.headless", "true"]
+    command = [sys.executable, "-m", "streamlit", "run", script, *options, "--browser.gatherUsageStats", "false"]
+    return server(command, {"NAIVE_URL": url}, port)
+
+
+def opened(page: Any, address: str, *, patience_ms: int = 60_000) -> float:
+    """Seconds from asking for a page until it has come to rest."""
+    begin = time.perf_counter()
+    page.goto(address)
+    page.wait_for_selector(AT_REST, timeout=patience_ms)
+    page.wait_for_selector("[data-testid=stMainBlockContainer] [data-testid=stElementContainer]", timeout=patience_ms)
+    return time.perf_counter() - begin
+
+
+def used(page: Any, use: Callable[[Any], None]) -> float:
+    """Seconds from a click until the page has come to rest again."""
+    begin = time.perf_counter()
+    use(page)
+    page.wait_for_timeout(20)  # the run begins
+    page.wait_for_selector(AT_REST, timeout=60_000)
+    return time.perf_counter() - begin
+
+
+def uses(evaluation: str, live: int) -> dict[str, tuple[str, list[Callable[[Any], None]]]]:
+    """Each page with its address and what somebody does there."""
+    offline, on_live = f"?evaluation={evaluation}", f"?live={live}"
+
+    def click(text: str) -> Callable[[Any], None]:
+        return lambda page: page.get_by_text(text, exact=True).first.click()
+
+    return {
+        "verdict": (offline, [click("What each check found")]),
+        "verdict, live": (on_live, [click("What each check found")]),
+        "compare": (f"compare{offline}", [click("All numbers as a table")]),
+        "queries": (f"queries{offline}", [click("Largest losses"), click("Disagreements"), click("All")]),
+        "live": (f"live{on_live}", []),
+        "live trials": (f"queries{on_live}", []),
+        "cost": (f"cost{offline}", [click("All stages as a table")]),
+        "cost, live": (f"cost{on_live}", [click("All stages as a table")]),
+        "judges": (f"judges{offline}", []),
+        "models": (f"models{offline}", []),
+        "drift": (f"models{on_live}", []),
+    }
+
+
+def playwright_errors() -> type[Exception]:
+    """What a page that can't be used as expected raises; imported late, so that `--help` needs no browser."""
+    from playwright.sync_api import Error
+
+    return Error
+
+
+def measure(page: Any, base: str, pages: dict[str, tuple[str, list[Callable[[Any], None]]]], *, repeats: int) -> dict[str, Times]:
+    """Open and use each page some times; the first opening of all, which compiles and imports, is not counted."""
+    opened(page, base)
+    found = {name: Times() for name in pages}
+    for _ in range(repeats):
+        for name, (address, actions) in pages.items():
+            found[name].paints.append(opened(page, f"{base}/{address}"))
+            for action in actions:
+                try:
+                    found[name].uses.append(used(page, action))
+                except playwright_errors() as error:
+                    print(f"  {name}: {type(error).__name__} {str(error).splitlines()[0]}", flush=True)
+    return found
+
+
+def said(name: str, found: Times, peer: float) -> None:
+    """One page's medians, goals and ratio."""
+    paint, use = statistics.median(found.paints), max(found.uses, default=0.0)
+    reached = "reached" if paint < PAINT_S and use < USE_S else "NOT reached"
+    using = f", slowest use {use:5.2f} s" if found.uses else ""
+    print(
+        f"{name:14} first paint {paint:5.2f} s{using}; goals {reached}; the naive page takes {peer / paint:6.1f} times as long", flush=True
+    )
+
+
+def commits(url: str, *, seconds: float, per_second: int = 200) -> list[float]:
+    """Milliseconds from logging a trial until it is durable, at a steady rate."""
+    waits: list[float] = []
+    with LiveRecorder(url, live_experiment()) as recorder:
+        n, begin = 0, time.perf_counter()
+        while (now := time.perf_counter()) - begin < seconds:
+            future = recorder.log(trial_of(f"bench{os.getpid()}{int(begin)}{n:07}"))
+            future.add_done_callback(lambda _, since=now: waits.append(1000 * (time.perf_counter() - since)))
+            n += 1
+            time.sleep(max(0.0, begin + n / per_second - time.perf_counter()))
+    return sorted(waits)
+
+
+def beside(url: str, base: str, addresses: list[str], browser: Any) -> tuple[list[float], list[float]]:
+    """Waits of the service's commits, alone and beside viewers and a roll-up."""
+    alone = commits(url, seconds=15)
+    stop = threading.Event()
+
+    def roll() -> None:
+        with Rolling(url) as rolling:
+            while not stop.is_set():
+                rolling.once()
+                stop.wait(1.0)
+
+    thread = threading.Thread(target=roll)
+    thread.start()
+    found: list[float] = []
+    writer = threading.Thread(target=lambda: found.extend(commits(url, seconds=30)))
+    writer.start()
+    pages = [browser.new_page() for _ in range(5)]
+    while writer.is_alive():
+        for page, address in zip(pages, addresses, strict=False):
+            with contextlib.suppress(Exception):
+                page.goto(f"{base}/{address}")
+    stop.set()
+    thread.join()
+    writer.join()
+    return alone, sorted(found)
+
+
+def main() -> None:
+    """Measure and print."""
+    from playwright.sync_api import sync_playwright
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", required=True, help="a database from board_log.py, rolled up")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--without-peer", action="store_true", help="only the dashboard")
+    parser.add_argument("--without-writes", action="store_true", help="leave the database as it is")
+    arguments = parser.parse_args()
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or sys.exit("skipped: there is no chromium")
+    with Reader(arguments.url) as reader, LiveReader(arguments.url) as live:
+        pages = uses(reader.evaluations()[-1].evaluation_id, live.experiments()[-1].live_id)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM)
+        peers = {"live": float("nan"), "offline": float("nan")}
+        if not arguments.without_peer:
+            with naive(arguments.url) as base:
+                page = browser.new_page()
+                for kind in list(peers):
+                    peers[kind] = opened(page, f"{base}/?page={kind}", patience_ms=_NAIVE_PATIENCE_MS)
+                    print(f"the naive page, {kind}: {peers[kind]:.1f} s", flush=True)
+        with board(arguments.url) as base:
+            for name, found in measure(browser.new_page(), base, pages, repeats=arguments.repeats).items():
+                said(name, found, peers["live" if "live" in name or name == "drift" else "offline"])
+            if not arguments.without_writes:
+                alone, watched = beside(arguments.url, base, [address for address, _ in pages.values()], browser)
+                for share in (0.5, 0.99):
+                    a, b = (found[int(share * (len(found) - 1))] for found in (alone, watched))
+                    print(f"commits of the service, p{100 * share:g}: {b / a:.2f} times as long beside five viewers and the roll-up")
+                print(f"logged {len(alone):,} and {len(watched):,} trials; none was lost: all futures resolved")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
