@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from ragtrial_board.beginning import begin
+from ragtrial_board.beginning import begin, run
 
 HERE = Path(__file__).parent
 
@@ -28,4 +28,4 @@ def _page(name: str, title: str) -> st.Page:
 pages = {name: _page(name, title) for name, title in {**PAGES, **HIDDEN}.items() if (HERE / "pages" / f"{name}.py").is_file()}
 page = st.navigation(list(pages.values()), position="hidden")
 begin(pages, needs="feedback" if page.url_path == "labelling" else "read")  # labelling shows no results
-page.run()
+run(page)

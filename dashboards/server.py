@@ -14,6 +14,7 @@ from streamlit.runtime.pages_manager import PagesManager
 from ragtrial_board import drawn
 from ragtrial_board.border import Border
 from ragtrial_board.door import Door
+from ragtrial_board.saying import failed
 from ragtrial_board.told import Told, told
 
 HERE = Path(__file__).parent
@@ -22,7 +23,13 @@ HERE = Path(__file__).parent
 def build(script: str) -> st.App:
     """The server around one script of this folder: its pages, the door and the border."""
     PagesManager.uses_pages_directory = False  # app.py says which pages there are, also for whoever comes first
-    return st.App(HERE / script, routes=[*Door().routes(), *drawn.routes()], middleware=[Middleware(Border)])
+    return st.App(HERE / script, routes=[*Door().routes(), *drawn.routes()], middleware=[Middleware(Border)], on_script_error=_shown)
+
+
+def _shown(error: Exception) -> bool:
+    """What a run or a part of one that refreshes by itself failed with, in plain words and never as a traceback."""
+    failed("This page", error)
+    return True
 
 
 def options(given: Told) -> dict[str, Any]:

@@ -156,22 +156,31 @@ def _send(pending: Pending, service: Service, who: Holder) -> None:
 def _show(service: Service, *, side: bool) -> None:
     """What the address names; what is not there yet is fetched."""
     named = st.query_params.get("comparison" if side else "trial")
-    shown = st.session_state.get("shown")
+    shown: Answered | Compared | None = st.session_state.get("shown")
+    if named is None and not (isinstance(shown, Answered) and not shown.logged):
+        return
     if named is not None and (shown is None or _name(shown) != named):
-        forget_slots()
-        try:
-            with st.spinner("Fetching it"):
-                shown = service.comparison(named) if side else service.answer(named)
-        except Trouble as trouble:
-            _say(trouble)
-            if trouble.kind != "not there":
-                st.button("Try again", key="fetch-again", icon=":material/refresh:")
-            return
-        st.session_state["shown"] = shown
+        shown = _fetched(named, service, side=side)
     if isinstance(shown, Compared):
         show_compared(shown, service, shortcuts=_shortcuts())
-    elif isinstance(shown, Answered):
+    elif shown is not None:
         show_answered(shown, service, shortcuts=_shortcuts())
+
+
+def _fetched(named: str, service: Service, *, side: bool) -> Answered | Compared | None:
+    """What this tester was shown before, with the votes that the service has; None where it does not come, which is said."""
+    forget_slots()
+    found: Answered | Compared
+    try:
+        with st.spinner("Fetching it"):
+            found = service.comparison(named) if side else service.answer(named)
+    except Trouble as trouble:
+        _say(trouble)
+        if trouble.kind != "not there":
+            st.button("Try again", key="fetch-again", icon=":material/refresh:")
+        return None
+    st.session_state["shown"] = found
+    return found
 
 
 def _name(shown: Answered | Compared) -> str:
@@ -179,7 +188,7 @@ def _name(shown: Answered | Compared) -> str:
 
 
 def _shortcuts() -> bool:
-    return bool(st.session_state.get("shortcuts", True))
+    return bool(st.session_state.get("shortcuts", st.query_params.get("shortcuts") != "false"))
 
 
 def _foot(*, side: bool) -> None:

@@ -232,8 +232,18 @@ class Visit:
 
 def app_test(monkeypatch: pytest.MonkeyPatch, url: str | None, page: str = "verdict", *, no_auth: bool = True, **params: str) -> "AppTest":
     """A page run without a browser, with these query parameters, for an admin (or as `visiting_as` says)."""
+    from streamlit.runtime.pages_manager import PagesManager
     from streamlit.testing.v1 import AppTest
+    from streamlit.testing.v1 import app_test as module
 
+    class Navigated(PagesManager):
+        """As the dashboard's server does it: app.py runs for every page, although they lie in a folder called pages."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            PagesManager.uses_pages_directory = False
+
+    monkeypatch.setattr(module, "PagesManager", Navigated)
     monkeypatch.setenv("RAGTRIAL_BOARD", json.dumps({"url": url, "open": no_auth}))
     monkeypatch.setenv("RAGTRIAL_KEY_PEPPER", PEPPER)
     test = AppTest.from_file(str(DASHBOARDS / "app.py"), default_timeout=60)

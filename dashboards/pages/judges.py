@@ -46,11 +46,10 @@ def _no_judge(kicker: str) -> None:
 
 def _judged(kicker: str, content: Summary) -> None:
     names = judge_words.metrics_of(content)
-    found = {each.metric: each for each in content.analysis.calibrations}
-    judges = {each.metric: each for each in content.analysis.judges}
     head = st.container()
     metric = names[0] if len(names) == 1 else _picked(names)
-    people, judge = found.get(metric), judges.get(metric)
+    people = judge_words.beside_people(content, metric)
+    judge = next((each for each in content.analysis.judges if each.metric == metric), None)
     with head:
         scorer = (people.scorer if people else judge.scorer if judge else "") or "an LLM judge"
         worth = " A judge is worth what people agree with: a random few of its answers are labelled, and correct it on all." if people else ""

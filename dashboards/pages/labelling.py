@@ -4,6 +4,7 @@ import time
 
 import streamlit as st
 
+from ragtrial.domain.access import Scope
 from ragtrial.errors import RagtrialError
 from ragtrial.suite import labelling
 from ragtrial.suite.labelling import Queue, QueueItem, Standing
@@ -12,26 +13,27 @@ from ragtrial_board.frame import Visitor, badge, chosen_evaluation, empty, headi
 from ragtrial_board.saying import escaped
 from ragtrial_board.style import style
 
+SCOPE: Scope = "feedback"
 UNDO, SKIP = "U", "S"
 
 
 @st.cache_resource(max_entries=8, show_spinner="Drawing what to ask: this reads all of the judge's scores, once for each evaluation and metric.")
 def drawn(url: str, evaluation_id: str, metric: str) -> Queue:  # noqa: ARG001 - another database has another queue
     """The queue, made once per process: it is the same for everybody."""
-    return labelling.open_queue(stores().reader, evaluation_id, metric)
+    return labelling.open_queue(stores(SCOPE).reader, evaluation_id, metric)
 
 
 def show() -> None:
     """The whole page."""
-    who = require("feedback")
+    who = require(SCOPE)
     style("judges")
-    evaluation = chosen_evaluation()
+    evaluation = chosen_evaluation(SCOPE)
     if evaluation is None:
         empty("Nothing was evaluated yet", "There is nothing to label.", "ragtrial demo")
         return
     kicker = f"Labelling · {evaluation.experiment}"
     with section("The labelling queue"):
-        metrics = labelling.metrics_to_ask(stores().reader, evaluation.evaluation_id)
+        metrics = labelling.metrics_to_ask(stores(SCOPE).reader, evaluation.evaluation_id)
         if not metrics:
             heading(kicker, "There is nothing to label here")
             empty(
@@ -48,7 +50,7 @@ def show() -> None:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             metric = metrics[0] if len(metrics) == 1 else _picked(metrics)
             name = _name(who)
-        queue = drawn(stores().url, evaluation.evaluation_id, metric)
+        queue = drawn(stores(SCOPE).url, evaluation.evaluation_id, metric)
         with head:
             heading(kicker, "Does the answer stand in the passages?" if "grounded" in queue.words else "Is the answer right?")
         _work(queue, who, name)
@@ -120,7 +122,7 @@ class _Place:
 
 def _work(queue: Queue, who: Visitor, name: str) -> None:
     place = _Place(queue, name)
-    at = labelling.standing(queue, stores().reader, name)
+    at = labelling.standing(queue, stores(SCOPE).reader, name)
     item = queue.item(place.again) if place.again else labelling.next_item(queue, at, place.skipped)
     _progress(queue, at, place)
     if item is None:
@@ -205,7 +207,7 @@ def _say(queue: Queue, place: _Place, item_id: str, word: str, who: Visitor, nam
         return
     note = str(st.session_state.get(note_key) or "")
     try:
-        labelling.record(stores().url, queue, item_id, word, labeller=name, role=who.role, scopes=who.scopes, note=note)
+        labelling.record(stores(SCOPE).url, queue, item_id, word, labeller=name, role=who.role, scopes=who.scopes, note=note)
     except RagtrialError as error:
         place.told = ("bad", "✕", f"Not saved: {error}")
         return

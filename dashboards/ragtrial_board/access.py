@@ -198,7 +198,7 @@ def refuse(who: Visitor, scope: Scope) -> None:
 
 
 def signed_in_as(who: Visitor) -> str:
-    """Who looks, as HTML, with the way out."""
+    """Who looks, as HTML, with the way out; nothing where nobody knows."""
     if who.how == "open":
         return '<p class="rt-who"><b>No sign-in.</b> Whoever reaches this address is an admin. It answers on this machine alone.</p>'
     if who.how is None:

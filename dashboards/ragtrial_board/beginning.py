@@ -10,7 +10,7 @@ from ragtrial.errors import RagtrialError
 from ragtrial_board.access import Visitor, providers, refuse, signed_in_as, visitor
 from ragtrial_board.choosing import Kind, kept
 from ragtrial_board.readers import anything_there, opened_stores
-from ragtrial_board.saying import empty, said, unmarked
+from ragtrial_board.saying import empty, failed, said, unmarked
 from ragtrial_board.style import dress
 from ragtrial_board.told import database_url
 
@@ -41,6 +41,14 @@ def begin(pages: Mapping[str, st.Page], *, needs: Scope = "read") -> None:
         st.stop()
 
 
+def run(page: st.Page) -> None:
+    """Run the page; what a database says that can't be read any more is shown in its place."""
+    try:
+        page.run()
+    except RagtrialError as error:
+        failed("This page", error)
+
+
 def _side(pages: Mapping[str, st.Page], who: Visitor) -> None:
     """The navigation, whose links take along what was chosen, and who looks."""
     with st.sidebar:
@@ -48,7 +56,8 @@ def _side(pages: Mapping[str, st.Page], who: Visitor) -> None:
         for name, page in pages.items():
             if page.visibility == "visible":
                 st.page_link(page, query_params=_taken_along(name))
-        st.html(signed_in_as(who))
+        if who.how is not None:
+            st.html(signed_in_as(who))
 
 
 def _taken_along(page: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Literal, TypeVar
 import streamlit as st
 
 from ragtrial.db.live_reader import LiveExperiment
+from ragtrial.domain.access import Scope
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial_board.stores import stores
 
@@ -15,9 +16,9 @@ Kind = Literal["evaluation", "live"]
 _WIDTH = 460
 
 
-def chosen_evaluation() -> Evaluation | None:
+def chosen_evaluation(needs: Scope = "read") -> Evaluation | None:
     """The evaluation of `?evaluation=`, by default the newest finished one, with a selector on top; None where there is none."""
-    found = sorted(stores().reader.evaluations(), key=lambda each: (each.finished_at is not None, each.started_at), reverse=True)
+    found = sorted(stores(needs).reader.evaluations(), key=lambda each: (each.finished_at is not None, each.started_at), reverse=True)
     return _chosen("evaluation", "Evaluation", found, lambda each: each.evaluation_id, _evaluation_name)
 
 

@@ -88,7 +88,8 @@ def _decide(live: LiveExperiment, deciding: Deciding) -> None:
     """The dialog: what is to be, what that does to users, why, and the button that does it."""
     history = tuple(state for state in history_of(live.live_id) if state.version <= deciding.version)
     now = history[-1]
-    st.html(f'<p class="rt-muted">Now: {escaped(holds_now(now, mode_of(live)))}.</p>')
+    scheme = st.context.theme.type or "light"  # a dialog stands beside the app, which says so of itself
+    st.html(f'<style>.stDialog {{ color-scheme: {scheme}; }}</style><p class="rt-muted">Now: {escaped(holds_now(now, mode_of(live)))}.</p>')
     share = _share(now, deciding) if deciding.step != "stop" else None
     stopped = {"share": None, "stop": True, "start": False}[deciding.step]
     effects = consequences(history, mode=mode_of(live), share=share, stopped=stopped)

@@ -104,10 +104,10 @@ def choice_button(label: str, *, key: str, chosen: bool, on_click: Callable[...,
     """
     st.button(f"✓ {label}" if chosen else label, key=key, on_click=on_click, args=args, **more)
     if chosen:
-        st.html(f"<style>.st-key-{key} button {{ {_CHOSEN} }} .st-key-{key} button * {{ color: inherit; }}</style>")
+        st.html(f"<style>.st-key-{key} button {{ {_CHOSEN} }} .st-key-{key} button * {{ color: inherit !important; }}</style>")
 
 
-_CHOSEN = "background: var(--t-link); border-color: var(--t-link); color: var(--t-on-link); padding-inline: .75rem;"
+_CHOSEN = "background: var(--t-link) !important; border-color: var(--t-link) !important; color: var(--t-on-link) !important; padding-inline: .75rem;"
 
 
 def show_trouble(trouble: Trouble) -> None:

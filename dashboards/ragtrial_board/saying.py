@@ -57,16 +57,19 @@ def section(name: str) -> Iterator[None]:
     with st.container(border=False):
         try:
             yield
-        except RagtrialError as error:
-            st.error(unmarked(f"{name} can't be shown: {error}"))
         except Exception as error:  # noqa: BLE001 - one part that fails must not take the others with it
-            reference = secrets.token_hex(4)
-            _log.exception("section %r failed (%s)", name, reference)
-            st.error(
-                unmarked(
-                    f"{name} can't be shown: something went wrong ({type(error).__name__}). The dashboard's log has it under {reference}."
-                )
-            )
+            failed(name, error)
+
+
+def failed(name: str, error: Exception) -> None:
+    """Say what can't be shown, and why: in the words of an error that is meant for people, else with a reference to the log."""
+    if isinstance(error, RagtrialError):
+        st.error(unmarked(f"{name} can't be shown: {error}"))
+        return
+    reference = secrets.token_hex(4)
+    _log.error("%s can't be shown (%s)", name, reference, exc_info=error)
+    what = f"{name} can't be shown: something went wrong ({type(error).__name__})"
+    st.error(unmarked(f"{what}. The dashboard's log has it under {reference}."))
 
 
 def badge(tone: str, sign: str, text: str) -> str:

@@ -84,11 +84,11 @@ def enter(visit: Visit, key: str) -> None:
     visit.rest()
 
 
-def let_in(board: Board, key: str) -> httpx.Client:
+def let_in(board: Board, key: str) -> "contextlib.closing[httpx.Client]":
     """A client that has signed in."""
     client = httpx.Client(base_url=board.url, headers=HTML)
     assert client.post("/login", data={"key": key}).status_code == 303
-    return client
+    return contextlib.closing(client)
 
 
 def test_a_key_opens_the_view_that_a_link_led_to_and_a_wrong_one_opens_nothing(
@@ -102,7 +102,7 @@ def test_a_key_opens_the_view_that_a_link_led_to_and_a_wrong_one_opens_nothing(
         assert "That is no valid key" in visit.page.get_by_role("alert").inner_text()
         enter(visit, keys["viewer"])
         assert visit.page.url == f"{closed.url}{link}"
-        assert "small" in visit.text()
+        assert "small" in visit.page.title()
         assert "a viewer, viewer" in visit.page.content()
         (cookie,) = [cookie for cookie in visit.context.cookies() if cookie["name"].startswith("ragtrial_session")]
         assert cookie["httpOnly"]
@@ -247,7 +247,7 @@ def test_pages_of_other_sites_can_not_open_a_socket(closed: Board) -> None:
 
 def test_where_nobody_was_named_everyone_on_this_machine_is_admin_and_is_told_so(browser: "Browser", unnamed: Board) -> None:
     with Visit(browser, unnamed.url) as visit:
-        assert "small" in visit.text()
+        assert "small" in visit.page.title()
         side = visit.page.locator("[data-testid=stSidebar]").inner_text()
         assert "No sign-in." in side
         assert "Whoever reaches this address is an admin" in side
@@ -309,7 +309,7 @@ def test_a_member_signs_in_with_a_provider_lands_where_the_link_led_and_is_out_w
         with Visit(browser, f"{board.url}{link}") as visit:
             sign_in_with_provider(visit)
             assert visit.page.url == f"{board.url}{link}"
-            assert "small" in visit.text()
+            assert "small" in visit.page.title()
             assert "Ada@Example.com, viewer" in visit.page.content()
             assert provider.asked[0]["code_challenge_method"] == "S256"
             members.add("ada@example.com", "tester")
@@ -382,7 +382,7 @@ def test_every_page_asks_this_server_alone(browser: "Browser", unnamed: Board, w
 def test_a_database_that_is_damaged_while_it_is_shown_is_said_in_plain_words(browser: "Browser", tmp_path: Path) -> None:
     small = small_board(tmp_path)
     with dashboard(small.url) as board, Visit(browser, board.url) as visit:
-        assert "small" in visit.text()
+        assert "small" in visit.page.title()
         shutil.rmtree(tmp_path / ".ragtrial")
         visit.goto(f"{board.url}/compare")
         said = visit.text()

@@ -158,6 +158,7 @@ def test_a_stop_gives_everyone_the_baseline_and_can_be_taken_back(browser: "Brow
         page = visit.page
         page.get_by_role("button", name="Stop custom …").click()
         dialog = page.get_by_role("dialog")
+        dialog.get_by_role("button", name="Stop custom now").wait_for()
         assert "Everyone gets the baseline from the next query on, within a second; nobody gets custom." in dialog.inner_text()
         dialog.get_by_label("Why").fill("wrong language")
         dialog.get_by_role("button", name="Stop custom now").click()

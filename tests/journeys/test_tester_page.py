@@ -482,7 +482,7 @@ def test_nothing_that_reaches_the_browser_names_the_arms_or_the_experiment(brows
         visit.says("Saved: both are good.")
         pages = visit.page.content().encode()
         assert b"what is the fender of pw0015" in b"".join(visit.received), "what is received is seen here"
-        for word in (*ARMS, NAME, "treatment", "similarity", "override", "hashing"):
+        for word in (key, *ARMS, NAME, "treatment", "similarity", "override", "hashing"):
             assert word.encode() not in b"".join(visit.received).lower(), word
             assert word.encode() not in pages.lower(), word
         assert all(url.startswith((address, address.replace("http", "ws"), "data:", "blob:")) for url in visit.asked)
@@ -595,6 +595,26 @@ def test_somebody_elses_answer_is_not_there_and_that_is_said(browser: "Browser",
         assert visit.page.locator(".t-answer").count() == 0
         visit.ask("what is the winch of pw0017")
         assert visit.trial_id != theirs
+
+
+def test_the_browsers_back_shows_what_was_there_before(browser: "Browser", address: str, key: str) -> None:
+    with Visit(browser, address, key) as visit:
+        visit.ask("what is the vessel of pw0022")
+        visit.button("Good answer").click()
+        visit.says("Saved: a good answer.")
+        first = visit.trial_id
+        visit.button("Compare two answers").click()
+        visit.says("You get two answers")
+        visit.compare("what is the vessel of pw0023")
+        for _ in range(10):
+            if first in visit.page.url:
+                break
+            visit.page.go_back()
+            visit.page.wait_for_timeout(300)
+        assert visit.trial_id == first
+        visit.says("Saved: a good answer.")
+        assert "pw0022" in visit.page.locator(".t-question").inner_text()
+        assert visit.button("Left is better").count() == 0
 
 
 def test_the_door_takes_keys_that_the_service_takes_and_leads_back_to_where_one_was_going(

@@ -1,5 +1,6 @@
 """How the guardrails of a live experiment came about: where each stood at the end of every step of time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragtrial.analysis.live_guardrails import guardrail_of
@@ -14,7 +15,7 @@ from ragtrial.errors import NotEnoughDataError
 
 
 MOST_LOOKS = 25
-"""Bounds of rare events take 20 ms each, and a chart shows no more."""
+"""That are computed at once: bounds of rare events take 20 ms each, and a chart needs no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,17 @@ def guardrail_looks(
         table = until(timed, step, split=split)
         looks.append(_look(float(timed.ends[step]), _with_means(table, twins, step), planned, experiment))
     return (*looks, _as_look(float(timed.ends[-1]), now))
+
+
+def with_look(looks: Sequence[GuardrailLook], at: float, now: LiveGuardrail | None) -> tuple[GuardrailLook, ...]:
+    """The looks so far with one more: what was seen at a moment stays as it was seen. Nothing is read for it.
+
+    Args:
+        looks: Oldest first.
+        at: When the last trial arrived; a look that is not older is replaced.
+        now: Where the guardrail stands in the analysis; None where it can't be tested yet.
+    """
+    return (*(look for look in looks if look.at < at), _as_look(at, now))
 
 
 def _steps(n: int) -> list[int]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragtrial.domain.calibration import Agreement, Calibration
-from ragtrial.domain.label import Label
+from ragtrial.domain.label import LABEL_WORDS, Label
 from ragtrial.domain.verdict import JudgeQuality
 from ragtrial.report import people, words
 from ragtrial.report.summary import Summary
@@ -35,8 +35,18 @@ class Unscored:
 
 
 def metrics_of(content: Summary) -> tuple[str, ...]:
-    """Every judged metric, those that people can be asked about first."""
-    return tuple(dict.fromkeys([*(c.metric for c in content.analysis.calibrations), *(j.metric for j in content.analysis.judges)]))
+    """Every judged metric, those that people labelled first, then those that they can be asked about."""
+    labelled, judged = [c.metric for c in content.analysis.calibrations], [j.metric for j in content.analysis.judges]
+    return tuple(dict.fromkeys([*labelled, *(name for name in judged if name in LABEL_WORDS), *judged]))
+
+
+def beside_people(content: Summary, metric: str) -> Calibration | None:
+    """A metric's judge beside people, without labels where nobody gave any; None where people can't be asked about it."""
+    known = {found.metric: found for found in content.analysis.calibrations}
+    if metric in known or metric not in LABEL_WORDS:
+        return known.get(metric)
+    scorer = next((judge.scorer for judge in content.analysis.judges if judge.metric == metric), "")
+    return Calibration(metric=metric, scorer=scorer)
 
 
 def drawn(found: Calibration | None) -> Agreement | None:

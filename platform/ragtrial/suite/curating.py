@@ -214,7 +214,9 @@ def _of_trial(reader: Reader, live: LiveReader, choice: Choice, actor: str) -> _
         raise InputError(
             f"the log keeps only the hash of the query of {choice.trial_id!r} (live.query_text), so there is nothing to choose"
         )
-    if trial.trial.ranking is None or choice.passage_id not in trial.trial.ranking.passage_ids:
+    both = (trial, answered_beside(live, trial))
+    found = {hit for each in both if each is not None and each.trial.ranking is not None for hit in each.trial.ranking.passage_ids}
+    if choice.passage_id not in found:
         raise InputError(f"live trial {choice.trial_id!r} did not find passage {choice.passage_id!r}")
     served = served_as(live, trial)
     passage = kept_passages(reader, served, [choice.passage_id]).get(choice.passage_id)

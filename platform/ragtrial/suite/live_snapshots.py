@@ -5,15 +5,15 @@ import time
 from collections.abc import Callable
 
 from ragtrial.analysis.live import analyse_tables
-from ragtrial.analysis.live_guardrail_looks import GuardrailLook, guardrail_looks
+from ragtrial.analysis.live_guardrail_looks import MOST_LOOKS, GuardrailLook, guardrail_looks, with_look
 from ragtrial.analysis.live_setting import LiveSetting
 from ragtrial.analysis.side_by_side import PreferencesFound, preferences_found
 from ragtrial.db.live_board_reader import BUCKET_SECONDS, LiveBoardReader, StoredSnapshot
 from ragtrial.db.live_reader import LiveExperiment, LiveReader
 from ragtrial.domain.live_verdict import LiveAnalysis
-from ragtrial.errors import InputError, NotEnoughDataError
+from ragtrial.errors import InputError, NotEnoughDataError, StoreError
 from ragtrial.formats.experiment import logged_experiment
-from ragtrial.report.live_summary import SNAPSHOT_FORM, LiveSummary, as_document, latencies, usage_of
+from ragtrial.report.live_summary import SNAPSHOT_FORM, LiveSummary, as_document, latencies, read_live_summary, usage_of
 from ragtrial.suite.live_analysis import environment_of, live_setting, models_of
 
 _ALL_TIME = 100_000_000 * BUCKET_SECONDS
@@ -37,7 +37,7 @@ def snapshot_of(
     begin = clock()
     document, problem = None, None
     try:
-        document = as_document(summarise_live(live, reader, board, now=begin))
+        document = as_document(summarise_live(live, reader, board, now=begin, before=_stored(live.live_id, reader, board)))
     except (InputError, NotEnoughDataError) as error:
         problem = str(error)
     except (ValueError, ArithmeticError, LookupError) as error:  # an analysis that fails on these data must not stop those of others
@@ -52,7 +52,17 @@ def snapshot_of(
     )
 
 
-def summarise_live(live: LiveExperiment, reader: LiveReader, board: LiveBoardReader, *, now: float) -> LiveSummary:
+def _stored(live_id: int, reader: LiveReader, board: LiveBoardReader) -> LiveSummary | None:
+    """What is stored, where it can be read: it is about to be replaced."""
+    try:
+        return read_live_summary(reader, board, live_id)
+    except StoreError:
+        return None
+
+
+def summarise_live(
+    live: LiveExperiment, reader: LiveReader, board: LiveBoardReader, *, now: float, before: LiveSummary | None = None
+) -> LiveSummary:
     """What every page says of a live experiment, under the plan that is in the log.
 
     Args:
@@ -60,6 +70,7 @@ def summarise_live(live: LiveExperiment, reader: LiveReader, board: LiveBoardRea
         reader: Of the log.
         board: Of its roll-ups.
         now: Seconds since 1970.
+        before: What was said last: guardrails over time are continued from there, and computed from the log only now and then.
 
     Raises:
         InputError: The plan is none that this version understands.
@@ -77,7 +88,7 @@ def summarise_live(live: LiveExperiment, reader: LiveReader, board: LiveBoardRea
         made_at=now,
         models=models_of(live.facts),
         environment=environment_of(live.facts),
-        guardrail_looks=_guardrail_looks(live.live_id, setting, analysis, reader, board),
+        guardrail_looks=_guardrail_looks(live.live_id, setting, analysis, reader, board, before),
         latency=latencies(
             board.stage_times(live.live_id, mode=setting.live.mode), arms=() if setting.live.mode == "interleaved" else setting.arms
         ),
@@ -88,16 +99,19 @@ def summarise_live(live: LiveExperiment, reader: LiveReader, board: LiveBoardRea
 
 
 def _guardrail_looks(
-    live_id: int, setting: LiveSetting, analysis: LiveAnalysis, reader: LiveReader, board: LiveBoardReader
+    live_id: int, setting: LiveSetting, analysis: LiveAnalysis, reader: LiveReader, board: LiveBoardReader, before: LiveSummary | None
 ) -> dict[str, tuple[GuardrailLook, ...]]:
-    """Of the guardrails that the mode can measure."""
+    """Of the guardrails that the mode can measure. To read one by time takes as long as half of the analysis."""
     now = {comparison.metric.name: comparison.guardrail for comparison in analysis.comparisons}
     found = {}
     for planned in setting.live.metrics.guardrails:
         if planned.name not in setting.tables:
             continue
-        primary = planned.name == setting.live.metrics.primary.name
-        timed = setting.timed if primary else reader.timed(live_id, planned.name, experiment=setting.experiment)
+        seen = () if before is None else before.guardrail_looks.get(planned.name, ())
+        if seen and len(seen) < 2 * MOST_LOOKS and setting.clock.last is not None:
+            found[planned.name] = with_look(seen, setting.clock.last, now.get(planned.name))
+            continue
+        timed = reader.timed(live_id, planned.name, experiment=setting.experiment)
         twins = None
         if setting.live.mode == "shadow" and timed is not None and setting.clock.first is not None:
             twins = board.twin_sums(live_id, planned.name, arms=setting.arms, begin=setting.clock.first, ends=timed.ends)

@@ -10,6 +10,7 @@ from judged_log import ARMS, EVALUATION, METRIC, experiment, truth, write
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
 from ragtrial.domain.label import Label
+from ragtrial.report import judge_words
 from ragtrial.suite import labelling
 from ragtrial.suite.concluding import conclude_into
 
@@ -138,12 +139,11 @@ def test_an_empty_database_says_what_to_run(tmp_path: Path, monkeypatch: pytest.
 
 def test_what_fails_is_said_and_the_rest_of_the_page_stands(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     judged(url, labels=0)
-    from ragtrial.report import judge_charts
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(judge_charts, "noise", broken)
+    monkeypatch.setattr(judge_words, "wavering", broken)
     test = app_test(monkeypatch, url, "judges", evaluation=EVALUATION)
     assert not test.exception
     (error,) = test.error

@@ -1,0 +1,147 @@
+"""A product manager in a real browser: from the empty start to a verdict, and a link that shows a colleague the same thing."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from board_pages import Board, Visit, chromium, dashboard, small_board
+from commands import ragtrial_command
+from material import write_beir_folder, write_experiment
+from ragtrial.db.board_reader import BoardReader
+from ragtrial.db.reader import Reader
+from ragtrial.report import words
+from ragtrial.report.summary import Summary, read_summary
+from ragtrial.suite.opening import url_of
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.slow
+
+FIRST_SCREEN = 900
+"""Pixels that one sees without scrolling, as `Visit` opens a window."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    with dashboard(small_board(tmp_path_factory.mktemp("verdict")).url) as running:
+        yield running
+
+
+def concluded(url: str) -> Summary:
+    with Reader(url) as reader, BoardReader(url) as stored:
+        found = read_summary(reader, stored, reader.evaluations()[-1].evaluation_id)
+    assert found is not None
+    return found
+
+
+def shown_charts(page: "Page") -> list[str]:
+    """Text alternatives of the pictures that are there and can be seen."""
+    found: list[str] = page.evaluate(
+        "[...document.querySelectorAll('.rt-drawn img')].filter(each => each.offsetWidth > 0 && each.naturalWidth > 0).map(each => each.alt)"
+    )
+    return found
+
+
+def test_from_the_empty_start_to_a_verdict_and_a_shared_link(browser: "Browser", tmp_path: Path) -> None:
+    path = write_experiment(tmp_path / "small.yaml", write_beir_folder(tmp_path / "data", n_passages=100))
+    with dashboard(None, folder=tmp_path) as board, Visit(browser, f"{board.url}/") as visit:
+        assert "ragtrial demo" in visit.text()
+
+        done = ragtrial_command("evaluate", path, "--quiet")
+        assert done.code in (0, 1), done.err
+        content = concluded(url_of(tmp_path / ".ragtrial" / "ragtrial.db"))
+        decision = words.DECISIONS[content.analysis.verdict.decision]
+        visit.page.get_by_role("heading", name=decision, level=1).wait_for(timeout=30_000)  # it appears by itself
+
+        visit.rest()
+        assert content.analysis.verdict.sentence in visit.text()
+        for asked in ("How large is the gain?", "How sure is it?", "What does it cost?"):
+            box = visit.page.get_by_text(asked).bounding_box()
+            assert box is not None
+            assert box["y"] < FIRST_SCREEN, f"{asked} is not on the first screen"
+        assert shown_charts(visit.page)[0].startswith("nDCG@10: difference ")
+
+        visit.page.get_by_text("The statistics behind the verdict").click()
+        visit.page.get_by_text("Standard error, degrees of freedom").wait_for()
+        visit.rest()
+        link = visit.page.url
+        assert f"evaluation={content.evaluation.evaluation_id}" in link
+        assert "statistics=true" in link
+        assert visit.outside() == []
+        assert visit.said == []
+
+        with Visit(browser, link) as colleague:
+            assert colleague.heading() == visit.heading()
+            assert colleague.page.get_by_text("Standard error, degrees of freedom").is_visible()
+            assert colleague.text() == visit.text()
+
+
+def test_from_the_verdict_to_the_slices_of_one_tag(browser: "Browser", board: Board) -> None:
+    with Visit(browser, f"{board.url}/") as visit:
+        visit.page.get_by_role("link", name="Compare the arms").click()
+        visit.page.get_by_text("Slices by").wait_for()
+        visit.rest()
+        assert re.search(r"/compare\?.*evaluation=", visit.page.url)
+        assert "planned metrics" in visit.heading()
+
+        visit.page.get_by_role("combobox", name="Slices by").click()
+        visit.page.get_by_role("option", name="topic").click()
+        visit.page.wait_for_url("**tag=topic**")
+        visit.rest()
+        visit.page.locator("figure", has_text="slice alone").scroll_into_view_if_needed()
+        with Visit(browser, visit.page.url) as colleague:
+            alternatives = shown_charts(colleague.page)
+            slices = next(each for each in alternatives if each.startswith("Differences in nDCG@10"))
+            assert "topic: " in slices
+            assert "length: " not in slices
+            assert "every tag" not in colleague.text()
+            assert colleague.outside() == []
+            assert colleague.said == []
+
+
+def test_exploratory_metrics_are_drawn_when_they_are_asked_for(browser: "Browser", board: Board) -> None:
+    with Visit(browser, f"{board.url}/compare") as visit:
+        before = shown_charts(visit.page)
+        visit.page.get_by_text("shown without a claim").click()
+        visit.page.wait_for_url("**exploratory=true**")
+        visit.rest()
+        visit.page.wait_for_function(f"document.querySelectorAll('.rt-drawn').length > {len(before)}")
+        assert any("answer_rouge_l" in each for each in shown_charts(visit.page))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390], ids=["desk", "phone"])
+@pytest.mark.parametrize("page", ["", "compare?exploratory=true&numbers=true"], ids=["verdict", "compare"])
+def test_the_pages_fit_the_screen_and_show_each_chart_once(browser: "Browser", board: Board, page: str, width: int, scheme: str) -> None:
+    with Visit(browser, f"{board.url}/{page}", width=width, scheme=scheme) as visit:
+        figures = visit.page.locator(".rt-drawn")
+        for i in range(figures.count()):
+            figures.nth(i).scroll_into_view_if_needed()
+            pictures = figures.nth(i).locator("img")
+            visible = [k for k in range(pictures.count()) if pictures.nth(k).is_visible()]
+            assert len(visible) == 1
+            shown = pictures.nth(visible[0])
+            visit.page.wait_for_function("each => each.complete && each.naturalWidth > 0", arg=shown.element_handle())
+            assert len(shown.get_attribute("alt") or "") > 30
+        main = visit.page.locator("[data-testid=stMain]")
+        assert main.evaluate("each => each.scrollWidth - each.clientWidth") <= 0
+        assert visit.outside() == []
+        assert visit.said == []
+
+
+def test_the_phone_sees_the_decision_and_what_it_means_without_scrolling(browser: "Browser", board: Board) -> None:
+    with Visit(browser, f"{board.url}/", width=390) as visit:
+        for part in (visit.page.locator(".rt-verdict h1"), visit.page.locator(".rt-verdict .rt-said"), visit.page.locator(".rt-next")):
+            box = part.bounding_box()
+            assert box is not None
+            assert box["y"] + box["height"] < FIRST_SCREEN
