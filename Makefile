@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 
-.PHONY: help demo live-demo test check format docs bench-lift bench-index bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-splitting browser clean
+.PHONY: help demo live-demo dashboard test check format docs bench-lift bench-index bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-splitting browser clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -26,9 +26,13 @@ $(VENV)/.live: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[train,serve]'
 	@touch $@ $(VENV)/.train
 
+$(VENV)/.dashboard: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[train,serve,dashboard]'
+	@touch $@ $(VENV)/.train $(VENV)/.live
+
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[dev]'
-	@touch $@ $(VENV)/.train $(VENV)/.live
+	@touch $@ $(VENV)/.train $(VENV)/.live $(VENV)/.dashboard
 
 demo: $(VENV)/.train ## Train, index, ask, score, log, decide and report, on the bundled seeds
 	@$(BIN)/ragtrial demo
@@ -36,10 +40,14 @@ demo: $(VENV)/.train ## Train, index, ask, score, log, decide and report, on the
 live-demo: $(VENV)/.live ## Serve both arms to simulated users, and watch the verdict form
 	@$(BIN)/ragtrial live-demo
 
+dashboard: $(VENV)/.dashboard ## Show what was measured, in a browser
+	@$(BIN)/ragtrial dashboard
+
 check: $(VENV)/.dev ## Lint, types, import layers, docs, generated files
-	$(BIN)/ruff check platform tests experiments seeds
-	$(BIN)/ruff format --check platform tests experiments seeds
+	$(BIN)/ruff check platform dashboards tests experiments seeds
+	$(BIN)/ruff format --check platform dashboards tests experiments seeds
 	$(BIN)/mypy
+	$(BIN)/mypy dashboards
 	$(BIN)/lint-imports
 	$(BIN)/python seeds/build.py --check
 	$(BIN)/python -m pip check
@@ -49,8 +57,8 @@ test: $(VENV)/.dev browser check ## Every check and every test
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/architecture
 
 format: $(VENV)/.dev ## Format the code
-	$(BIN)/ruff check --fix platform tests experiments seeds
-	$(BIN)/ruff format platform tests experiments seeds
+	$(BIN)/ruff check --fix platform dashboards tests experiments seeds
+	$(BIN)/ruff format platform dashboards tests experiments seeds
 
 # The report is opened in a real browser by a test, which skips by name where there is none.
 browser:

@@ -152,13 +152,15 @@ def _slices(content: Summary) -> None:
         return
     part(findings.slices(every, alpha=alpha, higher_is_better=metric.higher_is_better))
     tags = [EVERY_TAG, *dict.fromkeys(each.tag for each in every)]
-    picked = st.selectbox("Slices by", tags, key="tag", bind="query-params") if len(tags) > 2 else EVERY_TAG
+    picked = st.selectbox("Slices by", tags, key="tag", bind="query-params", width=460) if len(tags) > 2 else EVERY_TAG
     shown = [each for each in every if picked in (EVERY_TAG, each.tag)]
-    if any(each.effect is not None for each in shown):
+    tested = sum(each.effect is not None for each in shown)
+    if tested:
+        most = f", the {charts.MOST_SLICES} with the most queries of {tested}" if tested > charts.MOST_SLICES else ""
         chart(
             f"slices by {picked}",
             lambda look: charts.slice_effects(shown, metric, level=level, look=look),
-            caption=f"{metric.name} by the queries' tags and length, the {charts.MOST_SLICES} largest. Filled: the interval of this slice alone "
+            caption=f"{metric.name} by the queries' tags and length{most}. Filled: the interval of this slice alone "
             "leaves 0 out. Not planned, so no claim: go by the adjusted p of the table.",
         )
     else:

@@ -17,7 +17,9 @@ def show() -> None:
     style("judges")
     evaluation = chosen_evaluation()
     if evaluation is None:
-        empty("Nothing was evaluated yet", "Judges are measured on evaluations: run the demo, or an experiment of your own.", "ragtrial demo")
+        empty(
+            "Nothing was evaluated yet", "Judges are measured on evaluations: run the demo, or an experiment of your own.", "ragtrial demo"
+        )
         return
     kicker = f"Judges · {evaluation.experiment}"
     with section("What is known of the judges"):
@@ -25,7 +27,10 @@ def show() -> None:
         if content is None:
             heading(kicker, "Nothing is concluded of this evaluation yet")
             if evaluation.finished_at is None:
-                empty("It is not finished", "Judges are measured when all trials are there. Evaluate the same file again: it goes on where it stopped.")
+                empty(
+                    "It is not finished",
+                    "Judges are measured when all trials are there. Evaluate the same file again: it goes on where it stopped.",
+                )
             else:
                 empty("It is being worked out", "All trials are in the log. If nothing comes, start the roll-up.", "ragtrial roll-up")
         elif not judge_words.metrics_of(content):
@@ -35,7 +40,11 @@ def show() -> None:
 
 
 def _no_judge(kicker: str) -> None:
-    heading(kicker, "No LLM judged these answers", "Its metrics come from relevance judgments and from the words of the answers, which need no judge.")
+    heading(
+        kicker,
+        "No LLM judged these answers",
+        "Its metrics come from relevance judgments and from the words of the answers, which need no judge.",
+    )
     empty(
         "To have answers judged",
         "Plan a judged metric, such as judge_correctness, and name the LLM that judges (metrics.judge); docs/judging.md shows how. "
@@ -52,7 +61,9 @@ def _judged(kicker: str, content: Summary) -> None:
     judge = next((each for each in content.analysis.judges if each.metric == metric), None)
     with head:
         scorer = (people.scorer if people else judge.scorer if judge else "") or "an LLM judge"
-        worth = " A judge is worth what people agree with: a random few of its answers are labelled, and correct it on all." if people else ""
+        worth = (
+            " A judge is worth what people agree with: a random few of its answers are labelled, and correct it on all." if people else ""
+        )
         title = judge_words.headline(people, judge, treatment=content.treatment)
         heading(kicker, title, f"{metric}, judged by {scorer}.{worth}")
     if people is not None:
@@ -93,7 +104,9 @@ def _beside_people(content: Summary, found: Calibration) -> None:
             judge_parts.part(judge_words.more_labels(found))
             chart("more labels", lambda look: judge_charts.half_widths(judge_words.plan_rows(found), metric=found.metric, look=look))
         elif not found.n_labels:
-            judge_parts.part("Forty labelled answers, drawn at random, tell whether to trust it", "About twenty minutes of work with the keyboard.")
+            judge_parts.part(
+                "Forty labelled answers, drawn at random, tell whether to trust it", "About twenty minutes of work with the keyboard."
+            )
         link("Label answers", "labelling", evaluation=evaluation_id, metric=found.metric)
 
 

@@ -5,6 +5,7 @@ import time
 import streamlit as st
 
 from ragtrial.domain.access import Scope
+from ragtrial.domain.label import LABEL_WORDS
 from ragtrial.errors import RagtrialError
 from ragtrial.suite import labelling
 from ragtrial.suite.labelling import Queue, QueueItem, Standing
@@ -17,7 +18,9 @@ SCOPE: Scope = "feedback"
 UNDO, SKIP = "U", "S"
 
 
-@st.cache_resource(max_entries=8, show_spinner="Drawing what to ask: this reads all of the judge's scores, once for each evaluation and metric.")
+@st.cache_resource(
+    max_entries=8, show_spinner="Drawing what to ask: this reads all of the judge's scores, once for each evaluation and metric."
+)
 def drawn(url: str, evaluation_id: str, metric: str) -> Queue:  # noqa: ARG001 - another database has another queue
     """The queue, made once per process: it is the same for everybody."""
     return labelling.open_queue(stores(SCOPE).reader, evaluation_id, metric)
@@ -50,10 +53,9 @@ def show() -> None:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             metric = metrics[0] if len(metrics) == 1 else _picked(metrics)
             name = _name(who)
-        queue = drawn(stores(SCOPE).url, evaluation.evaluation_id, metric)
         with head:
-            heading(kicker, "Does the answer stand in the passages?" if "grounded" in queue.words else "Is the answer right?")
-        _work(queue, who, name)
+            heading(kicker, "Does the answer stand in the passages?" if "grounded" in LABEL_WORDS[metric] else "Is the answer right?")
+        _work(drawn(stores(SCOPE).url, evaluation.evaluation_id, metric), who, name)
 
 
 def _picked(metrics: tuple[str, ...]) -> str:
@@ -142,13 +144,13 @@ def _progress(queue: Queue, at: Standing, place: _Place) -> None:
     while goal <= done:
         goal *= 2
     goal = min(goal, len(queue.items))
-    st.progress(min(1.0, done / goal) if goal else 1.0, text=f"**{done:,} of {goal:,}** answers labelled by you. {_outlook(at, goal)}")
+    st.progress(min(1.0, done / goal) if goal else 1.0, text=f"**{done:,} of {goal:,}** answers labelled by you. {_outlook(at)}")
     told = place.told
     skipped = f"<span>{len(place.skipped):,} skipped</span>" if place.skipped else ""
     st.html(f'<div class="rt-state" role="status">{badge(*told) if told else ""}{skipped}</div>')
 
 
-def _outlook(at: Standing, goal: int) -> str:
+def _outlook(at: Standing) -> str:
     """What the labels of all people have come to, without telling anything of the result."""
     if at.half_width is None:
         left = labelling.FIRST_ESTIMATE - at.n_answers
@@ -189,7 +191,13 @@ def _keys(queue: Queue, at: Standing, place: _Place, item: QueueItem, who: Visit
             )
         st.button("Skip", key=f"skip {item.item_id}", shortcut=SKIP, type="tertiary", on_click=_skip, args=(place, item.item_id))
         st.button(
-            "Undo", key=f"undo {item.item_id}", shortcut=UNDO, type="tertiary", disabled=not at.said, on_click=_undo, args=(place, at, item.item_id)
+            "Undo",
+            key=f"undo {item.item_id}",
+            shortcut=UNDO,
+            type="tertiary",
+            disabled=not at.said,
+            on_click=_undo,
+            args=(place, at, item.item_id),
         )
     st.text_input(
         "Note",

@@ -88,7 +88,7 @@ def _plan(live: LiveExperiment) -> None:
     with reading("The planner"):
         content = seen_now(live, ()).summary
         if content is not None:
-            planner(content)
+            planner(content, live.live_id)
 
 
 def _audit(live: LiveExperiment) -> None:

@@ -97,7 +97,7 @@ def _filters(evaluation_id: str) -> tuple[OutcomeView, tuple[str, str] | None, s
         on_change=_first_page,
         label_visibility="collapsed",
     )
-    tags = {f"{tag}: {value}": (tag, value) for tag, found in _tags(evaluation_id).items() for value in found}
+    tags = {f"{tag}: {value}": (tag, value) for tag, found in _tags(evaluation_id, stores().url).items() for value in found}
     left, middle, right = st.columns([3, 3, 1], vertical_alignment="bottom")
     text: str = left.text_input(
         "Search in queries", key="text", bind="query-params", on_change=_first_page, placeholder="words of the query", max_chars=200
@@ -107,8 +107,10 @@ def _filters(evaluation_id: str) -> tuple[OutcomeView, tuple[str, str] | None, s
     return view, tags.get(tag), text.strip(), size
 
 
-def _tags(evaluation_id: str) -> dict[str, list[str]]:
-    """Values of tags that can be chosen from; a tag with a value for nearly every query is none to filter by."""
+@st.cache_data(max_entries=64, show_spinner=False)
+def _tags(evaluation_id: str, database: str) -> dict[str, list[str]]:
+    """Values of tags that can be chosen from; a tag with a value for nearly every query is none to filter by. A gold set never changes."""
+    del database  # part of what is remembered
     return {tag: list(found) for tag, found in stores().board.tags(evaluation_id).items() if len(found) <= MOST_VALUES}
 
 

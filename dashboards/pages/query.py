@@ -89,8 +89,7 @@ def _parts(asked: Asked, who: Visitor, found: curation_parts.Found, *, cards: li
             st.html('<p class="rt-muted">Nothing was scored.</p>')
     with section("Time and tokens"):
         st.subheader("Time and tokens", anchor="time")
-        effort = query_tables.effort_rows(asked)
-        table("time and tokens", effort, caption=query_tables.untimed(asked), height=query_tables.height(effort))
+        query_tables.effort(asked)
     if live:
         with section("Trace"):
             st.subheader("Trace", anchor="trace")

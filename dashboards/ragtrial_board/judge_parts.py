@@ -53,7 +53,9 @@ def not_counted(found: Calibration, *, since: int) -> list[tuple[str, str, str, 
         said = f"{words.count(found.n_volunteered, 'label')} came by themselves: shown in the agreement, they correct nothing, for people picked what to label."
         rows.append(("calm", "i", "Volunteered", said))
     if found.n_unused:
-        rows.append(("calm", "i", "Unused", f"{words.count(found.n_unused, 'label')} of queries that the judge has not scored in both arms."))
+        rows.append(
+            ("calm", "i", "Unused", f"{words.count(found.n_unused, 'label')} of queries that the judge has not scored in both arms.")
+        )
     return rows
 
 
@@ -100,7 +102,8 @@ def judge_rows(judges: Sequence[JudgeQuality]) -> list[dict[str, Any]]:
 def unscored_rows(found: Sequence[Unscored]) -> list[dict[str, Any]]:
     """A row for each metric, reason and arm."""
     return [
-        {"metric": u.metric, "reason": u.reason, "arm": u.arm, "answers": u.n, "of": u.of, "share": u.n / u.of if u.of else None} for u in found
+        {"metric": u.metric, "reason": u.reason, "arm": u.arm, "answers": u.n, "of": u.of, "share": u.n / u.of if u.of else None}
+        for u in found
     ]
 
 

@@ -13,7 +13,7 @@ from ragtrial_board.live_parts import part, sentence
 from ragtrial_board.saying import escaped
 
 
-def planner(content: LiveSummary) -> None:
+def planner(content: LiveSummary, live_id: int) -> None:
     """Planned units, units a day, days left; and the same for what the visitor gives."""
     analysis, progress = content.analysis, content.analysis.progress
     part("Planner", _title(progress), f"{sentence(live_words.progress(progress))}.")
@@ -35,7 +35,7 @@ def planner(content: LiveSummary) -> None:
         ]
     )
     with st.expander("What if: another gain, share, or number of users", key="what if open"):
-        _what_if(content, analysis)
+        _what_if(content, analysis, live_id)
 
 
 def _title(progress: Progress) -> str:
@@ -63,7 +63,7 @@ def _until(content: LiveSummary) -> str:
     return f"The verdict as it stands asks for {words.count(more, 'more unit')}."
 
 
-def _what_if(content: LiveSummary, analysis: LiveAnalysis) -> None:
+def _what_if(content: LiveSummary, analysis: LiveAnalysis, live_id: int) -> None:
     """For the next experiment: this one keeps its plan."""
     st.html('<p class="rt-muted">This experiment keeps its plan, whatever you try here: another number is for the next one.</p>')
     metric, progress = content.primary.metric, analysis.progress
@@ -75,7 +75,7 @@ def _what_if(content: LiveSummary, analysis: LiveAnalysis) -> None:
         value=content.live.metrics.primary.min_effect,
         step=0.005 if shares else None,
         format="%.4f" if shares else "%g",
-        key="gain",
+        key=f"gain_{live_id}",
         bind="query-params",
     )
     share = middle.number_input(
@@ -85,7 +85,7 @@ def _what_if(content: LiveSummary, analysis: LiveAnalysis) -> None:
         value=round(100 * progress.traffic.share, 2),
         step=5.0,
         format="%g",
-        key="share",
+        key=f"share_{live_id}",
         bind="query-params",
     )
     everyone = right.number_input(
@@ -95,7 +95,7 @@ def _what_if(content: LiveSummary, analysis: LiveAnalysis) -> None:
         if not progress.units_per_day or not progress.traffic.share
         else round(progress.units_per_day / progress.traffic.share, 1),
         format="%g",
-        key="newcomers",
+        key=f"newcomers_{live_id}",
         bind="query-params",
         placeholder="not known yet",
     )

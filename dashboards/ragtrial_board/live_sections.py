@@ -76,7 +76,7 @@ def _facts(content: LiveSummary) -> list[tuple[str, str, str]]:
     far = ("How far is it?", words.count(progress.n_units, "unit"), f"{sentence(live_words.progress(progress))}. {traffic}.")
     if primary.effect is None:
         why = primary.no_effect or "nothing was measured"
-        with_value = f"{words.count(primary.n_units, 'unit')} with a value."
+        with_value = f"{words.count(_units(primary, content), 'unit')} with a value."
         return [("How large is the gain?", "Not known", sentence(why)), ("How sure is it?", "No interval", with_value), far]
     found = primary.effect.intervals[0]
     means = live_words.means(found, primary.metric)
@@ -142,9 +142,11 @@ def _busiest(found: Sequence[LiveBucket], width_s: int) -> str:
     by_start = Counter[float]()
     for bucket in found:
         by_start[bucket.start] += bucket.trials
-    most = max(by_start.values())
-    each = live_time_charts.stretch(width_s).removeprefix("1 ")
-    return f"{words.count(sum(by_start.values()), 'trial')} in all, at most {most:,} in {'an ' if each == 'hour' else ''}{each}"
+    trials, length = words.count(sum(by_start.values()), "trial"), live_time_charts.stretch(width_s)
+    if len(by_start) == 1:
+        return f"{trials} within {length}"
+    each = length.removeprefix("1 ")
+    return f"{trials} in all, at most {max(by_start.values()):,} in {'an ' if each == 'hour' else ''}{each}"
 
 
 def _reasons(found: Sequence[LiveBucket], total: int) -> None:
@@ -299,11 +301,16 @@ def checks(content: LiveSummary) -> None:
 def metrics(content: LiveSummary) -> None:
     """Every metric with its difference."""
     with st.expander(f"All {words.count(len(content.analysis.comparisons), 'metric')}", key="metrics open"):
-        rows = [_metric_row(comparison) for comparison in content.analysis.comparisons]
+        rows = [_metric_row(comparison, content) for comparison in content.analysis.comparisons]
         table("live metrics", rows, caption=f"{live_words.spending(content.analysis.progress)}.")
 
 
-def _metric_row(comparison: LiveComparison) -> dict[str, object]:
+def _units(comparison: LiveComparison, content: LiveSummary) -> int:
+    """Units with a value; in modes without a split both arms have the same."""
+    return comparison.baseline.n_units + (comparison.custom.n_units if content.live.mode == "split" else 0)
+
+
+def _metric_row(comparison: LiveComparison, content: LiveSummary) -> dict[str, object]:
     effect, metric = comparison.effect, comparison.metric
     return {
         "metric": metric.name,
@@ -314,6 +321,6 @@ def _metric_row(comparison: LiveComparison) -> dict[str, object]:
         "difference, always-valid": words.NOTHING if effect is None else words.difference(effect.running, metric),
         "at the planned size": words.NOTHING if effect is None or effect.planned is None else words.difference(effect.planned, metric),
         "adjusted p": words.p_value(comparison.p_adjusted),
-        "units": comparison.n_units,
+        "units": _units(comparison, content),
         "why not": live_words.not_compared(comparison) or "",
     }

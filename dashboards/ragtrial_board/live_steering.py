@@ -48,15 +48,24 @@ def controls(live: LiveExperiment, history: tuple[TrafficState, ...], who: Visit
         for label, step in _buttons(state):
             decided = Deciding(step=step, live_id=live.live_id, version=state.version)
             st.button(label, key=f"steer {step}", on_click=_begin, args=(decided,))
-    st.html(
-        f'<p class="rt-muted">{escaped(f"A change is in force within a second, and stands in the audit log with your name ({who.name}).")}</p>'
-    )
+    under = f"A change is in force within a second, and stands in the audit log with your name ({who.name})."
+    st.html(f'<p class="rt-muted">{escaped(f"{under}{_superseded(live)}")}</p>')
     done = st.session_state.pop(_DONE, None)
     if done is not None:
         notice("good", "✓", done)
     deciding = st.session_state.get(_OPEN)
     if isinstance(deciding, Deciding) and deciding.live_id == live.live_id:
         st.dialog(_TITLES[deciding.step], on_dismiss=_end, width="medium")(_decide)(live, deciding)
+    else:
+        _end()  # it was left open on the page of another experiment
+
+
+def _superseded(live: LiveExperiment) -> str:
+    """Where another plan of the same name was served since, a service may not listen to this one any more."""
+    later = [each for each in stores().live.experiments() if each.name == live.name and each.live_id > live.live_id]
+    if not later:
+        return ""
+    return f" Another plan of {live.name!r} was served later (number {later[-1].live_id}): only a service that still serves this one obeys."
 
 
 def outdated(live_id: int, history: tuple[TrafficState, ...]) -> bool:

@@ -16,6 +16,9 @@ from ragtrial_board.frame import chart
 from ragtrial_board.live_parts import Seen, buckets_of, part, sentence
 from ragtrial_board.saying import escaped
 
+_FEWEST = 2
+"""Stretches of time with votes of which there can be a line."""
+
 
 def votes(seen: Seen, content: LiveSummary) -> None:
     """Who rates first, what they say second; and what they prefer side by side."""
@@ -33,6 +36,7 @@ def votes(seen: Seen, content: LiveSummary) -> None:
             "estimate to trust. Intervals hold at a single look.",
         )
         st.html(_votes_table(analysis.votes, content))
+        st.html(f'<p class="rt-muted">{escaped(_not_counted(analysis.votes[0]))}</p>')
         _votes_in_time(seen, any(found.who_rates_differs and not found.solicited for found in analysis.votes))
     _side_by_side(content.preferences)
 
@@ -44,7 +48,13 @@ def _who_rates(found: Sequence[VotesFound]) -> str:
         return f"Users of one arm rate more often: {rest}"
     if not any(sum(each.rated) for each in found):
         return "Nobody has voted yet"
-    return "Users of both arms rate about equally often"
+    return "Nothing shows that users of one arm rate more often"
+
+
+def _not_counted(found: VotesFound) -> str:
+    """Votes that were taken back, and those that came too late, by arm."""
+    (left, right), (late, later) = found.withdrawn, found.late
+    return f"Taken back: {left:,} with the baseline, {right:,} with custom. Too late to count: {late:,} and {later:,}."
 
 
 def _votes_table(found: Sequence[VotesFound], content: LiveSummary) -> str:
@@ -97,7 +107,8 @@ def _points(value: float) -> str:
 
 def _votes_in_time(seen: Seen, greyed: bool) -> None:
     _, found = buckets_of(seen)
-    if not any(bucket.up or bucket.down for bucket in found):
+    voted = {bucket.start for bucket in found if bucket.up or bucket.down}
+    if len(voted) < _FEWEST:
         return
     titles = {"rated": "Answers that were rated", "up": "Thumbs up among the votes" + (" (not to be read)" if greyed else "")}
     for cell, measure in zip(st.columns(2, gap="large"), get_args(Measure), strict=True):

@@ -319,6 +319,7 @@ def score_rows(asked: Asked) -> list[dict[str, str]]:
     """All scores of the arms and the reference lines, a row for each metric; a reason where there is no value."""
     lines = (*asked.arms, *asked.references)
     judged = any(line.said for line in asked.arms)
+    lacking = any(found.reason for line in lines for found in line.scores.values())
     rows = []
     for name in sorted({metric for line in lines for metric in line.scores}, key=_order):
         metric, row = metric_named(name), {"metric": name}
@@ -331,14 +332,22 @@ def score_rows(asked: Asked) -> list[dict[str, str]]:
         if judged:
             counts = [sum(each.metric == name for each in line.said) for line in asked.arms]
             row["judgments"] = " / ".join(map(str, counts)) if any(counts) else ""
+        if lacking:
+            row["why no value"] = _reasons([(line.label, line.scores.get(name)) for line in lines])
         rows.append(row)
     return rows
 
 
 def _value(found: Measured | None, metric: Metric) -> str:
-    if found is None:
-        return words.NOTHING
-    return f"no value: {found.reason}" if found.value is None else words.number(found.value, metric)
+    return words.NOTHING if found is None else words.number(found.value, metric)
+
+
+def _reasons(ends: Sequence[tuple[str, Measured | None]]) -> str:
+    """Why trials have no value, once where all lines have the same reason."""
+    reasons = {label: found.reason for label, found in ends if found is not None and found.reason is not None}
+    if len(reasons) > 1 and len(set(reasons.values())) == 1:
+        return next(iter(reasons.values()))
+    return "; ".join(f"{label}: {reason}" for label, reason in reasons.items())
 
 
 def _counted(found: Measured | None) -> str:

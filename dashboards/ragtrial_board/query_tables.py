@@ -9,6 +9,7 @@ from ragtrial.report import words
 from ragtrial_board.queries_parts import LIVE_VIEWS
 from ragtrial_board.query_reading import Asked, Line
 from ragtrial_board.saying import badge, escaped, plain
+from ragtrial_board.tables import table
 
 _STAGES = {"embed": "embed_ms", "search": "search_ms", "generate": "generate_ms", "in all": "latency_ms"}
 _TOKENS = {"prompt tokens": "prompt_tokens", "of them cached": "cached_tokens", "completion tokens": "completion_tokens"}
@@ -16,15 +17,32 @@ _SIGNALS = {"copied": "copied the answer", "rephrased": "asked again in other wo
 _THUMBS = {"up": ("good", "▲", "thumb up"), "down": ("bad", "▼", "thumb down"), "withdrawn": ("open", "○", "vote withdrawn")}
 
 
-def effort_rows(asked: Asked) -> list[dict[str, str]]:
-    """What each line took, a row for each stage and kind of token; a dash where it was not measured or reported."""
+def effort_rows(asked: Asked) -> tuple[list[dict[str, str]], list[str]]:
+    """What each line took, a row for each stage and kind of token, and the names of what was measured or reported of none."""
     lines = (*asked.arms, *asked.references)
     rows = [{"": stage, **{line.label: _stage(line, name) for line in lines}} for stage, name in _STAGES.items()]
     if any(line.live is not None for line in lines):
         rows.append({"": "waited", **{line.label: _waited(line) for line in lines}})
     rows += [{"": token, **{line.label: _token(line, name) for line in lines}} for token, name in _TOKENS.items()]
     rows.append({"": "cost", **{line.label: _cost(line) for line in lines}})
-    return rows
+    known = [row for row in rows if any(value != words.NOTHING for name, value in row.items() if name)]
+    return known, [row[""] for row in rows if row not in known]
+
+
+def effort(asked: Asked) -> None:
+    """Time, tokens and cost of each line, or why there are none."""
+    rows, unknown = effort_rows(asked)
+    timed = any(line.trial is not None and line.trial.timings is not None for line in asked.arms)
+    said = [] if timed else ["This query was not among those that were timed alone (analysis.latency_queries)."]
+    if timed and not any(line.live is not None for line in asked.arms):
+        said.append("Milliseconds of the query asked alone.")
+    reported = [name for name in unknown if name not in _STAGES]
+    if reported:
+        said.append(f"Not reported by the generator: {', '.join(reported)}.")
+    if rows:
+        table("time and tokens", rows, caption=" ".join(said) or None, height=height(rows))
+    else:
+        st.html(f'<p class="rt-muted">{escaped(" ".join(said))}</p>')
 
 
 def _stage(line: Line, name: str) -> str:
@@ -52,18 +70,11 @@ def height(rows: list[dict[str, str]]) -> int:
     return min(36 * (len(rows) + 1) + 2, 900)
 
 
-def untimed(asked: Asked) -> str:
-    """Why there is no time, where there is none."""
-    if any(line.trial is not None and line.trial.timings is not None for line in asked.arms):
-        return "Milliseconds of the query asked alone. A dash: not measured, or not reported by the generator."
-    return "This query was not among those that were timed alone (analysis.latency_queries). A dash: not measured, or not reported."
-
-
 def repetitions(asked: Asked) -> str:
     """Of which trials the scores are."""
     most = max((line.repetitions for line in asked.arms), default=1)
     of = "" if most == 1 else f" Means over {most} repetitions; passages and answers are those of the first one that has a ranking."
-    return f"n: trials with a value, of those that were scored. Where there is no value, the reason stands in its place.{of}"
+    return f"n: trials with a value, of those that were scored; arms in the order of the columns.{of}"
 
 
 def found(line: Line, asked: Asked) -> str:

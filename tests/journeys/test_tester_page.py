@@ -303,7 +303,7 @@ def test_a_tester_asks_votes_changes_the_vote_reloads_and_the_row_is_in_sql_once
         visit.page.reload()
         visit.says("Saved: a poor answer, with 1 tag and a comment.")
         visit.says("Saved: source 1 helps.")
-        assert visit.button("✓ Poor answer").is_visible()
+        visit.button("✓ Poor answer").wait_for()
         assert visit.page.get_by_label("Comment").input_value() == "see the new rules"
         votes = thumbs(log, visit.trial_id)
     source = trial.trial.ranking.passage_ids[0] if trial.trial.ranking else ""

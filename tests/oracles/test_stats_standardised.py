@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.meta_analysis import effectsize_smd
 from statsmodels.stats.proportion import proportion_effectsize
 
 from ragtrial.errors import NotEnoughDataError
-from ragtrial.stats.standardised import Sample, clustered_sample, cohens_h, design_effect_of, hedges_g
+from ragtrial.stats.standardised import Clustering, Sample, clustering_of, cohens_h, hedges_g, sample_of, worth_of
 
 numbers = st.floats(-50, 50)
 sizes = st.integers(2, 500)
@@ -61,49 +61,63 @@ def test_a_family_shares_alpha():
     assert hedges_g(*samples, alpha=0.05, family=10)[2:] == pytest.approx(hedges_g(*samples, alpha=0.005)[2:])
 
 
-def test_independent_values_count_one_by_one():
-    values = np.random.default_rng(1).normal(size=50)
-    found = clustered_sample(values, np.arange(50))
-    assert (found.n, found.mean, found.sd) == (50, pytest.approx(values.mean()), pytest.approx(values.std(ddof=1)))
-    assert found.independent == pytest.approx(50)
-    assert found.freedom == pytest.approx(49)
+def test_of_users_who_come_once_each_value_counts():
+    rng = np.random.default_rng(1)
+    found = clustering_of(rng.normal(size=50), np.arange(50), rng.normal(size=80), np.arange(50, 130))
+    # only the correction for the number of clusters is left
+    assert found.design_effect == pytest.approx(130 / 129)
+    a, b = 1 / 50, 1 / 80
+    assert found.df == pytest.approx((a + b) ** 2 / (a**2 / 49 + b**2 / 79))
 
 
 def test_a_user_who_always_asks_the_same_counts_once():
-    values, users = np.repeat([1.0, 2.0, 3.0, 4.0, 5.0], 20), np.repeat(np.arange(5), 20)
-    found = clustered_sample(values, users)
-    # the variance of the mean is that of five values, 2.5 / 5, where 100 independent ones would have var / 100
-    assert found.sd**2 / found.independent == pytest.approx(2.5 / 5)
-    assert found.freedom == pytest.approx(4)
+    first, second = np.repeat([1.0, 2.0, 3.0, 4.0, 5.0], 20), np.repeat([2.0, 4.0, 6.0], 20)
+    users = np.repeat(np.arange(5), 20), np.repeat(np.arange(10, 13), 20)
+    found = clustering_of(first, users[0], second, users[1])
+    # by hand: the squares of 20 residuals of one user sum up to 20 times as much as alone
+    assert found.design_effect == pytest.approx(20 * 8 / 7)
+    assert worth_of(users[0]) == pytest.approx(5)
 
 
-def test_one_heavy_user_leaves_few_degrees_of_freedom():
-    found = clustered_sample(np.random.default_rng(1).normal(size=200), [*["bot"] * 180, *(f"u{n}" for n in range(20))])
-    # 200^2 / (180^2 + 20)
-    assert found.freedom + 1 == pytest.approx(40_000 / 32_420)
+def test_habits_of_users_who_come_back_cancel():
+    rng = np.random.default_rng(2)
+    habit, users = rng.normal(size=40), np.repeat(np.arange(40), 10)
+    first, second = (habit[users] + 0.1 * rng.normal(size=users.size) for _ in range(2))
+    assert clustering_of(first, users, second, users).design_effect == 1.0
+    assert clustering_of(first, users, second, users + 40).design_effect > 9
 
 
-@settings(max_examples=50)
-@given(st.lists(st.tuples(st.integers(0, 9), st.floats(-5, 5)), min_size=12, max_size=60))
-def test_the_design_effect_is_a_ratio_of_sums_of_squares(rows):
-    users, values = (np.array(column) for column in zip(*rows, strict=True))
-    left = values - values.mean()
-    if not (left**2).sum():
-        return
-    by_hand = sum(left[users == user].sum() ** 2 for user in range(10)) / (left**2).sum()
-    assert design_effect_of(left, users, 10) == pytest.approx(by_hand)
+def test_the_design_effect_is_that_of_a_cluster_robust_regression():
+    import statsmodels.api as sm
+
+    rng = np.random.default_rng(5)
+    users = rng.integers(0, 30, 400), rng.integers(10, 50, 300)
+    values = [rng.normal(size=each.size) + np.sin(each) for each in users]
+    everything, later = np.concatenate(values), np.repeat([0.0, 1.0], [400, 300])
+    fit = sm.OLS(everything, sm.add_constant(later)).fit(
+        cov_type="cluster", cov_kwds={"groups": np.concatenate(users), "use_correction": False}
+    )
+    alone = sum(((each - each.mean()) ** 2).sum() / each.size**2 for each in values)
+    found = clustering_of(values[0], users[0], values[1], users[1])
+    assert found.design_effect == pytest.approx(50 / 49 * fit.bse[1] ** 2 / alone)
 
 
-@pytest.mark.parametrize(
-    ("values", "users", "said"),
-    [
-        ([1.0], ["a"], "1 values of 1 clusters"),
-        ([1.0, 2.0], ["a", "a"], "2 values of 1 clusters"),
-    ],
-)
-def test_one_user_is_not_enough(values, users, said):
-    with pytest.raises(NotEnoughDataError, match=said):
-        clustered_sample(values, users)
+def test_one_heavy_user_leaves_few_clusters():
+    # by Kish's formula: 180 of one and 1 each of 20 others
+    assert worth_of([*["bot"] * 180, *(f"u{n}" for n in range(20))]) == pytest.approx(200**2 / (180**2 + 20))
+
+
+def test_g_of_clustered_values_divides_their_number():
+    samples = Sample(n=400, mean=0.0, sd=1.0), Sample(n=100, mean=0.3, sd=1.0)
+    found = hedges_g(*samples, alpha=0.05, clustering=Clustering(design_effect=4.0, df=60.0))
+    assert found.standard_error**2 == pytest.approx(1 / 100 + 1 / 25 + found.estimate**2 / (2 * (125 - 3.94)))
+    assert found.high - found.estimate == pytest.approx(float(stats.t.isf(0.025, 60)) * found.standard_error)
+
+
+@pytest.mark.parametrize("users", [(["a"], ["a", "b"]), (["a", "a"], ["a", "b"])])
+def test_one_user_is_not_enough(users):
+    with pytest.raises(NotEnoughDataError, match="clusters: at least 2 are needed"):
+        clustering_of(np.arange(len(users[0])), users[0], [1.0, 2.0], users[1])
 
 
 def test_values_that_do_not_vary_have_no_g():
@@ -112,8 +126,9 @@ def test_values_that_do_not_vary_have_no_g():
 
 
 def test_too_few_independent_values_have_no_g():
-    with pytest.raises(NotEnoughDataError, match=r"no more than 3\.0 independent"):
-        hedges_g(Sample(n=50, mean=1.0, sd=1.0, n_effective=1.5), Sample(n=50, mean=2.0, sd=1.0, n_effective=1.5), alpha=0.05)
+    samples = Sample(n=50, mean=1.0, sd=1.0), Sample(n=50, mean=2.0, sd=1.0)
+    with pytest.raises(NotEnoughDataError, match=r"no more than 2\.5 independent"):
+        hedges_g(*samples, alpha=0.05, clustering=Clustering(design_effect=40.0, df=3.0))
 
 
 def test_shares_of_none_and_of_all_have_an_h():
@@ -128,7 +143,14 @@ def test_an_h_of_what_is_no_share_is_refused(share):
         cohens_h(Sample(n=50, mean=0.5, sd=0.5), Sample(n=50, mean=share, sd=0.5), alpha=0.05)
 
 
-@pytest.mark.parametrize("wrong", [{"n": 1}, {"sd": -1.0}, {"mean": math.nan}, {"n_effective": 0.0}, {"df": math.inf}])
+@pytest.mark.parametrize("wrong", [{"n": 1}, {"sd": -1.0}, {"mean": math.nan}])
 def test_a_sample_that_is_none_is_refused(wrong):
-    with pytest.raises(ValueError, match="finite|at least 2"):
+    with pytest.raises(ValueError, match=r"finite|at least 2"):
         Sample(**{"n": 10, "mean": 0.0, "sd": 1.0, **wrong})
+
+
+def test_a_sample_of_values_holds_their_moments():
+    values = np.random.default_rng(1).normal(size=50)
+    assert sample_of(values) == Sample(n=50, mean=float(values.mean()), sd=float(values.std(ddof=1)))
+    with pytest.raises(NotEnoughDataError, match="1 values have no standard deviation"):
+        sample_of([1.0])

@@ -27,7 +27,7 @@ SHARES: tuple[DriftName, ...] = ("in_gold", "abstained")
 """Signals that are 0 or 1 for every trial."""
 
 _OF_QUERIES: tuple[DriftName, ...] = ("query_length", "in_gold")
-_USERS_IN_REFERENCE, _USERS_IN_WINDOW = 10.0, 5.0  # equally active ones that would be worth as much
+_FEWEST_USERS = 5.0  # equally active ones that would be worth as much
 _DAY_S = 86_400.0
 _DAYS_FROM = 3
 _FEW_WINDOWS = 14
@@ -236,7 +236,7 @@ def _reference(series: _Series, windows: Windows) -> tuple[int, Sample]:
     """
     for last in range(windows.number):
         values, units = series.within(0, last)
-        if values.size >= FEWEST_IN_REFERENCE and worth_of(units) >= _USERS_IN_REFERENCE:
+        if values.size >= FEWEST_IN_REFERENCE and worth_of(units) >= _FEWEST_USERS:
             return last, sample_of(values)
     n = series.values.size
     if n == 0:
@@ -245,7 +245,7 @@ def _reference(series: _Series, windows: Windows) -> tuple[int, Sample]:
         raise NotEnoughDataError(
             f"{n} trials have a value so far, and the first {FEWEST_IN_REFERENCE} are what later ones are compared with"
         )
-    raise NotEnoughDataError(f"nearly all of the {n} trials are of a few users")
+    raise NotEnoughDataError(f"a few users asked most of the {n} queries")
 
 
 def _windows(series: _Series, last: int, reference: Sample, setting: _Setting) -> tuple[DriftWindow, ...]:
@@ -271,8 +271,8 @@ def _window(series: _Series, place: int, setting: _Setting) -> DriftWindow:
     values, units = series.within(place, place)
     n = int(values.size)
     reason = "it is not over yet" if end > setting.now else _too_few(n)
-    if reason is None and worth_of(units) < _USERS_IN_WINDOW:
-        reason = f"nearly all of the {n} trials are of a few users"
+    if reason is None and worth_of(units) < _FEWEST_USERS:
+        reason = f"a few users asked most of the {n} queries"
     mean, sd = float(values.mean()) if n else None, float(values.std(ddof=1)) if n > 1 else None
     return DriftWindow(begin=begin, end=end, n=n, mean=mean, sd=sd, reason=reason)
 

@@ -13,7 +13,6 @@ from ragtrial.domain.live_verdict import LiveGuardrail
 from ragtrial.domain.planned import Guardrail
 from ragtrial.errors import NotEnoughDataError
 
-
 MOST_LOOKS = 25
 """That are computed at once: bounds of rare events take 20 ms each, and a chart needs no more."""
 

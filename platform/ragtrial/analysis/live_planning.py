@@ -178,8 +178,9 @@ def spread_of(analysis: LiveAnalysis) -> Spread | None:
     arms = (primary.baseline, primary.custom)
     if primary.effect is None or min(arm.n_units for arm in arms) < FEW_UNITS:
         return None
-    effect, exposed = primary.effect, max(analysis.progress.n_units, primary.n_units)
-    said = observed_words(primary.metric.name, exposed, primary.n_units, effect.running.estimate)
+    effect, scored = primary.effect, primary.effect.running.n_units
+    exposed = max(analysis.progress.n_units, scored)
+    said = observed_words(primary.metric.name, exposed, scored, effect.running.estimate)
     return Spread(variance=effect.standard_error**2 * exposed, source="live data", said=said)
 
 

@@ -85,6 +85,8 @@ def preferences_found(by_person: Sums, *, alpha: float, both: int, neither: int,
 def _likeness(decided: Sums) -> float:
     """How many choices of a person count as one. Where all but one think alike it can't be estimated, and a person counts once."""
     whole = decided.sum(axis=1)
+    if whole.max() == 1:
+        return 1.0
     rarer = decided[:, int(np.argmin(decided.sum(axis=0)))]
     if np.count_nonzero(rarer) < _MIN_PEOPLE:
         return float(whole.mean())

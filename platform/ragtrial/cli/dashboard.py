@@ -306,6 +306,8 @@ def _roll(opened: _Opened, stop: threading.Event) -> None:
             roll_for_ever(url, stop, say=say)
     except RagtrialError as error:
         say(f"the dashboard's numbers are not kept up to date: {error}")
+    except Exception as error:  # noqa: BLE001 - the pages go on with what there is
+        say(f"the dashboard's numbers are not kept up to date any more ({type(error).__name__}: {error}); `ragtrial roll-up` shows more")
 
 
 def _when_there_is_one(folder: Path, stop: threading.Event) -> str | None:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Integer, Subquery, and_, case,
 from sqlalchemy.orm import aliased
 
 from ragtrial.db.board_models import LiveBucketRow, LiveComparisonRow, LivePreferenceRow, LiveSnapshotRow, RollUpMarkRow
+from ragtrial.db.live_drift import drift_sample
 from ragtrial.db.live_models import LiveTrialRow
 from ragtrial.db.live_news import Beside, beside
 from ragtrial.db.live_pages import BUCKET_SECONDS, TrialPage, TrialRow, TrialView, trial_page
@@ -17,6 +18,7 @@ from ragtrial.db.live_sums import bucket, counted, table_of, units_in_both
 from ragtrial.db.live_values import values_of
 from ragtrial.db.reading import ReadOnly
 from ragtrial.domain.live import Mode
+from ragtrial.domain.live_drift import DriftSample
 from ragtrial.domain.live_scores import Sums
 from ragtrial.domain.metric import metric_named
 
@@ -295,6 +297,17 @@ class LiveBoardReader(ReadOnly):
         steps = np.zeros((ends.size, 3))
         np.add.at(steps, np.clip(rows[:, 0].astype(np.int64), 0, ends.size - 1), rows[:, 1:])
         return np.cumsum(steps, axis=0)
+
+    def drift_sample(self, live_id: int, *, arms: tuple[str, ...], n_trials: int) -> DriftSample:
+        """Some of the trials that count, evenly drawn, with what drift is told from.
+
+        Args:
+            live_id: The experiment.
+            arms: Which arms' trials are wanted.
+            n_trials: How many count, as rolled up last.
+        """
+        with self._transaction() as connection:
+            return drift_sample(connection, live_id, arms=arms, n_trials=n_trials)
 
     def beside(self, live_id: int, *, metrics: Sequence[str], before: Beside | None = None) -> Beside:
         """What an analysis depends on beside trials and votes: equal to the one `before` where nothing of that is new."""

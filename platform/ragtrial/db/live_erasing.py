@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, and_, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, bindparam, case, delete, func, insert, or_, select, update
 
 from ragtrial.db import engine as database
-from ragtrial.db.board_models import LiveComparisonRow, LivePreferenceRow
+from ragtrial.db.board_models import CurationRow, LiveComparisonRow, LivePreferenceRow
 from ragtrial.db.live_models import AuditRow, ErasureRow, LiveExperimentRow, LiveScoreRow, LiveSignalRow, LiveTrialRow, LiveVoteRow
-from ragtrial.db.live_rows import storable
+from ragtrial.db.live_rows import ERASED, storable
 from ragtrial.splitting import pseudonym
 
 _ABOUT_TRIALS: dict[str, type[LiveScoreRow] | type[LiveVoteRow] | type[LiveSignalRow]] = {
@@ -48,7 +48,8 @@ class Eraser:
     def forget_unit(self, unit: str, *, actor: str) -> Mapping[str, int]:
         """Erase all trials of a unit with their scores, votes and signals, comparisons and preferences, in all experiments.
 
-        What stays is how many trials were erased of each experiment, arm and reason of assignment, and that somebody erased a unit.
+        What stays is how many trials were erased of each experiment, arm and reason of assignment, that somebody erased a unit, and what was
+        chosen from its trials for the gold set or for training, without the query's text.
 
         Args:
             unit: As callers name it, not its pseudonym.
@@ -77,6 +78,7 @@ class Eraser:
             theirs = _comparisons(hidden)
             connection.execute(delete(LivePreferenceRow).where(LivePreferenceRow.comparison_id.in_(theirs)))
             connection.execute(delete(LiveComparisonRow).where(LiveComparisonRow.comparison_id.in_(theirs)))
+            _forget_curated(connection, trial.unit == hidden)
             connection.execute(delete(trial).where(trial.unit == hidden))
             if erased:
                 connection.execute(insert(ErasureRow), erased)
@@ -92,6 +94,7 @@ class Eraser:
         """Erase what was written before a moment. Numbers, ids and digests stay.
 
         Of trials: the texts of queries and answers, messages of failures, and what judges said in words. Of votes and preferences: comments.
+        Of what was chosen from trials for the gold set or for training: the query's text.
 
         Args:
             before: Seconds since 1970.
@@ -110,6 +113,7 @@ class Eraser:
             mine = select(LiveExperimentRow.id).where(LiveExperimentRow.name == experiment)
             chosen = and_(trial.live_id.in_(mine), trial.at < before, trial.texts_erased_at.is_(None))
             _forget_opinions(connection, chosen)
+            _forget_curated(connection, chosen)
             values = {
                 "query_text": None,
                 "query_stored": "hash",
@@ -184,6 +188,12 @@ def _comparisons(hidden: str) -> Select[str]:
     return select(comparison.comparison_id).where(
         or_(comparison.unit == hidden, comparison.left_trial.in_(mine), comparison.right_trial.in_(mine))
     )
+
+
+def _forget_curated(connection: Connection, chosen: ColumnElement[bool]) -> None:
+    """What was chosen from these trials' pages stays as a row without the query's text."""
+    mine = select(LiveTrialRow.trial_id).where(chosen)
+    connection.execute(update(CurationRow).where(CurationRow.trial_id.in_(mine)).values(query_text=ERASED, note=""))
 
 
 def _forget_opinions(connection: Connection, chosen: Any) -> None:

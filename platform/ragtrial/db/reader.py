@@ -157,7 +157,7 @@ class Reader(ReadOnly):
         )
         hits: defaultdict[int, list[Hit]] = defaultdict(list)
         with self._reading(evaluation_id) as connection:
-            order = Order.of(connection, evaluation_id)
+            order = Order.of(connection, evaluation_id, wanted if wanted is not None and len(wanted) <= _IDS_AT_ONCE else None)
             rows = [row for row in connection.execute(select(TrialRow).where(*chosen)) if wanted is None or row.query_id in wanted]
             for trial_id, passage_id, similarity in connection.execute(hits_wanted):
                 hits[trial_id].append(Hit(passage_id=passage_id, similarity=similarity))
@@ -176,7 +176,7 @@ class Reader(ReadOnly):
         if query_id is not None:
             wanted = wanted.where(TrialRow.query_id == query_id)
         with self._reading(evaluation_id) as connection:
-            order = Order.of(connection, evaluation_id)
+            order = Order.of(connection, evaluation_id, None if query_id is None else [query_id])
             found = [_opinion(row) for row in connection.execute(wanted)]
         return tuple(
             sorted(

@@ -1,7 +1,7 @@
 """Scores as arrays: rows of the SQL log become one `ScoreTable` for each metric."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,9 +34,11 @@ class Order(NamedTuple):
     clusters: tuple[str, ...] | None
 
     @classmethod
-    def of(cls, connection: Connection, evaluation_id: str) -> "Order":
-        """As recorded; a query without a cluster among others that have one is a cluster of its own."""
+    def of(cls, connection: Connection, evaluation_id: str, query_ids: Collection[str] | None = None) -> "Order":
+        """As recorded, of some queries if asked; a query without a cluster among others that have one is a cluster of its own."""
         wanted = select(QueryRow.query_id, QueryRow.cluster).where(QueryRow.evaluation_id == evaluation_id).order_by(QueryRow.position)
+        if query_ids is not None:
+            wanted = wanted.where(QueryRow.query_id.in_(query_ids))
         rows = connection.execute(wanted).all()
         facts = connection.execute(select(EvaluationRow.arms).where(EvaluationRow.evaluation_id == evaluation_id)).scalar_one()
         alone = all(cluster is None for _query_id, cluster in rows)

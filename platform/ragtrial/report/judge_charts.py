@@ -39,11 +39,16 @@ def agreement(found: Sequence[Agreement], *, level: str, look: Look) -> Spec:
                 for name, value in (("kappa", each.kappa), ("weighted kappa", each.weighted_kappa))
                 if value is not None
             ]
-        rows += [_row(name if drawn else "volunteered", value, f"{said}, {about}", look.ink, "circle", filled=drawn) for name, value, said in parts]
+        rows += [
+            _row(name if drawn else "volunteered", value, f"{said}, {about}", look.ink, "circle", filled=drawn)
+            for name, value, said in parts
+        ]
     bounds = [0.0, 1.0, *(row["low"] for row in rows)]
     said = "; ".join(f"{row['name']} {row['value']}" for row in rows)
     title = "share of answers, or kappa (1: always the same; kappa 0: as much as by chance)"
-    return _rows(rows, [min(bounds), 1.0], title, f"Agreement of the judge with people, with {level} intervals: {said}.", look, lines=(0.0,))
+    return _rows(
+        rows, [min(bounds), 1.0], title, f"Agreement of the judge with people, with {level} intervals: {said}.", look, lines=(0.0,)
+    )
 
 
 def confusion(found: Agreement, *, look: Look) -> Spec:
@@ -141,7 +146,12 @@ def half_widths(rows: Sequence[tuple[str, float]], *, metric: str, look: Look) -
     order = [name for name, _ in rows]
     reach = max((half for _, half in rows), default=1.0) or 1.0
     scale = alt.Scale(domain=[-1.08 * reach, 1.08 * reach], nice=False)
-    x = alt.X("low:Q", title=title_of(f"{metric}: half of the interval's width on both sides (share of 0 to 1)", look), scale=scale, axis=value_axis(look))
+    x = alt.X(
+        "low:Q",
+        title=title_of(f"{metric}: half of the interval's width on both sides (share of 0 to 1)", look),
+        scale=scale,
+        axis=value_axis(look),
+    )
     base = alt.Chart(values(data)).encode(y=alt.Y("name:N", sort=order, axis=name_axis(order, look)))
     layers = [
         base.mark_rule(size=8, strokeCap="butt").encode(x=x, x2="high:Q", color=alt.Color("colour:N", scale=None)),
@@ -175,9 +185,9 @@ def noise(judges: Sequence[JudgeQuality], *, look: Look) -> Spec:
     base = alt.Chart(values(data)).encode(y=alt.Y("metric:N", sort=order, axis=name_axis(order, look)))
     layers = [
         base.mark_bar(height=14, stroke=look.surface, strokeWidth=2).encode(x=x, x2="end:Q", color=colour),
-        base.transform_filter("datum.at == 0").mark_text(align="left", dy=-15, color=look.ink, fontWeight=600).encode(
-            x=alt.X(datum=0.0), text=alt.Text("share:Q", format=".0%")
-        ),
+        base.transform_filter("datum.at == 0")
+        .mark_text(align="left", dy=-15, color=look.ink, fontWeight=600)
+        .encode(x=alt.X(datum=0.0), text=alt.Text("share:Q", format=".0%")),
     ]
     said = "; ".join(f"{judge.metric}: {share:.0%} is the judge's wavering, the rest how queries differ" for judge, share in shown)
     return spec_of(alt.layer(*layers), look, height=alt.Step(48), description=f"Of the variance of the mean difference, {said}.")
@@ -252,13 +262,17 @@ def _rows(
     ]
     layers += [
         base.mark_rule(size=3, strokeCap="round").encode(x=x, x2="high:Q", color=colour),
-        base.transform_filter("datum.filled").mark_point(filled=True, size=110, opacity=1).encode(x="estimate:Q", color=colour, shape=shape),
+        base.transform_filter("datum.filled")
+        .mark_point(filled=True, size=110, opacity=1)
+        .encode(x="estimate:Q", color=colour, shape=shape),
         base.transform_filter("!datum.filled")
         .mark_point(filled=True, size=90, opacity=1, strokeWidth=2, fill=look.surface)
         .encode(x="estimate:Q", stroke=colour, shape=shape),
     ]
     for align in sorted({row["align"] for row in rows}):
         mine = base.transform_filter(f"datum.align == '{align}'").encode(x="at:Q", text="value:N")
-        halo = mine.mark_text(align=align, dy=-15, fontWeight=600, color=look.surface, stroke=look.surface, strokeWidth=5, strokeJoin="round")
+        halo = mine.mark_text(
+            align=align, dy=-15, fontWeight=600, color=look.surface, stroke=look.surface, strokeWidth=5, strokeJoin="round"
+        )
         layers += [halo, mine.mark_text(align=align, dy=-15, fontWeight=600, color=look.ink)]
     return spec_of(alt.layer(*layers), look, height=alt.Step(_ROW), description=description)

@@ -208,7 +208,11 @@ def plan_rows(found: Calibration) -> list[tuple[str, float]]:
 
 def doublings(judge: JudgeQuality) -> list[tuple[str, float]]:
     """Half of the interval's width now and with twice of either, for a chart; empty where that can't be told."""
-    parts = (("now", judge.half_width), ("twice the judgments", judge.half_width_judgments), ("twice the queries", judge.half_width_queries))
+    parts = (
+        ("now", judge.half_width),
+        ("twice the judgments", judge.half_width_judgments),
+        ("twice the queries", judge.half_width_queries),
+    )
     return [(name, width) for name, width in parts if width is not None]
 
 

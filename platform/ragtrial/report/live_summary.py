@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from ragtrial.analysis.anatomy import thinned
+from ragtrial.analysis.drift import DriftSignal
 from ragtrial.analysis.live_guardrail_looks import GuardrailLook
 from ragtrial.analysis.side_by_side import PreferencesFound
 from ragtrial.db.live_board_reader import LiveBoardReader, LiveBucket
@@ -77,6 +78,7 @@ class LiveSummary(LiveContent):
         usage: Of the trials that belong to the analysis, by arm.
         spent: Of all trials, whatever the reason of their assignment, by arm.
         preferences: What comparisons side by side say.
+        drift: How far queries, retrieval and abstentions have moved from how they began, signal by signal and arm by arm.
     """
 
     guardrail_looks: Mapping[str, tuple[GuardrailLook, ...]] = field(default_factory=dict)
@@ -84,6 +86,7 @@ class LiveSummary(LiveContent):
     usage: tuple[LiveUsage, ...] = ()
     spent: tuple[LiveUsage, ...] = ()
     preferences: PreferencesFound = field(default_factory=PreferencesFound)
+    drift: tuple[DriftSignal, ...] = ()
 
     def latency_of(self, arm: str, stage: LatencyStage) -> StageLatency | None:
         """One row of `latency`; None where the arm has made nothing."""

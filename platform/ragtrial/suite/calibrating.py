@@ -175,7 +175,9 @@ def items_of(judged: Judged, metric: str) -> dict[str, tuple[Item, tuple[TrialKe
     return {item_id: (item, tuple(trials[item_id])) for item_id, item in found.items()}
 
 
-def items_to_ask(items: Mapping[str, tuple[Item, tuple[TrialKey, ...]]], query_ids: Collection[str], rng: np.random.Generator) -> list[Item]:
+def items_to_ask(
+    items: Mapping[str, tuple[Item, tuple[TrialKey, ...]]], query_ids: Collection[str], rng: np.random.Generator
+) -> list[Item]:
     """The answers of both arms to these queries, each arm's first repetition, in an order that tells nothing.
 
     Args:

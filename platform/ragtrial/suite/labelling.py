@@ -194,7 +194,7 @@ def _items(
     shown = {hit.passage_id for trial in trials if trial.ranking is not None for hit in trial.ranking.hits}
     judged = Judged(
         setting=setting,
-        queries={query.query_id: query for query in reader.gold(evaluation_id).queries if query.query_id in query_ids},
+        queries={query.query_id: query for query in reader.gold(evaluation_id, query_ids).queries},
         trials=trials,
         passages=reader.passages(evaluation_id, shown),
         opinions=opinions,

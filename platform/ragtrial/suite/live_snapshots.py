@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 
+from ragtrial.analysis.drift import DriftSignal, drift_signals, windows_of
 from ragtrial.analysis.live import analyse_tables
 from ragtrial.analysis.live_guardrail_looks import MOST_LOOKS, GuardrailLook, guardrail_looks, with_look
 from ragtrial.analysis.live_setting import LiveSetting
@@ -95,7 +96,18 @@ def summarise_live(
         usage=usage_of(bucket for bucket in buckets if bucket.reason == "split"),
         spent=usage_of(buckets),
         preferences=_preferences(live.live_id, setting, board),
+        drift=_drift(live.live_id, setting, board, n_trials=sum(bucket.trials for bucket in buckets if bucket.reason == "split"), now=now),
     )
+
+
+def _drift(live_id: int, setting: LiveSetting, board: LiveBoardReader, *, n_trials: int, now: float) -> tuple[DriftSignal, ...]:
+    """Nothing before the first trial that counts."""
+    if setting.clock.first is None or setting.clock.last is None:
+        return ()
+    mode = setting.live.mode
+    sample = board.drift_sample(live_id, arms=("interleaved",) if mode == "interleaved" else setting.arms, n_trials=n_trials)
+    windows = windows_of(setting.clock.first, setting.clock.last)
+    return drift_signals(sample, windows, mode=mode, n_trials=n_trials, now=now)
 
 
 def _guardrail_looks(

@@ -209,6 +209,7 @@ def test_a_summary_that_can_not_be_read_fails_alone(log_with: Made, monkeypatch:
 def test_votes_that_must_not_be_compared_are_struck_out(log_with: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     test = app_test(monkeypatch, log_with(build()), "live")
     assert "<s>+7.4 points</s><small>not to be read</small>" in html_of(test)
+    assert "Taken back: 2 with the baseline, 1 with custom. Too late to count: 1 and 3." in said_by(test)
     assert "Users of one arm rate more often: only answers that asked for a rating can be compared" in said_by(test)
 
 
@@ -263,6 +264,14 @@ def test_a_change_that_somebody_else_has_made_meanwhile_is_said_and_nothing_done
     assert "Done" not in said_by(click(test, "leave"))
 
 
+def test_a_plan_that_was_followed_by_another_warns_that_no_service_may_listen(log_with: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = log_with(build())
+    assert "Another plan" not in said_by(app_test(monkeypatch, url, "live", live="1"))
+    with LiveRecorder(url, build(units_planned=2_400, reached=False, n=60).experiment):
+        pass
+    assert "Another plan of 'live' was served later (number 2)" in said_by(app_test(monkeypatch, url, "live", live="1"))
+
+
 def test_whoever_has_lost_the_right_while_deciding_is_refused(log_with: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     url = log_with(build())
     visiting_as(monkeypatch, url, "operator")
@@ -286,15 +295,15 @@ def test_the_planner_answers_what_if(log_with: Made, monkeypatch: pytest.MonkeyP
         return int(found[1].replace(",", ""))
 
     small = units()
-    test = test.number_input(key="gain").set_value(0.02).run()
+    test = test.number_input(key="gain_1").set_value(0.02).run()
     assert units() < small / 3, "units go with the square of the gain"
     days = re.search(r"From now, in about (\d+) days", said_by(test))
-    test = test.number_input(key="share").set_value(50.0).run()
+    test = test.number_input(key="share_1").set_value(50.0).run()
     halved = re.search(r"From now, in about (\d+) days", said_by(test))
     assert days is not None
     assert halved is not None
     assert abs(int(halved[1]) - 2 * int(days[1])) <= 1
-    test = test.number_input(key="newcomers").set_value(0.0).run()
+    test = test.number_input(key="newcomers_1").set_value(0.0).run()
     assert "How many units come a day is not known: give a number above." in said_by(test)
 
 

@@ -9,10 +9,12 @@ import pytest
 from ragtrial.db import engine as database
 from ragtrial.db.board_reader import BoardReader
 from ragtrial.db.curations import CurationRecorder
+from ragtrial.db.live_erasing import erasing
+from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.db.recorder import Recorder
 from ragtrial.domain.curation import Curation, standing
 from ragtrial.errors import ConflictError, InputError, StoreError
-from unit.db import samples
+from unit.db import live_samples, samples
 
 CHOSEN = Curation(
     experiment="handbook",
@@ -162,3 +164,23 @@ def test_what_stands_is_neither_taken_back_nor_a_taking_back() -> None:
     gone = dataclasses.replace(CHOSEN, curation_id=2, takes_back=1)
     again = dataclasses.replace(CHOSEN, curation_id=3)
     assert standing((first, gone, again)) == (again,)
+
+
+@pytest.mark.parametrize("how", ["unit", "texts"])
+def test_erasing_takes_the_text_of_what_was_chosen_from_the_erased_trials_and_of_nothing_else(recorded: str, how: str) -> None:
+    with LiveRecorder(recorded, live_samples.experiment(), clock=live_samples.Clock()) as recorder:
+        recorder.log(
+            live_samples.live_trial("t1", "ann"), live_samples.live_trial("t2", "bob", at=live_samples.START + 9 * live_samples.DAY)
+        ).result(10)
+    other = dataclasses.replace(PAIR, trial_id="t2", passage_id="p3")
+    choose(recorded, dataclasses.replace(PAIR, note="she asked for the key"), other, CHOSEN)
+    with erasing(recorded) as eraser:
+        if how == "unit":
+            eraser.forget_unit("ann", actor="test")
+        else:
+            eraser.forget_texts(before=live_samples.START + live_samples.DAY, experiment="handbook", actor="test")
+    assert [(each.query_text, each.note) for each in stands(recorded)] == [
+        ("[erased]", ""),
+        (PAIR.query_text, PAIR.note),
+        (CHOSEN.query_text, CHOSEN.note),
+    ]

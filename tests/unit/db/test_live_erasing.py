@@ -149,7 +149,7 @@ def test_the_command_says_what_it_erased_and_asks_before(tmp_path: Path) -> None
     assert declined.exit_code == 1
     assert "Erase 1 trials, 0 scores, 0 votes, 0 signals, 0 comparisons, 0 preferences of this unit" in declined.output
     done = run.invoke(app, ["db", "forget", file, "--unit", "ann", "--yes"])
-    assert (done.exit_code, done.output) == (0, "erased 1 trials, 0 scores, 0 votes, 0 signals\n")
+    assert (done.exit_code, done.output) == (0, "erased 1 trials, 0 scores, 0 votes, 0 signals, 0 comparisons, 0 preferences\n")
     unknown = run.invoke(app, ["db", "forget", file, "--unit", "Ann", "--yes"])
     assert "nothing of unit 'Ann' is in the log" in str(unknown.exception)
     with LiveReader(url) as reader:

@@ -217,7 +217,12 @@ def test_what_has_no_value_is_counted_by_reason_and_arm(content: ReportContent) 
     left, right = content.control, content.treatment
     rows = [
         Exclusion(metric=METRIC, arm=arm, reason=reason, n=n)
-        for arm, reason, n in ((right, "judge failed: malformed", 3), (left, "abstained", 1), (right, "abstained", 4), ("bm25", "abstained", 9))
+        for arm, reason, n in (
+            (right, "judge failed: malformed", 3),
+            (left, "abstained", 1),
+            (right, "abstained", 4),
+            ("bm25", "abstained", 9),
+        )
     ]
     counted = dataclasses.replace(content, exclusions=(*rows, Exclusion(metric="nDCG@10", arm=left, reason="no judgment", n=2)))
     found = judge_words.unscored(counted, METRIC)

@@ -21,6 +21,7 @@ from ragtrial.finetuning.pairs import training_pairs
 from ragtrial.finetuning.registry import Registry
 from ragtrial.formats.beir import load_beir
 from ragtrial.formats.experiment import ExperimentFile, load_experiment, sql_url
+from ragtrial.serving.asking import twin_id
 from ragtrial.settings import read_settings
 from ragtrial.suite.curated_export import CHOSEN_AGAIN, ERASED, NO_PASSAGE, OTHER_TEXT, SAID_ALREADY, export, listed
 from ragtrial.suite.curating import Choice, curate, examine, may_curate, take_back
@@ -194,6 +195,16 @@ def test_what_the_log_does_not_hold_can_not_be_chosen(file: ExperimentFile) -> N
     for message, choice in faults.items():
         with pytest.raises(InputError, match=message):
             chosen(file, choice)
+
+
+def test_a_passage_that_only_the_silent_answer_was_made_from_can_be_chosen_too(file: ExperimentFile) -> None:
+    plain = live_samples.live_trial(twin_id("t-storage"), unit="user of t-storage", arm="custom", request_id="t-storage")
+    ranking = Ranking(query_id=plain.trial.query_id, hits=(Hit(passage_id="reefers", similarity=0.5),))
+    twin = dataclasses.replace(plain, experiment="small", trial=dataclasses.replace(plain.trial, ranking=ranking, answer=None))
+    with LiveRecorder(sql_url(file), file.experiment) as recorder:
+        recorder.log(twin).result(10)
+    chosen(file, live("t-storage", "reefers"))
+    assert [each.curation.passage_id for each in listed(file.path)] == ["reefers"]
 
 
 def test_another_grade_than_the_gold_sets_has_to_be_confirmed(file: ExperimentFile) -> None:

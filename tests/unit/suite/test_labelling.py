@@ -12,6 +12,7 @@ import pytest
 
 from judged_log import ARMS, EVALUATION, GROUNDED, METRIC, RATIONALE, SCORER, answer_of, experiment, truth, write
 from ragtrial.db.reader import Reader
+from ragtrial.db.recorder import Recorder
 from ragtrial.domain.access import Role
 from ragtrial.domain.calibration import Calibration
 from ragtrial.domain.label import Label
@@ -40,17 +41,17 @@ def reader(log: str) -> Iterator[Reader]:
         yield opened
 
 
-def say(url: str, queue: Queue, item_id: str, word: str, *, labeller: str = "ann", role: Role = "tester", note: str = "") -> bool:
-    return labelling.record(url, queue, item_id, word, labeller=labeller, role=role, note=note)
+def say(at: str, queue: Queue, item_id: str, word: str, *, labeller: str = "ann", role: Role = "tester", note: str = "") -> bool:
+    return labelling.record(at, queue, item_id, word, labeller=labeller, role=role, note=note)
 
 
-def say_true(url: str, queue: Queue, n: int, labeller: str = "ann") -> None:
+def say_true(at: str, queue: Queue, n: int, labeller: str = "ann") -> None:
     for item in queue.items[:n]:
-        say(url, queue, item.item_id, truth(item.answer), labeller=labeller)
+        say(at, queue, item.item_id, truth(item.answer), labeller=labeller)
 
 
-def calibration(url: str, folder: Path, metric: str = METRIC) -> Calibration:
-    with Reader(url) as opened:
+def calibration(at: str, folder: Path, metric: str = METRIC) -> Calibration:
+    with Reader(at) as opened:
         judged = open_judged(opened, ExperimentFile(path=folder / "e.yaml", experiment=experiment()), EVALUATION)
         (found,) = judged.calibrations(metric)
     return found
@@ -208,8 +209,6 @@ def test_labels_from_a_file_count_in_the_queue(log: str, reader: Reader) -> None
         evaluation_id=EVALUATION, arm=queue.trials[third.item_id][0][0], query_id=queue.trials[third.item_id][0][1], metric=METRIC,
         word="wrong", value=0.0, scorer=SCORER, selection="random", labeller="ann",
     )  # fmt: skip
-    from ragtrial.db.recorder import Recorder
-
     with Recorder(log) as recorder:
         recorder.add_labels([label, dataclasses.replace(label, labeller="bob", selection="volunteered")])
     assert list(labelling.standing(queue, reader, "ann").said) == [third.item_id]
@@ -297,5 +296,3 @@ def test_a_small_evaluation_is_drawn_to_its_end(tmp_path: Path, n: int) -> None:
     with Reader(found) as opened:
         queue = labelling.open_queue(opened, EVALUATION, METRIC)
     assert {trial[1] for trials in queue.trials.values() for trial in trials} == {f"q{row}" for row in range(n)}
-
-
