@@ -1,5 +1,6 @@
 # ragtrial. Needs Python 3.11 or newer and make; everything is installed into .venv.
 #   make demo    run the main job on the bundled seeds and print the verdict
+#   make dashboard    show what was measured, in a browser
 #   make test    run every check and test
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 
-.PHONY: help demo live-demo dashboard test check format docs bench-lift bench-index bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-splitting browser clean
+.PHONY: help demo live-demo dashboard test check format docs bench-lift bench-index bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-splitting bench-board browser clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -93,6 +94,12 @@ bench-live-log: $(VENV)/.dev ## Durable group commit against one commit for each
 
 bench-splitting: $(VENV)/.dev ## An assignment against a bare hash
 	$(BIN)/python experiments/benchmarks/splitting.py
+
+BOARD_LOG ?= /tmp/ragtrial-board.db
+bench-board: $(VENV)/.dev ## The dashboard's pages over a million live trials against a page that loads rows
+	test -s $(BOARD_LOG) || $(BIN)/python experiments/benchmarks/board_log.py --url sqlite:///$(BOARD_LOG)
+	$(BIN)/ragtrial roll-up --database sqlite:///$(BOARD_LOG)
+	$(BIN)/python experiments/benchmarks/board.py --url sqlite:///$(BOARD_LOG)
 
 bench-runner: $(VENV)/.dev ## Trials per second logged to SQLite
 	$(BIN)/python experiments/benchmarks/runner.py

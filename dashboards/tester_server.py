@@ -1,8 +1,6 @@
 """The server of the tester's page, started by `ragtrial tester` as a process of its own: `python tester_server.py`."""
 
 import logging
-import sys
-import threading
 from pathlib import Path
 
 import streamlit as st
@@ -12,7 +10,7 @@ from streamlit.runtime.pages_manager import PagesManager
 from ragtrial_board.tester_door import TesterBorder, TesterDoor
 from ragtrial_board.tester_told import tester_told
 from ragtrial_board.told import Told
-from server import end_with_parent, options
+from server import options
 
 HERE = Path(__file__).parent
 
@@ -25,7 +23,5 @@ def build() -> st.App:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    if "--end-with-parent" in sys.argv:
-        threading.Thread(target=end_with_parent, daemon=True, name="parent").start()
     given = tester_told()
     build().run(config=options(Told(host=given.host, port=given.port)))

@@ -101,7 +101,7 @@ def write(url: str, *, n_queries: int = 60, plan: Experiment | None = None, eval
 
 
 def _passage(row: int) -> str:
-    return f"Rule {row}: quay {row} opens at six. {HOSTILE if row == 1 else ''}"
+    return f"Rule {row}: quay {row} opens at six. {HOSTILE if row == 1 else ''}" + " It holds on all days of the year." * 60
 
 
 def _evaluation(plan: Experiment, gold: GoldSet, evaluation_id: str) -> Evaluation:

@@ -22,6 +22,7 @@ from ragtrial_board.subject import chosen_subject
 from ragtrial_board.verdict_parts import fold, lines, part
 
 EVERY_TAG = "every tag"
+MOST_PILLS = 12
 NUMBER = st.column_config.NumberColumn
 
 
@@ -152,7 +153,7 @@ def _slices(content: Summary) -> None:
         return
     part(findings.slices(every, alpha=alpha, higher_is_better=metric.higher_is_better))
     tags = [EVERY_TAG, *dict.fromkeys(each.tag for each in every)]
-    picked = st.selectbox("Slices by", tags, key="tag", bind="query-params", width=460) if len(tags) > 2 else EVERY_TAG
+    picked = _picked_tag(tags) if len(tags) > 2 else EVERY_TAG
     shown = [each for each in every if picked in (EVERY_TAG, each.tag)]
     tested = sum(each.effect is not None for each in shown)
     if tested:
@@ -169,6 +170,13 @@ def _slices(content: Summary) -> None:
         caption = "p is adjusted over slices by Benjamini and Hochberg: over those of all tags together, and over lengths by themselves."
         rows = [_slice_row(content, each) for each in shown]
         table("slices", rows, columns=_formats(rows), caption=caption)
+
+
+def _picked_tag(tags: list[str]) -> str:
+    """Which tag's slices are shown: held in the address."""
+    if len(tags) > MOST_PILLS:
+        return st.selectbox("Slices by", tags, key="tag", bind="query-params", width=460) or EVERY_TAG
+    return st.pills("Slices by", tags, default=EVERY_TAG, required=True, key="tag", bind="query-params") or EVERY_TAG
 
 
 def _slice_row(content: Summary, each: Slice) -> dict[str, Any]:

@@ -161,8 +161,8 @@ def _beside_itself(content: Summary, judge: JudgeQuality | None) -> None:
     judges, level = content.analysis.judges, content.level
     place = findings.position_bias(content)
     if place is not None and judge is not None and judge.n_pairs:
-        title, _, rest = place.partition("; ")
-        judge_parts.part(title, f"{rest[:1].upper()}{rest[1:]}." if rest else None)
+        counted, _, first = place.partition("; ")
+        judge_parts.part(first or counted, f"{counted}." if first else None)
     judge_parts.part(
         judge_words.wavering(judge),
         "What a judge says otherwise when it is asked again is noise. The intervals hold it already; here is how much of them it is.",

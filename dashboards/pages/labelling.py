@@ -7,6 +7,7 @@ import streamlit as st
 from ragtrial.domain.access import Scope
 from ragtrial.domain.label import LABEL_WORDS
 from ragtrial.errors import RagtrialError
+from ragtrial.report import words
 from ragtrial.suite import labelling
 from ragtrial.suite.labelling import Queue, QueueItem, Standing
 from ragtrial_board import judge_parts
@@ -16,6 +17,7 @@ from ragtrial_board.style import style
 
 SCOPE: Scope = "feedback"
 UNDO, SKIP = "U", "S"
+LONG = 280  # characters from which a question is no headline
 
 
 @st.cache_resource(
@@ -134,6 +136,15 @@ def _work(queue: Queue, who: Visitor, name: str) -> None:
     _asked(queue, item)
     with st.container(key="say"):
         _keys(queue, at, place, item, who, name)
+    before = at.said.get(item.item_id)
+    st.text_input(
+        "Note",
+        key=_note_key(item.item_id, name),
+        value=before.note if before else "",
+        placeholder="A note, if you like (Tab leaves it)",
+        max_chars=labelling.LONGEST_NOTE,
+        label_visibility="collapsed",
+    )
     with st.expander("What the words mean, and how this works"):
         _help(queue)
 
@@ -163,11 +174,11 @@ def _outlook(at: Standing) -> str:
 
 def _asked(queue: Queue, item: QueueItem) -> None:
     box = judge_parts.said_by_others
-    st.html(box("Question", [item.question], empty="(empty)", name="rt-asked"))
+    st.html(box("Question", [item.question], empty="(empty)", name="rt-asked rt-long" if len(item.question) > LONG else "rt-asked"))
     answer = box("Answer", [item.answer], empty="No answer: the system said that it found none.", name="rt-answer")
     if item.passages or "grounded" in queue.words:
         left, right = st.columns([2, 3], gap="medium")
-        right.html(box(f"What it had read: {len(item.passages)} passages", item.passages, empty="Nothing.", name="rt-read"))
+        right.html(box(f"What it had read: {words.count(len(item.passages), 'passage')}", item.passages, empty="Nothing.", name="rt-read"))
     else:
         left, right = st.columns(2, gap="medium")
         right.html(box("Reference answers", item.references, empty="There are none: go by what you know.", name="rt-reference"))
@@ -178,7 +189,6 @@ def _keys(queue: Queue, at: Standing, place: _Place, item: QueueItem, who: Visit
     before = at.said.get(item.item_id)
     if before is not None:
         st.html(f'<p class="rt-steps">You said <b>{escaped(before.word)}</b>. Choose again to replace it, or go on with {SKIP}.</p>')
-    note_key = f"note {item.item_id} {name}"
     with st.container(horizontal=True):
         for number, word in enumerate(queue.words, start=1):
             st.button(
@@ -187,7 +197,7 @@ def _keys(queue: Queue, at: Standing, place: _Place, item: QueueItem, who: Visit
                 shortcut=str(number),
                 type="primary" if before is not None and before.word == word else "secondary",
                 on_click=_say,
-                args=(queue, place, item.item_id, word, who, name, note_key),
+                args=(queue, place, item.item_id, word, who, name),
             )
         st.button("Skip", key=f"skip {item.item_id}", shortcut=SKIP, type="tertiary", on_click=_skip, args=(place, item.item_id))
         st.button(
@@ -199,21 +209,17 @@ def _keys(queue: Queue, at: Standing, place: _Place, item: QueueItem, who: Visit
             on_click=_undo,
             args=(place, at, item.item_id),
         )
-    st.text_input(
-        "Note",
-        key=note_key,
-        value=before.note if before else "",
-        placeholder="A note, if you like (Tab leaves it)",
-        max_chars=labelling.LONGEST_NOTE,
-        label_visibility="collapsed",
-    )
 
 
-def _say(queue: Queue, place: _Place, item_id: str, word: str, who: Visitor, name: str, note_key: str) -> None:
+def _note_key(item_id: str, name: str) -> str:
+    return f"note {item_id} {name}"
+
+
+def _say(queue: Queue, place: _Place, item_id: str, word: str, who: Visitor, name: str) -> None:
     if place.too_fast(item_id):
         place.told = ("open", "!", "Not counted: that key came before anybody could have read the answer")
         return
-    note = str(st.session_state.get(note_key) or "")
+    note = str(st.session_state.get(_note_key(item_id, name)) or "")
     try:
         labelling.record(stores(SCOPE).url, queue, item_id, word, labeller=name, role=who.role, scopes=who.scopes, note=note)
     except RagtrialError as error:
@@ -253,8 +259,8 @@ def _done(queue: Queue, place: _Place, who: Visitor) -> None:
 
 
 def _help(queue: Queue) -> None:
-    words = "".join(f"<dt>{escaped(word)}</dt><dd>{escaped(judge_parts.meaning(word, queue.words))}</dd>" for word in queue.words)
-    st.html(f'<dl class="rt-words">{words}</dl>')
+    meanings = "".join(f"<dt>{escaped(word)}</dt><dd>{escaped(judge_parts.meaning(word, queue.words))}</dd>" for word in queue.words)
+    st.html(f'<dl class="rt-words">{meanings}</dl>')
     st.html(
         '<p class="rt-steps">Answers are drawn at random and shown without their arm or what the judge thinks of them. Length, style and '
         f"politeness do not count. Keys: 1 to {len(queue.words)} label, {SKIP} skips, {UNDO} goes back to what you said last. Stopping early "

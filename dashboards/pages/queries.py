@@ -31,13 +31,15 @@ def show() -> None:
     if _looks_at_live(live_there=live_there):
         live = chosen_live()
         if live is not None:
-            _live(live, who)
+            with section("Live traffic"):
+                _live(live, who)
         return
     evaluation = chosen_evaluation()
     if evaluation is None:
         empty("Nothing was evaluated yet", "The queries of an evaluation stand here, with what each arm found.", "ragtrial demo")
     else:
-        _offline(evaluation)
+        with section("The queries of this evaluation"):
+            _offline(evaluation)
 
 
 def _looks_at_live(*, live_there: bool) -> bool:

@@ -5,7 +5,7 @@ import streamlit as st
 from ragtrial.db.board_reader import OutcomeView
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.metric import Metric, metric_named
-from ragtrial.errors import InputError, StoreError
+from ragtrial.errors import InputError
 from ragtrial.report import words
 from ragtrial.report.drawing import Look, Spec
 from ragtrial.report.query_charts import two_rankings
@@ -25,19 +25,18 @@ def show() -> None:
     who = require("read")
     style("query")
     trial_id, query_id = st.query_params.get("trial"), st.query_params.get("query")
-    try:
-        if trial_id is not None:
-            _live(trial_id, who)
-        elif query_id is not None:
-            _offline(st.query_params.get("evaluation", ""), query_id, who)
-        else:
-            empty("Which query?", "Choose one from the table of queries.")
+    with section("This query"):
+        try:
+            if trial_id is not None:
+                _live(trial_id, who)
+            elif query_id is not None:
+                _offline(st.query_params.get("evaluation", ""), query_id, who)
+            else:
+                empty("Which query?", "Choose one from the table of queries.")
+                link("To the queries", "queries")
+        except InputError as error:
+            empty("There is no such query", str(error))
             link("To the queries", "queries")
-    except InputError as error:
-        empty("There is no such query", str(error))
-        link("To the queries", "queries")
-    except StoreError as error:
-        empty("The database can't be read", str(error))
 
 
 def _offline(evaluation_id: str, query_id: str, who: Visitor) -> None:

@@ -13,6 +13,7 @@ from ragtrial.report.next_step import live_next_step, next_step
 from ragtrial.report.page import TONES
 from ragtrial.report.summary import Summary, read_summary
 from ragtrial_board import verdict_parts
+from ragtrial_board.exporting import slide
 from ragtrial_board.frame import chart, link, section, stores
 from ragtrial_board.style import style
 from ragtrial_board.subject import chosen_subject
@@ -86,6 +87,7 @@ def _concluded(content: Summary) -> None:
         caution=CAUTION if verdict.decision == "refused" else None,
     )
     verdict_parts.cards([verdict_words.gain(content), verdict_words.sure(content), verdict_words.cost(content)])
+    slide(content)
     with section("The effect"):
         _effect(content)
     with section("Guardrails and health checks"):
@@ -186,6 +188,7 @@ def _so_far(content: LiveSummary, live_id: str) -> None:
         caution=CAUTION if decision == "refused" else None,
     )
     verdict_parts.cards([said.gain(content), said.sure(content), said.cost(content), said.far(content)])
+    slide(content)
     with section("The effect"):
         if primary.effect is not None:
             _live_effect(content, primary.effect.intervals[0])

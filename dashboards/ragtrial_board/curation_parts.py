@@ -90,6 +90,8 @@ def _form(url: str, asked: Asked, places: dict[str, Place], who: Visitor, found:
     kind: CurationKind = st.segmented_control("For", kinds, default="judgment", required=True, format_func=KINDS.__getitem__, key=_KIND)
     if gold:
         st.html(f'<p class="q-small rt-muted">{GOLD_ONLY}</p>')
+    if any(line.live is not None and line.live.query.stored == "redacted" for line in asked.arms):
+        st.html('<p class="q-small rt-muted">The query is kept redacted, and is chosen and exported as that.</p>')
     names = {passage_id: _option(place, asked) for passage_id, place in places.items()}
     st.selectbox("Passage", list(names), format_func=names.__getitem__, key=_PASSAGE)
     if kind == "judgment":

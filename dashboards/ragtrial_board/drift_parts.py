@@ -28,14 +28,14 @@ def drift(content: LiveSummary) -> None:
             "ragtrial roll-up EXPERIMENT.yaml",
         )
         return
-    for finding in found:
+    for place, finding in enumerate(sorted(found, key=lambda each: (not each.goes_on, -each.effect))):
         with section(drift_words.NAMES[finding.name]):
             if any(signal.judged for signal in finding.signals):
                 chart(
                     f"drift {finding.name}",
                     _drawn(finding.signals, (content.control, content.treatment), names),
                     finding=finding.said,
-                    caption=drift_words.caption(finding, names),
+                    caption=drift_words.caption(finding, names) + (f" {drift_words.READING}" if place == 0 else ""),
                 )
             else:
                 lines(finding.said, [drift_words.caption(finding, names)])

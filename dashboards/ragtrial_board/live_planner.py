@@ -68,7 +68,7 @@ def _what_if(content: LiveSummary, analysis: LiveAnalysis, live_id: int) -> None
     st.html('<p class="rt-muted">This experiment keeps its plan, whatever you try here: another number is for the next one.</p>')
     metric, progress = content.primary.metric, analysis.progress
     shares = metric.unit == "share"
-    left, middle, right = st.columns(3)
+    left, middle, right = st.columns(3, vertical_alignment="bottom")
     gain = left.number_input(
         f"Smallest gain worth having, in {metric.name} ({words.UNITS.get(metric.unit, metric.unit)})",
         min_value=0.0,

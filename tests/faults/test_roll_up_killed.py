@@ -28,7 +28,7 @@ KILLS = 6
 # One interpreter imports everything once and forks a child for each kill: the child rolls up until it is killed.
 DRIVER = """
 import os, sys
-from ragtrial.suite.rolling import Rolling
+from ragtrial.db.roll_up import RollUp
 if sys.argv[2] == "psycopg":
     import psycopg
 def begin(description, total):
@@ -37,9 +37,9 @@ def begin(description, total):
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
-        with Rolling(sys.argv[1]) as rolling:
+        with RollUp(sys.argv[1]) as rolling:
             while True:
-                rolling.once(progress=begin)
+                rolling.roll(int(line), progress=begin)
     os.write(1, f"child {child}\\n".encode())
     os.waitpid(child, 0)
     os.write(1, b"dead\\n")
@@ -85,6 +85,7 @@ def lines_until(process: "subprocess.Popen[str]", word: str) -> list[str]:
     raise AssertionError(f"the driver ended without saying {word!r}")
 
 
+@pytest.mark.slow
 def test_a_roll_up_that_is_killed_again_and_again_ends_with_the_sums_of_the_log(url: str) -> None:
     plan = live_logs.experiment(guardrails=())
     live_id, chance, size = live_logs.registered(url, plan), random.Random(11), 3_000
@@ -97,7 +98,7 @@ def test_a_roll_up_that_is_killed_again_and_again_ends_with_the_sums_of_the_log(
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as driver:
         assert driver.stdin is not None
         for life in range(KILLS):
-            driver.stdin.write("go\n")
+            driver.stdin.write(f"{live_id}\n")
             driver.stdin.flush()
             said = lines_until(driver, "child")
             child = int(said[-1].split()[1])

@@ -99,14 +99,9 @@ def test_from_the_verdict_to_the_slices_of_one_tag(browser: "Browser", board: Bo
         assert re.search(r"/compare\?.*evaluation=", visit.page.url)
         assert "planned metrics" in visit.heading()
 
-        by = visit.page.get_by_role("combobox", name="Slices by")
-        by.scroll_into_view_if_needed()  # a list that has just opened closes where the page scrolls
-        visit.page.wait_for_timeout(500)
-        by.click()
-        visit.page.get_by_role("option", name="topic").click()
+        visit.page.get_by_role("radiogroup", name="Slices by").get_by_text("topic").click()
         visit.page.wait_for_url("**tag=topic**")
         visit.rest()
-        visit.page.locator("figure", has_text="slice alone").scroll_into_view_if_needed()
         with Visit(browser, visit.page.url) as colleague:
             alternatives = shown_charts(colleague.page)
             slices = next(each for each in alternatives if each.startswith("Differences in nDCG@10"))

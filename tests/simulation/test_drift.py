@@ -76,7 +76,12 @@ def unadjusted(sample):
 
 @pytest.mark.parametrize(
     ("n_users", "n_trials", "name"),
-    [(100_000, 4_000, "users who come once"), (500, 8_000, "users who come back"), (60, 4_000, "sixty users")],
+    [
+        (100_000, 4_000, "users who come once"),
+        (100_000, 1_400, "little traffic"),
+        (500, 8_000, "users who come back"),
+        (60, 4_000, "sixty users"),
+    ],
 )
 def test_without_drift_fewer_than_one_experiment_in_twenty_alarms(n_users, n_trials, name):
     rng, repetitions = np.random.default_rng(8), 400

@@ -300,34 +300,46 @@ def _too_few(n: int) -> str | None:
 def movement_of(signal: DriftSignal) -> Movement | None:
     """The drift that goes on now, or else the largest one that is over; None where no window shows any that is worth a name.
 
-    A drift goes on as long as windows lie on its side of the reference by as much as a small effect at least, or beyond chance.
+    A drift begins with a window beyond chance. It goes on in windows that are beyond chance on the same side, or lie there by half as much
+    as the drift so far: single windows miss a true drift now and then.
     """
     judged = signal.judged
     runs = [run for run in _runs(judged) if any(window.size != "none" for window in run)]
     if not runs:
         return None
-    run = runs[-1] if runs[-1][-1] is judged[-1] else max(runs, key=lambda each: max(abs(window.effect or 0.0) for window in each))
-    begin = next(place for place, window in enumerate(run) if window.size != "none")
-    shown = run[begin:]
-    weights = [window.n for window in shown]
-    effect = float(np.average([window.effect or 0.0 for window in shown], weights=weights))
-    mean = float(np.average([window.mean or 0.0 for window in shown], weights=weights))
-    return Movement(begin=shown[0].begin, end=None if shown[-1] is judged[-1] else shown[-1].end, effect=effect, mean=mean)
+    if runs[-1][-1] is judged[-1]:
+        return _movement(runs[-1], end=None)
+    largest = max(runs, key=lambda run: max(abs(window.effect or 0.0) for window in run))
+    last = max(place for place, window in enumerate(largest) if window.beyond_chance)
+    return _movement(largest[: last + 1], end=largest[last].end)
+
+
+def _movement(run: Sequence[DriftWindow], *, end: float | None) -> Movement:
+    effects, means = ([value or 0.0 for value in values] for values in zip(*((each.effect, each.mean) for each in run), strict=True))
+    weights = [window.n for window in run]
+    effect, mean = (float(np.average(values, weights=weights)) for values in (effects, means))
+    return Movement(begin=run[0].begin, end=end, effect=effect, mean=mean)
 
 
 def _runs(judged: Sequence[DriftWindow]) -> list[list[DriftWindow]]:
-    """Successive windows that lie on one side of the reference."""
+    """Successive windows of one drift each."""
     runs: list[list[DriftWindow]] = []
-    before = 0
+    run: list[DriftWindow] = []
     for window in judged:
-        away = window.beyond_chance or size_of(window.effect or 0.0) != "none"
-        side = int(math.copysign(1, window.effect or 0.0)) if away else 0
-        if side and side == before:
-            runs[-1].append(window)
-        elif side:
-            runs.append([window])
-        before = side
+        if run and not _goes_on(run, window):
+            run = []
+        if run:
+            run.append(window)
+        elif window.beyond_chance:
+            run = [window]
+            runs.append(run)
     return runs
+
+
+def _goes_on(run: Sequence[DriftWindow], window: DriftWindow) -> bool:
+    so_far = sum(each.effect or 0.0 for each in run) / len(run)
+    effect = math.copysign(1.0, so_far) * (window.effect or 0.0)
+    return effect > 0 and (window.beyond_chance or (size_of(effect) != "none" and effect >= abs(so_far) / 2))
 
 
 _NOTHING: dict[DriftName, str] = {

@@ -13,9 +13,9 @@ from uvicorn.config import STARTUP_FAILURE
 
 from ragtrial.api.app import ApiOptions, FindKey, create_app
 from ragtrial.api.logs import log
-from ragtrial.db.pepper import pepper_for
 from ragtrial.api.tracing import trace_to
 from ragtrial.db.keys import KeyStore
+from ragtrial.db.pepper import pepper_for
 from ragtrial.errors import RagtrialError, SetupError
 from ragtrial.formats.experiment import ExperimentFile, load_experiment, sql_url
 from ragtrial.settings import Settings, read_settings

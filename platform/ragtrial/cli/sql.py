@@ -57,7 +57,8 @@ def forget(
     experiment: ExperimentPath,
     *,
     unit: Annotated[
-        str | None, typer.Option("--unit", help="Erase all live trials, comparisons, scores, votes and signals of this unit, in all experiments.")
+        str | None,
+        typer.Option("--unit", help="Erase all live trials, comparisons, scores, votes and signals of this unit, in all experiments."),
     ] = None,
     older_than: Annotated[
         str | None,

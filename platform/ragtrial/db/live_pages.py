@@ -158,7 +158,7 @@ def _within(connection: Connection, live_id: int, numbers: Iterable[int], wanted
     return found
 
 
-def in_stretches(moment: _Column, first: int, last: int) -> tuple[_Column, _Column]:
+def in_stretches(moment: _Column, first: Any, last: Any) -> tuple[_Column, _Column]:
     """Moments of these stretches, and some of the second beside them: dividing rounds, so that the number decides on the border."""
     return moment >= first * BUCKET_SECONDS - 1.0, moment < (last + 1) * BUCKET_SECONDS + 1.0
 

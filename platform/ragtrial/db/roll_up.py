@@ -29,7 +29,6 @@ from ragtrial.db.roll_up_reading import (
     logged_rows,
     look_at,
     marks_of,
-    runs_of,
     summed_rows,
 )
 from ragtrial.errors import InputError
@@ -169,12 +168,8 @@ class RollUp:
 
     def _difference(self, live_id: int, stretches: Sequence[int]) -> tuple[Rows, set[Key]]:
         """Rows that are to be written, and rows that are to go."""
-        logged: Rows = {}
-        summed: Rows = {}
         with database.transaction(self._reading, self._name) as connection:
-            for first, last in runs_of(stretches):
-                logged |= logged_rows(connection, live_id, first, last)
-                summed |= summed_rows(connection, live_id, first, last)
+            logged, summed = logged_rows(connection, live_id, stretches), summed_rows(connection, live_id, stretches)
         return {key: sums for key, sums in logged.items() if summed.get(key) != sums}, summed.keys() - logged.keys()
 
     def _begin(self, live_id: int, newest: Marks) -> Marks:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, null, select
+from sqlalchemy import ColumnElement, Connection, Integer, and_, case, column, func, null, select, values
 
 from ragtrial.db.board_models import LiveBucketRow, RollUpMarkRow
 from ragtrial.db.live_models import ErasureRow, LiveTrialRow, LiveVoteRow
@@ -149,7 +149,23 @@ def _of_votes(connection: Connection, live_id: int, after: int) -> set[int]:
     return set(connection.execute(wanted).scalars())
 
 
-def runs_of(stretches: Sequence[int]) -> Iterator[tuple[int, int]]:
+def logged_rows(connection: Connection, live_id: int, stretches: Sequence[int]) -> Rows:
+    """What the trials of these stretches, and the votes on them, sum up to; read by index, run by run of neighbours."""
+    number = _number(connection)
+    labelled = number.label("number")
+    voted = last_votes([live_id], on_answers=True)
+    ends = (column("first", Integer), column("last", Integer))
+    runs = values(*ends, name="runs").data(list(_runs_of(stretches))).cte()
+    mine = (*in_stretches(trial.at.expression, runs.c.first, runs.c.last), number.between(runs.c.first, runs.c.last))
+    wanted: Any = (
+        select(labelled, trial.arm, trial.reason, *_sums(voted.c.thumb))
+        .select_from(runs.join(trial.__table__, and_(trial.live_id == live_id, *mine)).outerjoin(voted, voted.c.trial == trial.id))
+        .group_by(labelled, trial.arm, trial.reason)
+    )
+    return {(row[0], row[1], row[2]): tuple(row[3:]) for row in connection.execute(wanted)}
+
+
+def _runs_of(stretches: Sequence[int]) -> Iterator[tuple[int, int]]:
     """First and last number of each run of neighbours, from ascending numbers."""
     begin = 0
     for place in range(1, len(stretches) + 1):
@@ -158,25 +174,10 @@ def runs_of(stretches: Sequence[int]) -> Iterator[tuple[int, int]]:
             begin = place
 
 
-def logged_rows(connection: Connection, live_id: int, first: int, last: int) -> Rows:
-    """What the trials of these stretches, and the votes on them, sum up to."""
-    number = _number(connection)
-    labelled = number.label("number")
-    voted = last_votes([live_id], on_answers=True)
-    mine = (trial.live_id == live_id, *in_stretches(trial.at.expression, first, last), number.between(first, last))
-    wanted: Any = (
-        select(labelled, trial.arm, trial.reason, *_sums(voted.c.thumb))
-        .select_from(trial.__table__.outerjoin(voted, voted.c.trial == trial.id))
-        .where(*mine)
-        .group_by(labelled, trial.arm, trial.reason)
-    )
-    return {(row[0], row[1], row[2]): tuple(row[3:]) for row in connection.execute(wanted)}
-
-
-def summed_rows(connection: Connection, live_id: int, first: int, last: int) -> Rows:
+def summed_rows(connection: Connection, live_id: int, stretches: Sequence[int]) -> Rows:
     """What these stretches were summed up to before."""
     columns = (kept.number, kept.arm, kept.reason, *(getattr(kept, name) for name in SUMS))
-    wanted = select(*columns).where(kept.live_id == live_id, kept.number.between(first, last))
+    wanted = select(*columns).where(kept.live_id == live_id, kept.number.in_(stretches))
     return {(row[0], row[1], row[2]): tuple(row[3:]) for row in connection.execute(wanted)}
 
 

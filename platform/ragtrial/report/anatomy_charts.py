@@ -257,9 +257,24 @@ def quality_against(
         .mark_rule(color=look.custom, size=3, strokeCap="round")
         .encode(x=x, y=y, y2="high:Q"),
         base.mark_point(filled=True, size=150, opacity=1).encode(x=x, y=y, color=colour, shape=shape),
-        base.mark_text(align="left", dx=13, color=look.ink, fontWeight=600).encode(x=x, y=y, text="said:N"),
+        *(
+            _name_beside(row, left=_left_of(each.price, prices, wide), look=look, x=x, y=y)
+            for row, each in zip(rows, (baseline, custom), strict=True)
+        ),
     ]
     said = ", ".join(
         f"{row['arm']} {words.number(each.mean, metric)} at {each.price:,.4g}" for row, each in zip(rows, (baseline, custom), strict=True)
     )
     return spec_of(alt.layer(*layers), look, height=220, description=f"Mean {metric.name} against {title}: {said}.")
+
+
+def _left_of(price: float, prices: Sequence[float], domain: Sequence[float]) -> bool:
+    """Whether a name stands left of its mark: that of the cheaper arm, where there is room for it."""
+    cheaper = price <= min(prices) and price < max(prices)
+    return cheaper and price - domain[0] > 0.25 * (domain[1] - domain[0])
+
+
+def _name_beside(row: dict[str, Any], *, left: bool, look: Look, x: Any, y: Any) -> Any:
+    """An arm's name and mean beside its mark."""
+    text = alt.Chart(values([row])).mark_text(align="right" if left else "left", dx=-13 if left else 13, color=look.ink, fontWeight=600)
+    return text.encode(x=x, y=y, text="said:N")

@@ -53,8 +53,8 @@ def drift_over_time(signals: Sequence[DriftSignal], *, arms: tuple[str, str], na
     layers = [
         *_zones(domain, scale, look),
         *_reference(signals, look),
-        base.mark_rule(strokeWidth=1.6, opacity=0.55, clip=True).encode(y=alt.Y("low:Q", scale=scale, axis=None), y2="high:Q"),
-        base.mark_line(strokeWidth=1.8, clip=True).encode(y=y, detail="run:N"),
+        base.mark_rule(strokeWidth=1.6, opacity=0.55).encode(y=alt.Y("low:Q", scale=scale, axis=None), y2="high:Q"),
+        base.mark_line(strokeWidth=1.8).encode(y=y, detail="run:N"),
         base.mark_point(size=size, opacity=1, strokeWidth=1.6).encode(y=silent, shape=shape, fill=fill),
     ]
     chart = alt.layer(*layers).resolve_axis(y="independent")
@@ -71,7 +71,8 @@ def _axis(domain: Sequence[float], look: Look) -> Any:
     axis = value_axis(look, grid=False)
     if domain[1] - domain[0] < _FAR:
         bounds = [above for _, above in SIZES[:-1]]
-        axis.values, axis.format, axis.labelOverlap = [*(-above for above in bounds), 0, *bounds], ".1f", False
+        axis.values, axis.format = [*(-above for above in bounds), 0, *bounds], ".1f"
+        axis.tickCount, axis.labelOverlap = len(axis.values), False
     return axis
 
 
@@ -141,7 +142,7 @@ def _zones(domain: Sequence[float], scale: Any, look: Look) -> list[Any]:
     named = [zone for zone in zones if zone.high - zone.low >= least]
     said = "".join(f"abs(datum.value - ({zone.middle!r})) < 1e-6 ? '{zone.name}' : " for zone in named)
     axis = alt.Axis(orient="right", values=[zone.middle for zone in named], labelExpr=f"{said}''", title=None, domain=False)
-    axis.ticks, axis.grid, axis.labelColor, axis.labelFontSize = False, False, look.muted, 11
+    axis.ticks, axis.grid, axis.labelColor, axis.labelFontSize, axis.minExtent = False, False, look.muted, 11, 54
     bands = alt.Chart(values([zone._asdict() for zone in zones])).mark_rect(color=look.muted)
     shades = alt.Opacity("name:N", scale=alt.Scale(domain=list(_SHADES), range=list(_SHADES.values())), legend=None)
     level = alt.Chart(values([{"level": 0.0}])).mark_rule(color=look.muted, strokeDash=[4, 3])

@@ -105,8 +105,13 @@ def headline(found: Sequence[Finding]) -> str:
 def others(found: Sequence[Finding]) -> str | None:
     """What else has drifted; None where nothing has."""
     first = headline(found)
-    said = [finding.said for finding in found if finding.effect and finding.said != first]
+    said = [_small(finding.said) for finding in found if finding.effect and finding.said != first]
     return f"Also: {'; '.join(said)}." if said else None
+
+
+def _small(sentence: str) -> str:
+    """As it stands within another sentence."""
+    return sentence[0].lower() + sentence[1:]
 
 
 def _begin(signal: DriftSignal) -> float:
@@ -124,7 +129,7 @@ def _finding(name: DriftName, signals: tuple[DriftSignal, ...], names: Mapping[s
         return Finding(name, signals, _sentence(name, moved, where), effect, goes_on)
     moved.sort(key=lambda each: (each.movement.end is not None, -abs(each.movement.effect)))
     said = [_sentence(name, [each], f" in {names.get(each.signal.arm, each.signal.arm)}") for each in moved]
-    return Finding(name, signals, "; ".join([said[0], *(each[0].lower() + each[1:] for each in said[1:])]), effect, goes_on)
+    return Finding(name, signals, "; ".join([said[0], *map(_small, said[1:])]), effect, goes_on)
 
 
 def _calm(name: DriftName, signals: Sequence[DriftSignal]) -> str:
@@ -179,7 +184,7 @@ def size(window: DriftWindow) -> str:
         return window.reason or words.NOTHING
     if not window.beyond_chance:
         return "not beyond chance"
-    return "too small to matter" if window.size == "none" else f"{window.size}, {'more' if window.effect > 0 else 'less'}"
+    return "too small to matter" if window.size == "none" else window.size
 
 
 def lead(signals: Sequence[DriftSignal]) -> str:
@@ -225,23 +230,25 @@ def method(signals: Sequence[DriftSignal]) -> tuple[str, ...]:
     )
 
 
+READING = "Filled points are beyond chance, hollow ones are not; bars are intervals that hold together."
+
+
 def caption(finding: Finding, names: Mapping[str, str]) -> str:
     """Each arm's first and last means with their n, and what was not judged."""
-    said = [_of_arm(signal, names.get(signal.arm, signal.arm)) for signal in finding.signals]
-    marks = " Filled: beyond chance. Bars: intervals that hold together." if any(signal.judged for signal in finding.signals) else ""
-    return f"{'. '.join(said)}.{marks}{_gaps(finding.signals)}"
+    said = " ".join(_of_arm(signal, names.get(signal.arm, signal.arm)) for signal in finding.signals)
+    return f"{said}{_gaps(finding.signals)}"
 
 
 def _of_arm(signal: DriftSignal, arm: str) -> str:
     if signal.reference is None:
-        return f"{arm}: {signal.reason}"
+        return f"{arm}: {signal.reason}."
     first = f"{arm}: {value(signal.name, signal.reference.mean)} at first (n = {signal.reference.n:,})"
     if not signal.judged:
-        return first
+        return f"{first}."
     last = signal.judged[-1]
-    when = date(last.begin, width_of(signal))
     letter = "h" if signal.name in SHARES else "g"
-    return f"{first}, {value(signal.name, last.mean)} on {when} (n = {last.n:,}; {letter} = {effect(last)}, {size(last)})"
+    now = f"{value(signal.name, last.mean)} on {date(last.begin, width_of(signal))} (n = {last.n:,})"
+    return f"{first}, {now}; {letter} = {effect(last)}, {size(last)}."
 
 
 def effect(window: DriftWindow) -> str:
@@ -261,8 +268,8 @@ def _gaps(signals: Sequence[DriftSignal]) -> str:
     reasons = Counter(_short(window.reason) for signal in signals for window in signal.windows if window.reason is not None)
     if not reasons:
         return ""
-    said = [f"{words.count(n, 'window')}, {reason}" for reason, n in reasons.most_common()]
-    return f" Not judged: {'; '.join(said)}."
+    said = [f"{words.count(n, 'window')}: {reason}" for reason, n in reasons.most_common()]
+    return f" Not judged, {'; '.join(said)}."
 
 
 def _short(reason: str) -> str:

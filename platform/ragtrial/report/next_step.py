@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ragtrial.analysis.deciding import round_up
 from ragtrial.analysis.rule import HOPELESS
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live_verdict import LiveComparison
@@ -38,7 +39,7 @@ def next_step(analysis: Analysis, experiment: Experiment) -> str:
     if verdict.decision == "keep baseline":
         return _keep([c for c in analysis.comparisons if c.guardrail is not None and c.guardrail.state == "broken"])
     if verdict.decision == "too few":
-        more = "more" if verdict.n_more is None else f"about {words.count(verdict.n_more, 'more query', 'more queries')}"
+        more = "more queries" if verdict.n_more is None else f"about {words.count(round_up(verdict.n_more), 'more query', 'more queries')}"
         return f"Add {more} to the gold set, and evaluate again."
     return _undecided(analysis, experiment, primary)
 
@@ -60,8 +61,8 @@ def _adopt(checks: Sequence[Check], experiment: Experiment) -> str:
 
 def _keep(broken: Sequence[Comparison]) -> str:
     if broken:
-        return f"Stay with the baseline; before another try, bring {_names(broken)} back within what is tolerated."
-    return "Stay with the baseline; the largest losses, query by query, show what a next model has to learn."
+        return f"Before another try, bring {_names(broken)} back within what is tolerated."
+    return "Look at the largest losses, query by query: they show what a next model has to learn."
 
 
 def _undecided(analysis: Analysis, experiment: Experiment, primary: Comparison) -> str:

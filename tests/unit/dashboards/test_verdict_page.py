@@ -39,7 +39,7 @@ def test_the_first_page_shows_the_verdict_of_the_newest_evaluation(board: SmallB
     ("decision", "n_more", "headline", "sign", "next_step"),
     [
         ("adopt custom", None, "Adopt custom", "✓", "live traffic"),
-        ("keep baseline", None, "Keep baseline", "●", "Stay with the baseline"),
+        ("keep baseline", None, "Keep baseline", "●", "Look at the largest losses, query by query"),
         ("undecided", 140, "Undecided", "?", "Collect about 140 more queries, and evaluate them as a new experiment."),
         ("too few", 60, "Too few queries", "?", "Add about 60 more queries to the gold set, and evaluate again."),
         ("refused", None, "No verdict", "✕", "Mend what the health checks found"),

@@ -142,3 +142,11 @@ def test_quality_is_drawn_where_both_arms_take_the_same_and_nothing_is_known_of_
     same = drawn.Price(arm="baseline", price=0.0, mean=0.5), drawn.Price(arm="custom", price=0.0, mean=0.5)
     spec = drawn.quality_against(*same, unknown, title="USD", form=".2f", free={}, look=LIGHT)
     assert "NaN" not in " ".join(texts(spec))
+
+
+def test_names_of_two_arms_that_take_nearly_the_same_stand_on_either_side_of_their_marks(content: ReportContent) -> None:
+    near = drawn.Price(arm="baseline", price=8.1, mean=0.6), drawn.Price(arm="custom", price=8.11, mean=0.6)
+    spec = drawn.quality_against(*near, content.primary, title="milliseconds a query", form=".2f", free={}, look=LIGHT)
+    drawn_ = ET.fromstring(svg_of(spec, prefix="x"))  # noqa: S314 - our own SVG
+    sides = {each.text: each.get("text-anchor") for each in drawn_.iter() if each.text in ("baseline 0.6000", "custom 0.6000")}
+    assert sides == {"baseline 0.6000": "end", "custom 0.6000": "start"}
