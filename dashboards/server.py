@@ -11,11 +11,13 @@ import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.runtime.pages_manager import PagesManager
 
+from ragtrial.errors import RagtrialError
 from ragtrial_board import drawn
 from ragtrial_board.border import Border
 from ragtrial_board.door import Door
+from ragtrial_board.readers import anything_there, opened_stores
 from ragtrial_board.saying import failed
-from ragtrial_board.told import Told, told
+from ragtrial_board.told import Told, database_url, told
 
 HERE = Path(__file__).parent
 
@@ -57,13 +59,26 @@ def _dotted(table: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
 
 
 def warm_up() -> None:
-    """Import what the first page needs and draw something, so that nobody waits for it."""
+    """Import what pages need, draw something and read the newest verdict, so that the first visitor waits for none of it."""
     import altair as alt
 
     from ragtrial.report.drawing import spec_of, values
+    from ragtrial.report.live_summary import read_live_summary
+    from ragtrial.report.summary import read_summary
 
     chart = alt.Chart(values([{"at": 0}])).mark_point().encode(x="at:Q")
     drawn.draw(lambda look: spec_of(chart, look, height=20, description=""), drawn.WIDE)
+    try:
+        url = database_url()
+        if url is None or not anything_there():
+            return
+        stores = opened_stores(url)
+        for evaluation in stores.reader.evaluations()[-1:]:
+            read_summary(stores.reader, stores.board, evaluation.evaluation_id)
+        for live in stores.live.experiments()[-1:]:
+            read_live_summary(stores.live, stores.live_board, live.live_id)
+    except RagtrialError as error:
+        logging.getLogger("ragtrial.board").warning("%s", error)  # a page says it to whoever opens one
 
 
 def end_with_parent() -> None:

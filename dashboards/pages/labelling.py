@@ -155,14 +155,16 @@ def _progress(queue: Queue, at: Standing, place: _Place) -> None:
     while goal <= done:
         goal *= 2
     goal = min(goal, len(queue.items))
-    st.progress(min(1.0, done / goal) if goal else 1.0, text=f"**{done:,} of {goal:,}** answers labelled by you. {_outlook(at)}")
+    st.progress(min(1.0, done / goal) if goal else 1.0, text=f"**{done:,} of {goal:,}** answers labelled by you. {_outlook(queue, at)}")
     told = place.told
     skipped = f"<span>{len(place.skipped):,} skipped</span>" if place.skipped else ""
     st.html(f'<div class="rt-state" role="status">{badge(*told) if told else ""}{skipped}</div>')
 
 
-def _outlook(at: Standing) -> str:
+def _outlook(queue: Queue, at: Standing) -> str:
     """What the labels of all people have come to, without telling anything of the result."""
+    if len(queue.items) < labelling.FIRST_ESTIMATE:
+        return "There are too few to correct the judge by; they show how far it agrees with people."
     if at.half_width is None:
         left = labelling.FIRST_ESTIMATE - at.n_answers
         return f"About {left:,} more allow a first correction of the judge." if left > 0 else "A correction can't be told yet: go on."
@@ -253,7 +255,11 @@ def _done(queue: Queue, place: _Place, who: Visitor) -> None:
         empty("Only skipped answers are left", "Leaving out the hard ones makes what people say look better than it is.")
         st.button("Show them again", key="skipped again", type="primary", shortcut="Enter", on_click=place.skipped.clear)
     elif queue.items:
-        empty("You have labelled everything that was drawn", "Thank you. The roll-up takes the labels in.", "ragtrial roll-up")
+        empty(
+            "You have labelled everything that was drawn",
+            "Thank you. The next analysis takes the labels in.",
+            "ragtrial analyse EXPERIMENT.yaml",
+        )
     if who.may("read"):
         link("What the labels say of the judge", "judges", evaluation=queue.evaluation_id, metric=queue.metric)
 

@@ -58,8 +58,31 @@ EVERYONE = Visitor(name="no-auth", role="admin", scopes=SCOPES["admin"], how="op
 NOBODY = Visitor(name="", role=None, scopes=frozenset(), how=None)
 
 
+_THIS_RUN = "visitor of this run"
+
+
 def visitor() -> Visitor:
-    """Who looks at this page now.
+    """Who looks at this page now: looked up at the beginning of each run of the page, and each time that anything asks outside of one.
+
+    Raises:
+        StoreError: The database can't be asked.
+    """
+    found: Visitor | None = st.session_state.get(_THIS_RUN)
+    return looked_up() if found is None else found
+
+
+def remember(who: Visitor) -> None:
+    """Take this visitor for the one who looks until `forget`: a page asks often, and who looks is one question for each run."""
+    st.session_state[_THIS_RUN] = who
+
+
+def forget() -> None:
+    """Look who it is when next somebody asks: a part of the page that refreshes by itself, a button that was pressed, or the next run."""
+    st.session_state.pop(_THIS_RUN, None)
+
+
+def looked_up() -> Visitor:
+    """Who looks, by what the database says now.
 
     Raises:
         StoreError: The database can't be asked.

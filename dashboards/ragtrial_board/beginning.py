@@ -7,7 +7,7 @@ import streamlit as st
 
 from ragtrial.domain.access import Scope
 from ragtrial.errors import RagtrialError
-from ragtrial_board.access import Visitor, providers, refuse, signed_in_as, visitor
+from ragtrial_board.access import EVERYONE, Visitor, forget, providers, refuse, remember, signed_in_as, visitor
 from ragtrial_board.choosing import Kind, kept
 from ragtrial_board.readers import anything_there, opened_stores
 from ragtrial_board.saying import empty, failed, said, unmarked
@@ -27,6 +27,7 @@ def begin(pages: Mapping[str, st.Page], *, needs: Scope = "read") -> None:
     """
     dress()
     _sign_in()
+    forget()
     try:
         who = visitor()
         _side(pages if who.may("read") else {}, who)
@@ -36,6 +37,7 @@ def begin(pages: Mapping[str, st.Page], *, needs: Scope = "read") -> None:
         if not (anything_there() and _anything_in_it(database_url() or "")):
             _start_page()
             st.stop()
+        remember(who)
     except RagtrialError as error:
         said("The dashboard can't be shown", str(error))
         st.stop()
@@ -43,10 +45,15 @@ def begin(pages: Mapping[str, st.Page], *, needs: Scope = "read") -> None:
 
 def run(page: st.Page) -> None:
     """Run the page; what a database says that can't be read any more is shown in its place."""
+    everyone = visitor().how == "open"
     try:
         page.run()
     except RagtrialError as error:
         failed("This page", error)
+    finally:
+        forget()
+        if everyone:  # where the navigation is folded away nobody reads it there
+            st.html(f'<footer class="rt-foot">{signed_in_as(EVERYONE)}</footer>')
 
 
 def _side(pages: Mapping[str, st.Page], who: Visitor) -> None:

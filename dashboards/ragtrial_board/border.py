@@ -91,6 +91,7 @@ def from_this_machine(headers: Headers) -> bool:
 
 
 def asks_for_page(scope: Scope, headers: Headers) -> bool:
+    """Whether a browser asks for one of the pages, and not for a part of one."""
     parts = scope["path"].strip("/").split("/")
     return scope["method"] in ("GET", "HEAD") and "text/html" in headers.get("accept", "") and parts[0] not in _STREAMLITS
 

@@ -2,22 +2,17 @@
 
 import base64
 import dataclasses
-import re
 
 import streamlit as st
 
 from ragtrial.report.drawing import DARK, LIGHT, Spec
 from ragtrial.report.svg import vl_version
 from ragtrial_board.drawn import DRAWINGS, SpecOf
+from ragtrial_board.naming import download_name, slug
 from ragtrial_board.saying import escaped
 
 _SCALE = 2.0
 _PAPER = 820
-
-
-def file_name(key: str) -> str:
-    """A key as the name of a file, without its ending."""
-    return re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-") or "ragtrial"
 
 
 def chart(key: str, spec_of: SpecOf, *, finding: str | None = None, caption: str | None = None, interactive: bool = False) -> None:
@@ -60,8 +55,8 @@ def _interactive(key: str, spec_of: SpecOf) -> None:
 
 
 def _downloads(key: str, spec_of: SpecOf) -> None:
-    name = file_name(key)
-    with st.container(horizontal=True, key=f"downloads-chart-{name}"):
+    name = download_name(key)
+    with st.container(horizontal=True, key=f"downloads-chart-{slug(key)}"):
         for kind, media, make in (("PNG", "image/png", png_of), ("SVG", "image/svg+xml", svg_file)):
             st.download_button(
                 kind,

@@ -66,8 +66,9 @@ def _parts(held: Any) -> Any:
     return held
 
 
-def _code(code: CodeType) -> tuple[bytes, str, int]:
-    return code.co_code, code.co_filename, code.co_firstlineno
+def _code(code: CodeType) -> tuple[Any, ...]:
+    constants = tuple(_code(each) if isinstance(each, CodeType) else each for each in code.co_consts)
+    return code.co_code, code.co_names, code.co_freevars, constants, code.co_filename, code.co_firstlineno
 
 
 class Drawings:

@@ -45,7 +45,7 @@ def drift(content: LiveSummary) -> None:
             table(
                 "drift",
                 rows,
-                caption="Effects are Hedges' g, those of shares Cohen's h. An empty cell was not measured; the last column says why.",
+                caption="Effects are Hedges' g, those of shares Cohen's h. What was not measured has no number, and its reason instead.",
             )
     lines("How drift is measured", drift_words.method(content.drift))
 

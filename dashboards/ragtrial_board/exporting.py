@@ -5,12 +5,12 @@ import streamlit as st
 from ragtrial.report.live_summary import LiveSummary
 from ragtrial.report.slide import as_html, as_pdf
 from ragtrial.report.summary import Summary
-from ragtrial_board.drawing import file_name
+from ragtrial_board.naming import download_name
 
 
 def slide(content: Summary | LiveSummary) -> None:
     """Downloads of the verdict as one page: PDF, and HTML that holds everything it shows."""
-    name = file_name(f"verdict {content.experiment.name}")
+    name = download_name("verdict")
     with st.container(horizontal=True, key="downloads-slide"):
         st.download_button(
             "Slide as PDF",

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from ragtrial_board.drawing import file_name
+from ragtrial_board.naming import download_name, slug
+from ragtrial_board.saying import escaped
 
 
 def table(
@@ -18,7 +19,7 @@ def table(
     caption: str | None = None,
     height: int | None = None,
 ) -> None:
-    """A table with its downloads.
+    """A table with its downloads, which are made when somebody asks for them.
 
     Args:
         key: Names it on its page; the file that is downloaded, too.
@@ -28,26 +29,51 @@ def table(
         height: In pixels; by default as high as its rows, up to ten of them.
     """
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-    name = file_name(key)
     st.dataframe(frame, column_config=dict(columns or {}), hide_index=True, height=height or "auto", width="stretch", key=f"table {key}")
     if caption:
-        st.caption(caption)
-    with st.container(horizontal=True, key=f"downloads-table-{name}"):
+        st.html(f'<p class="rt-caption">{escaped(caption)}</p>')
+    name = download_name(key)
+    with st.container(horizontal=True, key=f"downloads-table-{slug(key)}"):
         st.download_button(
             "CSV",
-            lambda: frame.to_csv(index=False).encode(),
+            lambda: csv_of(frame),
             file_name=f"{name}.csv",
             mime="text/csv",
             key=f"csv {key}",
             type="tertiary",
             on_click="ignore",
+            help="Download this table as CSV",
         )
         st.download_button(
-            "Parquet", lambda: _parquet(frame), file_name=f"{name}.parquet", key=f"parquet {key}", type="tertiary", on_click="ignore"
+            "Parquet",
+            lambda: parquet_of(frame),
+            file_name=f"{name}.parquet",
+            mime="application/vnd.apache.parquet",
+            key=f"parquet {key}",
+            type="tertiary",
+            on_click="ignore",
+            help="Download this table as Parquet, with its types",
         )
 
 
-def _parquet(frame: pd.DataFrame) -> bytes:
+def csv_of(frame: pd.DataFrame) -> bytes:
+    """The table as CSV. Texts that a spreadsheet would run as a formula begin with an apostrophe, as spreadsheets write texts themselves."""
+    texts = frame.select_dtypes(include=["object", "str"])
+    return frame.assign(**{str(column): texts[column].map(_as_text) for column in texts}).to_csv(index=False).encode()
+
+
+def _as_text(value: Any) -> Any:
+    if not isinstance(value, str) or not value.lstrip().startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def parquet_of(frame: pd.DataFrame) -> bytes:
+    """The table as Parquet, as it is."""
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False)
     return buffer.getvalue()

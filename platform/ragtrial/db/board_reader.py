@@ -11,7 +11,7 @@ from ragtrial.db.board_models import ConclusionRow, QueryOutcomeRow
 from ragtrial.db.curations import read_curations
 from ragtrial.db.embedding_maps import read_maps
 from ragtrial.db.live_rows import storable
-from ragtrial.db.models import QueryRow, TrialRow
+from ragtrial.db.models import EvaluationRow, ExperimentRow, LabelRow, QueryRow, TrialRow
 from ragtrial.db.reading import ReadOnly
 from ragtrial.domain.curation import Curation, standing
 from ragtrial.domain.embedding_map import EmbeddingMap
@@ -91,10 +91,22 @@ class BoardReader(ReadOnly):
             row = connection.execute(wanted).first()
         return None if row is None else Stored(form=row.form, made_at=row.made_at, document=row.document)
 
-    def forms(self) -> Mapping[str, int]:
-        """The form of every conclusion, by evaluation."""
+    def made(self) -> Mapping[str, tuple[int, float]]:
+        """The form of every conclusion and when it was made (seconds since 1970), by evaluation."""
+        wanted = select(ConclusionRow.evaluation_id, ConclusionRow.form, ConclusionRow.made_at)
         with self._transaction() as connection:
-            return {row[0]: row[1] for row in connection.execute(select(ConclusionRow.evaluation_id, ConclusionRow.form))}
+            return {row.evaluation_id: (row.form, row.made_at) for row in connection.execute(wanted)}
+
+    def labelled_at(self) -> Mapping[str, float]:
+        """When people labelled an answer last, in seconds since 1970, by experiment; those without labels are missing."""
+        wanted = (
+            select(ExperimentRow.name, func.max(LabelRow.created_at).label("last"))
+            .join(EvaluationRow, EvaluationRow.experiment_id == ExperimentRow.id)
+            .join(LabelRow, LabelRow.evaluation_id == EvaluationRow.evaluation_id)
+            .group_by(ExperimentRow.name)
+        )
+        with self._transaction() as connection:
+            return {row.name: row.last.timestamp() for row in connection.execute(wanted)}
 
     def n_trials_done(self, evaluation_id: str) -> int:
         """Trials that are in the log."""

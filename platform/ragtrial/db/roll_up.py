@@ -3,6 +3,7 @@
 Sums are computed in read transactions, which hold no lock, and written in short ones, which wait for their turn as the service's do.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -170,7 +171,8 @@ class RollUp:
         """Rows that are to be written, and rows that are to go."""
         with database.transaction(self._reading, self._name) as connection:
             logged, summed = logged_rows(connection, live_id, stretches), summed_rows(connection, live_id, stretches)
-        return {key: sums for key, sums in logged.items() if summed.get(key) != sums}, summed.keys() - logged.keys()
+        changed = {key: sums for key, sums in logged.items() if key not in summed or not _are_same(sums, summed[key])}
+        return changed, summed.keys() - logged.keys()
 
     def _begin(self, live_id: int, newest: Marks) -> Marks:
         """The first marks: votes and erasures until now will be in whatever is summed from now on, trials are found by their counts."""
@@ -211,6 +213,11 @@ class RollUp:
         statement = self._insert(table)
         others = {column.name: statement.excluded[column.name] for column in table.__table__.columns if column.name not in keys}
         return statement.on_conflict_do_update(index_elements=list(keys), set_=others)
+
+
+def _are_same(sums: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether they are sums of the same: the last digits depend on the order in which a database sums."""
+    return all(math.isclose(one, other, rel_tol=1e-9) for one, other in zip(sums, others, strict=True))
 
 
 def _row(live_id: int, key: Key) -> dict[str, Any]:

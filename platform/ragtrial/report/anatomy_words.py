@@ -51,11 +51,10 @@ def lift(anatomy: Anatomy, *, treatment: str) -> str:
     if not cells:
         return f"No answers were scored in both arms: {_why_unscored(anatomy)}"
     said = []
-    for change, name in (("better", "better"), ("worse", "worse")):
-        if change in cells:
-            said.append(f"Where {treatment} retrieved {name}, {_answers(cells[change], change == 'better')}")
-        if said:
-            break
+    changed = max((cells[change] for change in ("better", "worse") if change in cells), key=lambda cell: cell.n_scored, default=None)
+    if changed is not None:
+        up = changed.retrieval == "better"
+        said.append(f"Where {treatment} retrieved {changed.retrieval}, {_answers(changed, up)}")
     if "same passages" in cells:
         where = "where both arms found the same passages" if said else "Where both arms found the same passages"
         said.append(f"{where} {_unchanged(cells['same passages'])}")

@@ -157,7 +157,7 @@ def value(name: DriftName, mean: float | None) -> str:
     if mean is None:
         return words.NOTHING
     if name in SHARES:
-        return f"{100 * mean:.3g}%"
+        return f"{100 * mean:.1f}%" if mean >= 0.01 or not mean else f"{100 * mean:.2g}%"
     return f"{mean:,.0f} characters" if name == "query_length" else f"{mean:.3f}"
 
 
@@ -289,16 +289,17 @@ def _all(signal: DriftSignal) -> tuple[DriftWindow, ...]:
 
 
 def _row(signal: DriftSignal, window: DriftWindow, arm: str) -> dict[str, Any]:
+    form = "%Y-%m-%d %H:%M" if width_of(signal) >= 60 else "%Y-%m-%d %H:%M:%S"
     return {
         "signal": NAMES[signal.name],
         "arm": arm,
-        "from (UTC)": datetime.fromtimestamp(window.begin, UTC).strftime("%Y-%m-%d %H:%M:%S"),
-        "to (UTC)": datetime.fromtimestamp(window.end, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        "from (UTC)": datetime.fromtimestamp(window.begin, UTC).strftime(form),
+        "to (UTC)": datetime.fromtimestamp(window.end, UTC).strftime(form),
+        "what it shows": "reference" if window is signal.reference else size(window),
         "n": window.n,
         "mean": window.mean,
         "standard deviation": window.sd,
         "effect": window.effect,
         "low": window.low,
         "high": window.high,
-        "what it shows": "reference" if window is signal.reference else size(window),
     }

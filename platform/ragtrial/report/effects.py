@@ -176,13 +176,14 @@ def forest(rows: Sequence[EffectRow], *, look: Look) -> Spec:
     description, chart = f"Differences with {levels(rows)} intervals: {said}.", alt.layer(*layers)
     if look.narrow:
         return spec_of(chart, look, height=alt.Step(30), description=description)
-    sides = [_column(data, order, field, width, head, look) for field, width, head in _COLUMNS]
-    beside = sum(width + 10 for _, width, _ in _COLUMNS)
+    columns = {"value": ("difference", _VALUE_WIDTHS.get(rows[0].metric.unit, 208)), "state": ("shown", 58), "n": ("n", 42)}
+    sides = [_column(data, order, field, width, head, look) for field, (head, width) in columns.items()]
+    beside = sum(width + 10 for _, width in columns.values())
     left = chart.properties(width=look.width - beside - name_axis(order, look).minExtent - 30, height=alt.Step(30))
     return finished(alt.hconcat(left, *sides, spacing=10), look, description)
 
 
-_COLUMNS = (("value", 178, "difference"), ("state", 58, "shown"), ("n", 42, "n"))
+_VALUE_WIDTHS = {"share": 178}
 
 
 def _column(data: Sequence[dict[str, Any]], order: Sequence[str], field: str, width: int, head: str, look: Look) -> Any:

@@ -90,7 +90,9 @@ def _side(
     base = alt.Chart(values([row for row in rows if row["side"] == side]))
     place = {"x": _x(at[side]), "y": alt.Y("rank:Q", **y)}
     outwards: dict[str, Any] = {"align": "right" if left else "left", "dx": -17 if left else 17, "baseline": "middle"}
-    room = look.width * (at["left"] if left else 1 - at["right"]) - 26
+    room = 0.84 * (
+        look.width * (at["left"] if left else 1 - at["right"]) - 26
+    )  # the page's font may be wider than the one it is measured with
     return [
         base.mark_circle(size=380, opacity=1, stroke=colour, strokeWidth=1.6).encode(
             **place, color=alt.condition("datum.relevant", alt.value(colour), alt.value(look.surface))

@@ -24,6 +24,9 @@ from ragtrial.report.content import ReportContent, build_content
 from ragtrial.report.files import write_reports
 from ragtrial.report.summary import CONCLUSION_FORM, Summary, as_document, summarise
 
+LABELS_WAIT_S = 30.0
+"""How long nobody must have labelled an answer before conclusions take the new labels in."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -140,16 +143,28 @@ def conclude_into(url: str, evaluation_id: str) -> Summary:
     return summary
 
 
-def unconcluded(url: str) -> tuple[str, ...]:
-    """The finished evaluations without a stored conclusion of the present form, oldest first.
+def unconcluded(url: str, *, now: float | None = None) -> tuple[str, ...]:
+    """The finished evaluations whose conclusion is missing, of another form, or older than labels of their experiment; oldest first.
+
+    While people are labelling, their labels wait: a conclusion for each of them would be made in vain.
+
+    Args:
+        url: SQLAlchemy URL.
+        now: Seconds since 1970; default: the present.
 
     Raises:
         StoreError: There is no such database, it is out of reach, or its schema is another than this version's.
     """
+    quiet = (time.time() if now is None else now) - LABELS_WAIT_S
     with Reader(url) as reader, BoardReader(url) as board:
-        forms = board.forms()
-        finished = [evaluation.evaluation_id for evaluation in reader.evaluations() if evaluation.finished_at is not None]
-    return tuple(evaluation_id for evaluation_id in finished if forms.get(evaluation_id) != CONCLUSION_FORM)
+        made, labelled = board.made(), board.labelled_at()
+        finished = [evaluation for evaluation in reader.evaluations() if evaluation.finished_at is not None]
+
+    def is_stale(evaluation: Evaluation) -> bool:
+        form, at = made.get(evaluation.evaluation_id, (None, 0.0))
+        return form != CONCLUSION_FORM or at < labelled.get(evaluation.experiment, 0.0) < quiet
+
+    return tuple(evaluation.evaluation_id for evaluation in finished if is_stale(evaluation))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,15 @@ def test_functions_that_draw_the_same_are_told_from_others() -> None:
     assert identity(partial(spec, [{"at": 1.0}])) != identity(partial(spec, [{"at": 1.5}]))
 
 
+def test_functions_on_one_line_that_call_others_are_not_taken_for_each_other() -> None:
+    rows = [{"at": 1.0}]
+    one, other = (lambda look: spec(rows, look)), (lambda look: counted(rows, look))
+    nested = [lambda look, n=n: spec([*rows, {"at": float(n)}], look) for n in (1, 2)]
+    found = {identity(each) for each in (one, other, *nested)}
+    assert len(found) == 4
+    assert None not in found
+
+
 def test_functions_that_hold_on_to_what_can_not_be_compared_have_no_identity() -> None:
     lock = (each for each in ())
     assert identity(lambda look: spec(list(lock), look)) is None

@@ -182,7 +182,7 @@ def test_of_an_evaluation_that_is_not_there_there_is_nothing(log: str) -> None:
         assert board.outcome("e9", "q0") is None
         assert board.tags("e9") == {}
         assert board.n_trials_done("e9") == 0
-        assert board.forms() == {"e1": 1, "e2": 1}
+        assert {name: form for name, (form, _) in board.made().items()} == {"e1": 1, "e2": 1}
 
 
 def test_trials_are_counted_as_they_come(url: str) -> None:
@@ -214,7 +214,7 @@ def test_whoever_concludes_again_replaces_what_was_there(log: str) -> None:
         assert (again.form, again.made_at, again.document) == (2, 13.5, {"what": "it is"})
         assert ids(board.outcomes("e1")) == ["q1"]
         assert board.outcomes("e2").total == 1
-        assert board.forms() == {"e1": 2, "e2": 1}
+        assert {name: form for name, (form, _) in board.made().items()} == {"e1": 2, "e2": 1}
 
 
 @pytest.mark.parametrize("broken", [outcome(1, gain=float("inf")), outcome(1, overlap=2.0), outcome(0)])

@@ -44,6 +44,10 @@ def curves(baseline: list[float], custom: list[float]) -> list[RecallAt]:
             ),
         ),
         (
+            [cell("better", 3, 2, 1), cell("worse", 10, 32, 12)],
+            "Where custom retrieved worse, answers got worse in 12 of 54 queries and better in 10",
+        ),
+        (
             [cell("worse", 1, 3, 4)],
             "Where custom retrieved worse, answers got worse in 4 of 8 queries and better in 1",
         ),

@@ -140,13 +140,14 @@ def test_the_table_has_every_window_and_no_number_where_none_was_measured() -> N
     gaps = [row for row in rows if row["n"] == 0]
     assert len(gaps) == 2
     assert all(row["mean"] is row["effect"] is row["low"] is None and row["what it shows"] == "no trial has a value" for row in gaps)
-    assert rows[0]["from (UTC)"] == "2026-10-01 00:00:00"
+    assert rows[0]["from (UTC)"] == "2026-10-01 00:00"
 
 
 def test_effects_are_said_with_their_intervals() -> None:
     window = dataclasses.replace(days_of(sample())[0].windows[0], effect=-0.001, low=-0.3, high=0.298)
     assert drift_words.effect(window) == "+0.00 [-0.30, +0.30]"
-    assert drift_words.value("abstained", 0.00123) == "0.123%"
+    assert drift_words.value("abstained", 0.00123) == "0.12%"
+    assert drift_words.value("abstained", 0.0) == "0.0%"
 
 
 @pytest.mark.parametrize("width", [340, 820])

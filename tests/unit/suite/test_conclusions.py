@@ -1,6 +1,7 @@
 """A finished evaluation is concluded once, and the dashboard reads that."""
 
 import dataclasses
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -11,10 +12,12 @@ from ragtrial.cli.experiments import evaluate_prepared
 from ragtrial.db.board_reader import BoardReader
 from ragtrial.db.conclusions import store_conclusion
 from ragtrial.db.reader import Reader
+from ragtrial.db.recorder import Recorder
+from ragtrial.domain.label import Label
 from ragtrial.errors import InputError
 from ragtrial.formats.experiment import sql_url
 from ragtrial.report.summary import CONCLUSION_FORM, Summary, as_document, read_summary
-from ragtrial.suite.concluding import conclude, conclude_file, conclude_into, unconcluded
+from ragtrial.suite.concluding import LABELS_WAIT_S, conclude, conclude_file, conclude_into, unconcluded
 from servers import postgres_server
 from unit.logged import log, sample
 from unit.test_suite import made, prepared
@@ -129,6 +132,30 @@ def test_what_is_finished_and_has_no_conclusion_of_this_form_is_still_to_do(url:
     assert unconcluded(url) == (second,)
     store_conclusion(url, first, form=CONCLUSION_FORM - 1, made_at=1.0, document={}, outcomes=())
     assert unconcluded(url) == (first, second)
+
+
+def test_labels_make_a_conclusion_anew_once_people_have_stopped_labelling(url: str) -> None:
+    made = sample()
+    evaluation_id = log(url, made)
+    conclude_into(url, evaluation_id)
+    trial = made.trials[0]
+    label = Label(
+        evaluation_id=evaluation_id,
+        arm=trial.arm,
+        query_id=trial.query_id,
+        metric="judge_correctness",
+        word="correct",
+        value=1.0,
+        scorer="judge/1",
+        selection="random",
+        labeller="somebody",
+    )
+    with Recorder(url) as recorder:
+        recorder.add_labels([label])
+    assert unconcluded(url) == ()  # somebody may be in the middle of it
+    assert unconcluded(url, now=time.time() + LABELS_WAIT_S + 1) == (evaluation_id,)
+    conclude_into(url, evaluation_id)
+    assert unconcluded(url, now=time.time() + LABELS_WAIT_S + 1) == ()
 
 
 def test_a_plan_of_any_characters_is_the_one_that_was_stored_before_the_first_query(url: str) -> None:

@@ -334,7 +334,7 @@ def test_finished_evaluations_are_concluded_once_and_one_that_fails_does_not_sto
         assert rolling.once().concluded == ()
     assert tried == [broken, sound]  # what fails once on the same data would fail every time
     with BoardReader(url) as board:
-        assert set(board.forms()) == {sound}
+        assert set(board.made()) == {sound}
 
 
 def test_the_command_says_what_it_did_and_its_json_holds_the_same(url: str, recorder: LiveRecorder) -> None:
