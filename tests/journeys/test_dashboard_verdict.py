@@ -107,7 +107,8 @@ def test_from_the_verdict_to_the_slices_of_one_tag(browser: "Browser", board: Bo
             slices = next(each for each in alternatives if each.startswith("Differences in nDCG@10"))
             assert "topic: " in slices
             assert "length: " not in slices
-            assert "every tag" not in colleague.text()
+            tags = colleague.page.get_by_role("radiogroup", name="Slices by").get_by_role("radio")
+            assert [tag.inner_text() for tag in tags.all() if tag.get_attribute("aria-checked") == "true"] == ["topic"]
             assert colleague.outside() == []
             assert troubles(colleague) == []
 
