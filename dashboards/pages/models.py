@@ -1,13 +1,18 @@
 """Models and drift: what was evaluated and how it was made, maps of embeddings, and what changes over time."""
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from ragtrial.db.live_reader import LiveExperiment
+from ragtrial.domain.embedding_map import EmbeddingMap
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.report import model_charts, model_words
+from ragtrial.report.drawing import Look, Spec
 from ragtrial.report.live_summary import read_live_summary
 from ragtrial.report.model_words import Version
 from ragtrial.report.summary import Summary, read_summary
+from ragtrial_board.drift_parts import drift
 from ragtrial_board.frame import chart, empty, heading, link, section, stores, table
 from ragtrial_board.saying import escaped
 from ragtrial_board.style import style
@@ -98,10 +103,14 @@ def _maps(evaluation: Evaluation) -> None:
         with column:
             chart(
                 f"map {arm}",
-                lambda look, arm=arm: model_charts.embedding_map(maps[arm], topics=topics, look=look),
+                _drawn(maps[arm], topics),
                 finding=arm if arm == role else f"{arm} ({role})",
                 caption=model_words.map_caption(maps[arm]),
             )
+
+
+def _drawn(found: EmbeddingMap, topics: tuple[str, ...]) -> Callable[[Look], Spec]:
+    return lambda look: model_charts.embedding_map(found, topics=topics, look=look)
 
 
 def _live(experiment: LiveExperiment) -> None:
@@ -110,8 +119,6 @@ def _live(experiment: LiveExperiment) -> None:
         empty("Not worked out yet", "The log was not analysed yet: the live page says why.")
         link("See it live", "live", live=str(experiment.live_id))
         return
-    from ragtrial_board.drift_parts import drift
-
     drift(content)
 
 

@@ -214,7 +214,7 @@ def refuse(who: Visitor, scope: Scope) -> None:
         said(
             "This page is not for testers",
             "Testers don't read results, so that their votes are on answers and not on arms. "
-            "The tester's page has an address of its own, which `ragtrial tester` serves: ask whoever gave you your key.",
+            "The tester's page has an address of its own, which ragtrial tester serves: ask whoever gave you your key.",
         )
     else:
         said("This page is not for your role", f"It is for those who may {NEEDS[scope]}; your role is {who.role}.")

@@ -10,12 +10,17 @@ from ragtrial.errors import RagtrialError
 from ragtrial_board.access import EVERYONE, Visitor, forget, providers, refuse, remember, signed_in_as, visitor
 from ragtrial_board.choosing import Kind, kept
 from ragtrial_board.readers import anything_there, opened_stores
-from ragtrial_board.saying import empty, failed, said, unmarked
+from ragtrial_board.saying import escaped, failed, said, unmarked
 from ragtrial_board.style import dress
-from ragtrial_board.told import database_url
+from ragtrial_board.told import database_url, looked_for
 
 _LOOK_AGAIN_S = 2.0
 _LIVE = "live"
+_FIRST_STEPS = (
+    ("See a whole run in a minute or two, on bundled documents: train, compare, decide. No network, no key.", "ragtrial demo"),
+    ("Compare two embedding models on your own documents and queries.", "ragtrial evaluate EXPERIMENT.yaml"),
+    ("Watch a live verdict form under simulated users.", "ragtrial live-demo"),
+)
 
 
 def begin(pages: Mapping[str, st.Page], *, needs: Scope = "read") -> None:
@@ -100,21 +105,12 @@ def _something(url: str) -> bool:
 
 def _start_page() -> None:
     """What to run next; goes on by itself as soon as there is something to show."""
-    st.set_page_config(page_title="Nothing to show yet · ragtrial")
-    empty(
-        "Nothing was measured yet",
-        "This page shows what was measured as soon as something was: leave it open, and run one of these in a terminal.",
-    )
-    for text, command in (
-        (
-            "See a whole run on the bundled questions: trains a model, compares it with its base, and decides. No network, no key.",
-            "ragtrial demo",
-        ),
-        ("Compare two embedding models on your own documents and questions.", "ragtrial evaluate experiments/mine.yaml"),
-        ("Watch a live verdict form under simulated users.", "ragtrial live-demo"),
-    ):
-        st.html(f'<p class="rt-step">{text}</p>')
+    st.set_page_config(page_title="Nothing measured yet · ragtrial")
+    said("Nothing was measured yet", "Run one of these in a terminal, and leave this page open: it goes on by itself.")
+    for text, command in _FIRST_STEPS:
+        st.html(f'<p class="rt-step">{escaped(text)}</p>')
         st.code(command, language="bash")
+    st.html(f'<p class="rt-caption">It looks for {escaped(looked_for())}.</p>')
     _look_again()
 
 

@@ -182,7 +182,7 @@ def _opened_by(token: str) -> tuple[str | None, str, str]:
         return None, name, "There is no database yet, and so there are no keys."
     key = visitors.find(token)
     if key is None:
-        return None, name, "That is no valid key. A key looks like rt_..., and `ragtrial keys create` shows it once."
+        return None, name, "That is no valid key. A key begins with rt_, and is shown once, when it is made."
     if key.revoked_at is not None:
         return None, name, "That key was revoked. Ask whoever gave it to you for another one."
     return sessions.begin(key.prefix), name, ""

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ragtrial.settings import read_settings
-from ragtrial.suite.opening import databases, url_of
+from ragtrial.suite.opening import databases, named, url_of
 
 VARIABLE = "RAGTRIAL_BOARD"
 
@@ -57,6 +57,12 @@ def database_url() -> str | None:
         return _first_found(given.folder)
     except FileNotFoundError:
         return None
+
+
+def looked_for() -> str:
+    """Which database the dashboard waits for, in words."""
+    given = told()
+    return f"the database {named(given.url)}" if given.url is not None else f"databases that these commands make in {given.folder}"
 
 
 @lru_cache(maxsize=8)

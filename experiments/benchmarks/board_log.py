@@ -10,6 +10,7 @@ metrics, a handful of tags. All rows are what the product itself would write.
 
 import argparse
 import dataclasses
+import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -84,6 +85,7 @@ def _live_rows(
 ) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]]:
     """Rows of trials, scores and votes, some thousands at a time."""
     pattern = trial_row(live_id, trial_of("pattern0"))
+    pattern.update({name: json.loads(pattern[name]) for name in ("hits", "cited")})  # the recorder writes JSON itself, inserts do here
     names = [sha256(f"unit {unit}".encode()).hexdigest()[:32] for unit in range(len(treated))]
     for begin in range(0, len(units), _AT_ONCE):
         some = range(begin, min(begin + _AT_ONCE, len(units)))

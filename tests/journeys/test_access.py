@@ -20,8 +20,8 @@ from material import write_beir_folder, write_experiment
 from over_http import StandIn, running
 from ragtrial.api.access import KeyGate, Needs, OpenGate, TokenBucket
 from ragtrial.api.app import create_app
-from ragtrial.db.pepper import pepper_for
 from ragtrial.db.keys import KeyStore
+from ragtrial.db.pepper import pepper_for
 from ragtrial.domain.access import SCOPES, ApiKey
 from ragtrial.errors import SetupError, StoreError
 from ragtrial.formats.experiment import load_experiment, sql_url

@@ -314,7 +314,7 @@ def test_a_member_signs_in_with_a_provider_lands_where_the_link_led_and_is_out_w
             members.remove("ada@example.com")
             visit.goto(board.url)
             assert visit.heading() == "Nobody has given you a role yet"
-            assert "ragtrial members add EXPERIMENT.yaml Ada@Example.com" in visit.text()
+            visit.page.get_by_text("ragtrial members add EXPERIMENT.yaml Ada@Example.com").wait_for()
             visit.page.get_by_role("link", name="Sign out").click()
             visit.page.wait_for_url("**/login")
 

@@ -50,9 +50,9 @@ def troubles(visit: Visit) -> list[str]:
 
 
 def shown_charts(page: "Page") -> list[str]:
-    """Text alternatives of the pictures that are there and can be seen."""
+    """Text alternatives of the pictures that suit the width of the screen."""
     found: list[str] = page.evaluate(
-        "[...document.querySelectorAll('.rt-drawn img')].filter(each => each.offsetWidth > 0 && each.naturalWidth > 0).map(each => each.alt)"
+        "[...document.querySelectorAll('.rt-drawn img')].filter(each => getComputedStyle(each).display !== 'none').map(each => each.alt)"
     )
     return found
 
@@ -103,8 +103,9 @@ def test_from_the_verdict_to_the_slices_of_one_tag(browser: "Browser", board: Bo
         visit.page.wait_for_url("**tag=topic**")
         visit.rest()
         with Visit(browser, visit.page.url) as colleague:
-            alternatives = shown_charts(colleague.page)
-            slices = next(each for each in alternatives if each.startswith("Differences in nDCG@10"))
+            drawn = colleague.page.locator("img[alt^='Differences in nDCG@10']").first
+            drawn.wait_for(state="attached")
+            slices = drawn.get_attribute("alt") or ""
             assert "topic: " in slices
             assert "length: " not in slices
             tags = colleague.page.get_by_role("radiogroup", name="Slices by").get_by_role("radio")

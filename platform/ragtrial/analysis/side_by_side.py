@@ -1,6 +1,7 @@
 """Answers side by side: which arm people prefer when they see both."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def preferences_found(by_person: Sums, *, alpha: float, both: int, neither: int,
     """
     decided = by_person[by_person.sum(axis=1) > 0]
     control, treatment = (int(n) for n in decided.sum(axis=0))
-    counts = {"both": both, "neither": neither, "withdrawn": withdrawn, "open": open_, "people": len(decided)}
+    counts: dict[str, Any] = {"both": both, "neither": neither, "withdrawn": withdrawn, "open": open_, "people": len(decided)}
     if not len(decided):
         return PreferencesFound(**counts, reason="no answer was preferred to another so far")
     share = treatment / (control + treatment)
@@ -73,12 +74,13 @@ def preferences_found(by_person: Sums, *, alpha: float, both: int, neither: int,
     found = wilson(
         min(round((control + treatment) / effect), round(treatment / effect)), round((control + treatment) / effect), alpha=alpha
     )
+    p_value, why = None, None
     try:
-        p_value, reason = sign_test(int((decided[:, 1] > decided[:, 0]).sum()), int((decided[:, 1] < decided[:, 0]).sum())), None
+        p_value = sign_test(int((decided[:, 1] > decided[:, 0]).sum()), int((decided[:, 1] < decided[:, 0]).sum()))
     except NotEnoughDataError:
-        p_value, reason = None, "everybody preferred both arms equally often"
+        why = "everybody preferred both arms equally often"
     return PreferencesFound(
-        **counts, preferred=(control, treatment), share=share, low=found.low, high=found.high, p_value=p_value, reason=reason
+        **counts, preferred=(control, treatment), share=share, low=found.low, high=found.high, p_value=p_value, reason=why
     )
 
 

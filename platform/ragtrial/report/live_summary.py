@@ -107,7 +107,7 @@ def latencies(times: Mapping[str, Sums], *, arms: Sequence[str]) -> tuple[StageL
             if not values.size:
                 rows.append(StageLatency(arm=arm, stage=stage, quantiles=None, reason="nothing that counts was timed so far"))
                 continue
-            sample = tuple(float(value) for value in thinned(values, MOST_TIMINGS))
+            sample = tuple(thinned(values.tolist(), MOST_TIMINGS))
             rows.append(StageLatency(arm=arm, stage=stage, quantiles=latency_quantiles(values), sample_ms=sample))
     return tuple(rows)
 

@@ -37,6 +37,11 @@ def resolved(url: str) -> str:
     return resolve_sql_url(Path.cwd(), url)
 
 
+def named(url: str) -> str:
+    """How people are told which database it is: the path of a file, or the URL without its password."""
+    return shown(parse_url(url))
+
+
 def check_database(url: str) -> bool:
     """Whether there is something to show in the database; False where it is not there yet.
 

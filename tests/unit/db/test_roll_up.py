@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
@@ -161,20 +161,29 @@ TRIALS = (
     st.sampled_from(sorted(KINDS)),
     st.sampled_from(["split", "split", "override"]),
 )
+RARELY = st.integers(0, 5).map(lambda n: n == 5)
+VOTES = (st.sampled_from(["up", "down", "withdrawn"]), RARELY, RARELY)
 ACTIONS = st.one_of(
     st.tuples(st.just("log"), *TRIALS),
     st.tuples(st.just("log"), *TRIALS),
-    st.tuples(st.just("vote"), st.integers(0, 30), st.sampled_from(["up", "down", "withdrawn"]), st.booleans(), st.booleans()),
+    st.tuples(st.just("vote"), st.integers(0, 30), *VOTES),
+    st.tuples(st.just("vote"), st.integers(0, 30), *VOTES),
     st.tuples(st.just("begin a transaction elsewhere")),
     st.tuples(st.just("commit it"), st.integers(0, 9), *TRIALS),
     st.tuples(st.just("forget"), st.sampled_from(["ann", "bob"])),
     st.sampled_from([("pass",), ("pass",), ("restart",), ("killed pass",)]),
 )
 LIVES = count()
+LOG, VOTE, COMMIT = ("log", 0, "ann", "custom", "answered", "split"), ("vote", 0, "up", False, False), ("commit it", 0)
 
 
 @pytest.mark.parametrize("url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@example(actions=[LOG, ("pass",), VOTE, ("pass",), ("vote", 0, "down", False, False), ("pass",), ("vote", 0, "withdrawn", False, False)])
+@example(actions=[LOG, VOTE, ("vote", 0, "down", False, True), ("pass",), ("vote", 0, "withdrawn", True, False)])
+@example(actions=[LOG, ("log", 0, "bob", *LOG[3:]), ("pass",), ("forget", "bob"), LOG, ("pass",)])  # as many as before, but other ones
+@example(actions=[("begin a transaction elsewhere",), LOG, ("pass",), ("forget", "ann"), (*COMMIT, *LOG[1:])])
+@example(actions=[LOG, ("log", 3, *LOG[2:]), ("log", 6, *LOG[2:]), ("killed pass",), ("forget", "ann"), LOG, ("pass",)])
 @given(actions=st.lists(ACTIONS, min_size=5, max_size=40))
 def test_whatever_happens_the_sums_are_those_of_the_log(url: str, actions: list[tuple[Any, ...]]) -> None:
     with pytest.MonkeyPatch.context() as patched:
