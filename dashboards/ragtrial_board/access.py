@@ -156,8 +156,9 @@ def _cookies() -> Mapping[str, str]:
 
 
 def _by_key(visitors: Visitors, cookies: Mapping[str, str]) -> Visitor | None:
-    known = sessions()
-    session = None if known is None else known.read(cookies.get(cookie_name(database_url() or "")))
+    cookie = cookies.get(cookie_name(database_url() or ""))
+    known = None if cookie is None else sessions()
+    session = None if known is None else known.read(cookie)
     key = None if session is None else visitors.key(session.key)
     return None if key is None else Visitor(name=key.name, role=key.role, scopes=key.scopes, how="key")
 

@@ -1,5 +1,6 @@
 """The border of the dashboard's server: who may connect at all, where they are sent, and what browsers are told to refuse."""
 
+import logging
 import re
 from urllib.parse import quote, unquote, urlsplit
 
@@ -15,6 +16,7 @@ from ragtrial_board.door import NEXT_COOKIE, local_path
 from ragtrial_board.sessions import cookie_name
 from ragtrial_board.told import database_url
 
+_log = logging.getLogger("ragtrial.board")
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]+")
@@ -60,6 +62,8 @@ class Border:
         """What is said at the border itself; None: let it pass."""
         socket = scope["type"] == "websocket"
         if socket and foreign(headers):
+            what = "a page of %r may not use this dashboard, which was asked for as %r; a proxy must pass the Host header on"
+            _log.warning(what, headers.get("origin"), headers.get("host"))
             return PlainTextResponse("another site may not use this dashboard", status_code=403)
         if not socket and not asks_for_page(scope, headers):
             return None

@@ -60,7 +60,7 @@ def shown_charts(page: "Page") -> list[str]:
 def test_from_the_empty_start_to_a_verdict_and_a_shared_link(browser: "Browser", tmp_path: Path) -> None:
     path = write_experiment(tmp_path / "small.yaml", write_beir_folder(tmp_path / "data", n_passages=100))
     with dashboard(None, folder=tmp_path) as board, Visit(browser, f"{board.url}/") as visit:
-        assert "ragtrial demo" in visit.text()
+        visit.page.get_by_text("ragtrial demo").first.wait_for()
 
         done = ragtrial_command("evaluate", path, "--quiet")
         assert done.code in (0, 1), done.err

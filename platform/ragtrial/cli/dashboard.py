@@ -160,7 +160,7 @@ def _check_access(opened: _Opened, host: str, *, no_auth: bool, secrets: Path | 
         raise SetupError(
             f"nobody could sign in: {_WITH_KEY}, or give somebody a role with `ragtrial members add`, before you give a --host"
         )
-    return named
+    return named or secrets is not None
 
 
 def _visitors(opened: _Opened) -> "Visitors | None":
@@ -200,11 +200,12 @@ def reachable(host: str) -> str:
 @contextmanager
 def _server(folder: Path, given: Mapping[str, object]) -> "Iterator[subprocess.Popen[bytes]]":
     """The server as a process of its own; it ends with this one, however that ends."""
-    import os
     import sys
 
+    from ragtrial.settings import read_settings
+
     command = [sys.executable, str(folder / "server.py"), "--end-with-parent"]
-    environment = {**os.environ, "RAGTRIAL_BOARD": json.dumps(dict(given))}
+    environment = {**read_settings().environment, "RAGTRIAL_BOARD": json.dumps(dict(given))}
     # A session of its own: Ctrl+C goes to this process alone, which ends the server in order.
     server = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True)  # noqa: S603 - our own file
     try:
@@ -263,11 +264,13 @@ def _say(address: str, opened: _Opened, *, asks: bool) -> None:
 
 def _open_browser(address: str) -> None:
     """Open a browser where somebody sits in front of one."""
-    import os
     import sys
     import webbrowser
 
-    seen = sys.platform in ("win32", "darwin") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    from ragtrial.settings import read_settings
+
+    settings = read_settings()
+    seen = sys.platform in ("win32", "darwin") or settings.secret("DISPLAY") or settings.secret("WAYLAND_DISPLAY")
     if seen and console().is_terminal:
         webbrowser.open(address)  # says nothing where it fails; the address stands above
 

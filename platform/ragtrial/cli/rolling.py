@@ -34,7 +34,7 @@ def roll_up(
     """Bring what the dashboard reads up to date: sums of the live log by time, live analyses, conclusions of evaluations.
 
     `ragtrial dashboard` does it by itself while it runs. Run it beside a dashboard that has no right to write, or once before many people
-    open one: the first roll-up of a million live trials takes a minute, later ones look at what is new.
+    open one: the first roll-up of a million live trials takes a minute or two, later ones look at what is new.
 
     Nothing of it is data: everything can be made again from the log, and killing it at any moment loses nothing. It reads without locks
     and writes a few hundred rows at a time, so a service that writes to the same database does not wait for it. Several may run at once.
@@ -93,14 +93,12 @@ def _render(done: "Pass", *, quiet: bool) -> None:
 
 def _said(live: "RolledLive") -> str:
     rolled = live.rolled
-    summed = (
-        f"{rolled.stretches:,} stretches of 5 minutes summed, {rolled.rows:,} rows changed" if rolled.stretches else "sums are up to date"
-    )
+    said = f"{rolled.stretches:,} x 5 minutes summed, {rolled.rows:,} rows written" if rolled.stretches else "sums are up to date"
     if not rolled.complete:
-        summed += "; another process went on with the rest"
+        said += "; another process went on with the rest"
     if live.problem:
-        return f"{summed}; no analysis: {live.problem}"
-    return f"{summed}; analysed in {live.took_s:.1f} s" if live.snapshot == "made" else f"{summed}; the analysis is up to date"
+        return f"{said}; no analysis: {live.problem}"
+    return f"{said}; analysed in {live.took_s:.1f} s" if live.snapshot == "made" else f"{said}; the analysis is up to date"
 
 
 def _as_dict(done: "Pass") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Evaluations and live experiments in a list: each with its state and verdict, from what was stored of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -8,6 +8,7 @@ from typing import Any, Literal
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.live import TrafficState
 from ragtrial.domain.metric import metric_named
+from ragtrial.domain.verdict import Decision
 from ragtrial.report import live_words, words
 from ragtrial.report.page import SIGNS, TONES
 
@@ -41,23 +42,48 @@ class Listed:
     effect: str | None = None
 
 
-def listed_evaluation(evaluation: Evaluation, *, done: int, planned: int, document: Mapping[str, Any] | None) -> Listed:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Essence:
+    """The little of a stored document that a list shows.
+
+    Attributes:
+        decision: Of the verdict.
+        effect: The primary metric's difference with its interval, or why there is none.
+    """
+
+    decision: Decision
+    effect: str
+
+
+def essence(document: Mapping[str, Any]) -> Essence:
+    """Of what was stored of an evaluation or a live experiment, in the present form; the rest of it is not checked."""
+    analysis = document["analysis"]
+    primary = next(each for each in analysis["comparisons"] if each["role"] == "primary")
+    metric, effect = metric_named(primary["metric"]["name"]), primary["effect"]
+    if effect is None:
+        return Essence(decision=analysis["verdict"]["decision"], effect=f"{metric.name}: {primary['no_effect']}")
+    numbers = (effect["planned"] or effect["running"]) if "running" in effect else effect
+    estimate = words.signed(numbers["estimate"], metric)
+    low, high = (words.signed(numbers[name], metric, unit=False) for name in ("low", "high"))
+    return Essence(decision=analysis["verdict"]["decision"], effect=f"{metric.name} {estimate} [{low}, {high}]")
+
+
+def listed_evaluation(evaluation: Evaluation, *, done: int, planned: int, known: Essence | None) -> Listed:
     """An evaluation.
 
     Args:
         evaluation: The run.
-        done: Trials that are in the log.
+        done: Trials that are in the log, of one that is not finished.
         planned: Trials that there are when it is complete.
-        document: Its conclusion as stored, in the present form; None where there is none.
+        known: What it came to; None before it is concluded.
     """
-    state = evaluation_state(evaluation, done=done, planned=planned, concluded=document is not None)
     return Listed(
         kind="evaluation",
         key=evaluation.evaluation_id,
         name=evaluation.experiment,
         at=evaluation.started_at[:16].replace("T", " "),
-        state=state,
-        **_found(document, words.DECISIONS, live=False),
+        state=evaluation_state(evaluation, done=done, planned=planned, concluded=known is not None),
+        **_found(known, words.DECISIONS),
     )
 
 
@@ -68,9 +94,7 @@ def evaluation_state(evaluation: Evaluation, *, done: int, planned: int, conclud
     return "finished" if concluded else "finished, being concluded"
 
 
-def listed_live(
-    live_id: int, name: str, created_at: float, *, traffic: TrafficState, document: Mapping[str, Any] | None, problem: str | None
-) -> Listed:
+def listed_live(live_id: int, name: str, created_at: float, *, traffic: TrafficState, known: Essence | None, problem: str | None) -> Listed:
     """A live experiment.
 
     Args:
@@ -78,32 +102,24 @@ def listed_live(
         name: The experiment's.
         created_at: When it was first served, seconds since 1970.
         traffic: What holds of its traffic now.
-        document: What it had come to when it was last analysed, as stored in the present form; None where there is none.
+        known: What it had come to when it was last analysed; None before that.
         problem: Why it could not be analysed, or None.
     """
-    state = "stopped" if traffic.stopped else f"running, {100 * traffic.share:.4g}% of the units take part"
-    found = _found(document, live_words.HEADINGS, live=True)
+    found = _found(known, live_words.HEADINGS)
     if problem is not None:
         found["effect"] = problem
-    at = datetime.fromtimestamp(created_at, UTC).strftime("%Y-%m-%d %H:%M")
-    return Listed(kind="live", key=str(live_id), name=name, at=at, state=state, **found)
+    return Listed(
+        kind="live",
+        key=str(live_id),
+        name=name,
+        at=datetime.fromtimestamp(created_at, UTC).strftime("%Y-%m-%d %H:%M"),
+        state="stopped" if traffic.stopped else f"running, {100 * traffic.share:.4g}% of the units take part",
+        **found,
+    )
 
 
-def _found(document: Mapping[str, Any] | None, decisions: Mapping[Any, str], *, live: bool) -> dict[str, Any]:
-    """Verdict and effect of a stored document: the few fields that a list shows are read without checking the rest."""
-    if document is None:
+def _found(known: Essence | None, decisions: Mapping[Decision, str]) -> dict[str, Any]:
+    if known is None:
         return {}
-    analysis = document["analysis"]
-    decision = analysis["verdict"]["decision"]
-    tone = TONES[decision]
-    return {"verdict": decisions[decision], "tone": tone, "sign": SIGNS[tone], "effect": _effect(analysis["comparisons"], live=live)}
-
-
-def _effect(comparisons: Sequence[Mapping[str, Any]], *, live: bool) -> str:
-    primary = next(each for each in comparisons if each["role"] == "primary")
-    metric, effect = metric_named(primary["metric"]["name"]), primary["effect"]
-    if effect is None:
-        return f"{metric.name}: {primary['no_effect']}"
-    numbers = (effect["planned"] or effect["running"]) if live else effect
-    estimate, low, high = (numbers[name] for name in ("estimate", "low", "high"))
-    return f"{metric.name} {words.signed(estimate, metric)} [{words.signed(low, metric, unit=False)}, {words.signed(high, metric, unit=False)}]"
+    tone = TONES[known.decision]
+    return {"verdict": decisions[known.decision], "tone": tone, "sign": SIGNS[tone], "effect": known.effect}

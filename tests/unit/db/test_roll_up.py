@@ -184,6 +184,7 @@ LOG, VOTE, COMMIT = ("log", 0, "ann", "custom", "answered", "split"), ("vote", 0
 @example(actions=[LOG, ("log", 0, "bob", *LOG[3:]), ("pass",), ("forget", "bob"), LOG, ("pass",)])  # as many as before, but other ones
 @example(actions=[("begin a transaction elsewhere",), LOG, ("pass",), ("forget", "ann"), (*COMMIT, *LOG[1:])])
 @example(actions=[LOG, ("log", 3, *LOG[2:]), ("log", 6, *LOG[2:]), ("killed pass",), ("forget", "ann"), LOG, ("pass",)])
+@example(actions=[("log", 0, "bob", *LOG[3:]), ("log", 3, *LOG[2:]), ("pass",), ("forget", "bob")])
 @given(actions=st.lists(ACTIONS, min_size=5, max_size=40))
 def test_whatever_happens_the_sums_are_those_of_the_log(url: str, actions: list[tuple[Any, ...]]) -> None:
     with pytest.MonkeyPatch.context() as patched:

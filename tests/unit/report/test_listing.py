@@ -7,7 +7,7 @@ import pytest
 from ragtrial.domain.live import TrafficState
 from ragtrial.report import live_summary, summary
 from ragtrial.report.content import ReportContent
-from ragtrial.report.listing import listed_evaluation, listed_live
+from ragtrial.report.listing import essence, listed_evaluation, listed_live
 from ragtrial.report.live_summary import LiveSummary
 from unit.report import live_samples, samples
 
@@ -25,7 +25,7 @@ def live_document(**changes: object) -> dict[str, object]:
 
 
 def test_a_concluded_evaluation_has_verdict_sign_and_effect(content: ReportContent) -> None:
-    row = listed_evaluation(content.evaluation, done=600, planned=600, document=document(content))
+    row = listed_evaluation(content.evaluation, done=600, planned=600, known=essence(document(content)))
     assert (row.state, row.verdict, row.tone, row.sign) == ("finished", "Adopt custom", "good", "✓")
     assert row.effect == "nDCG@10 +0.1452 [+0.0935, +0.1969]"
     assert (row.kind, row.key, row.at) == ("evaluation", content.evaluation.evaluation_id, "2026-11-01 12:00")
@@ -33,21 +33,21 @@ def test_a_concluded_evaluation_has_verdict_sign_and_effect(content: ReportConte
 
 def test_one_in_progress_shows_how_far_it_is_and_no_verdict(content: ReportContent) -> None:
     running = dataclasses.replace(content.evaluation, finished_at=None)
-    row = listed_evaluation(running, done=1_200, planned=6_000, document=None)
+    row = listed_evaluation(running, done=1_200, planned=6_000, known=None)
     assert row.state == "in progress: 1,200 of 6,000 trials"
     assert row.verdict is None
     assert row.effect is None
 
 
 def test_one_that_is_finished_is_being_concluded(content: ReportContent) -> None:
-    row = listed_evaluation(content.evaluation, done=600, planned=600, document=None)
+    row = listed_evaluation(content.evaluation, done=600, planned=600, known=None)
     assert row.state == "finished, being concluded"
     assert row.verdict is None
 
 
 def test_one_without_an_effect_says_why() -> None:
     same = samples.build(same=True)
-    row = listed_evaluation(same.evaluation, done=1, planned=1, document=document(same))
+    row = listed_evaluation(same.evaluation, done=1, planned=1, known=essence(document(same)))
     assert row.verdict == "Undecided"
     assert row.effect is not None
     assert row.effect.startswith("nDCG@10: every one of the 146 queries got the same difference")
@@ -56,7 +56,7 @@ def test_one_without_an_effect_says_why() -> None:
 @pytest.mark.parametrize(("reached", "ends"), [(True, "planned"), (False, "running")])
 def test_a_live_experiment_shows_the_interval_that_counts(reached: bool, ends: str) -> None:
     found = live_document(reached=reached)
-    row = listed_live(3, "chat", 1_800_000_000.0, traffic=RUNNING, document=found, problem=None)
+    row = listed_live(3, "chat", 1_800_000_000.0, traffic=RUNNING, known=essence(found), problem=None)
     interval = found["analysis"]["comparisons"][0]["effect"][ends]  # type: ignore[index]
     assert row.effect is not None
     assert f"[{interval['low']:+.4f}, {interval['high']:+.4f}]" in row.effect
@@ -66,10 +66,10 @@ def test_a_live_experiment_shows_the_interval_that_counts(reached: bool, ends: s
 
 def test_a_stopped_one_and_one_that_cant_be_analysed_say_so() -> None:
     stopped = dataclasses.replace(RUNNING, stopped=True)
-    row = listed_live(3, "chat", 0.0, traffic=stopped, document=None, problem="there is no metric 'x'")
+    row = listed_live(3, "chat", 0.0, traffic=stopped, known=None, problem="there is no metric 'x'")
     assert (row.state, row.verdict, row.effect) == ("stopped", None, "there is no metric 'x'")
 
 
 def test_a_live_verdict_counts_units_in_its_words() -> None:
     found = live_document(n=60, units_planned=4_000, reached=False)
-    assert listed_live(3, "chat", 0.0, traffic=RUNNING, document=found, problem=None).verdict == "Too few units"
+    assert listed_live(3, "chat", 0.0, traffic=RUNNING, known=essence(found), problem=None).verdict == "Too few units"

@@ -341,7 +341,7 @@ def test_the_command_says_what_it_did_and_its_json_holds_the_same(url: str, reco
     runner = CliRunner()
     first = runner.invoke(app, ["roll-up", "--database", url])
     assert first.exit_code == 0
-    assert "handbook: 1 stretches of 5 minutes summed, 1 rows changed; analysed in" in first.stdout
+    assert "handbook: 1 x 5 minutes summed, 1 rows written; analysed in" in first.stdout
     again = runner.invoke(app, ["roll-up", "--database", url, "--json"])
     assert again.exit_code == 0
     (live,) = json.loads(again.stdout)["live"]
