@@ -86,8 +86,12 @@ def test_from_the_empty_start_to_a_verdict_and_a_shared_link(browser: "Browser",
         assert troubles(visit) == []
 
         with Visit(browser, link) as colleague:
+            colleague.page.get_by_text("Standard error, degrees of freedom").wait_for()
             assert colleague.heading() == visit.heading()
-            assert colleague.page.get_by_text("Standard error, degrees of freedom").is_visible()
+            for _ in range(100):  # the last parts are on their way to the screen
+                if colleague.text() == visit.text():
+                    break
+                colleague.page.wait_for_timeout(100)
             assert colleague.text() == visit.text()
 
 
