@@ -231,7 +231,7 @@ def test_nothing_is_loaded_from_elsewhere_and_the_openapi_document_needs_a_key(c
 
 
 def test_before_it_is_warm_the_service_lives_but_is_not_ready() -> None:
-    with running(create_app(StandIn(starts_after_s=0.7), KEYS.get, sql_url="sqlite:///nowhere.db")) as address:
+    with running(create_app(StandIn(starts_after_s=4.0), KEYS.get, sql_url="sqlite:///nowhere.db")) as address:
         assert httpx.get(f"{address}/healthz").status_code == 200
         early = httpx.get(f"{address}/readyz")
         assert early.status_code == 503
