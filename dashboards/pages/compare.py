@@ -13,12 +13,11 @@ from ragtrial.domain.verdict import Slice
 from ragtrial.report import anatomy_charts, anatomy_words, charts, effects, findings, live_words, words
 from ragtrial.report.drawing import Look, Spec
 from ragtrial.report.effects import EffectRow
-from ragtrial.report.live_summary import read_live_summary
 from ragtrial.report.page import ROLES
-from ragtrial.report.summary import Summary, read_summary
-from ragtrial_board.frame import chart, empty, heading, link, section, stores, table
+from ragtrial.report.summary import Summary
+from ragtrial_board.frame import chart, heading, link, section, table
 from ragtrial_board.style import style
-from ragtrial_board.subject import chosen_subject
+from ragtrial_board.subject import analysed, chosen_subject, concluded
 from ragtrial_board.verdict_parts import fold, lines, part
 
 EVERY_TAG = "every tag"
@@ -37,10 +36,8 @@ def show() -> None:
 
 
 def _offline(evaluation: Evaluation) -> None:
-    content = read_summary(stores().reader, stores().board, evaluation.evaluation_id)
+    content = concluded(evaluation)
     if content is None:
-        empty("There is nothing to compare yet", "The evaluation is not finished, or its verdict is still being worked out.")
-        link("See how far it is", "verdict", evaluation=evaluation.evaluation_id)
         return
     alpha = content.experiment.analysis.alpha
     heading(
@@ -219,10 +216,8 @@ def _overlap(content: Summary) -> None:
 
 
 def _live(experiment: LiveExperiment) -> None:
-    content = read_live_summary(stores().live, stores().live_board, experiment.live_id)
+    content = analysed(experiment)
     if content is None:
-        empty("There is nothing to compare yet", "The live experiment was not analysed yet.")
-        link("See how far it is", "verdict", live=str(experiment.live_id))
         return
     heading(
         f"Compare arms · {experiment.name} · live",

@@ -5,12 +5,12 @@ import streamlit as st
 from ragtrial.db.live_reader import LiveExperiment
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.report import charts, cost_charts, cost_words, findings, words
-from ragtrial.report.live_summary import LiveSummary, read_live_summary
+from ragtrial.report.live_summary import LiveSummary
 from ragtrial.report.summary import StageLatency, Summary, read_summary
-from ragtrial_board.frame import chart, empty, heading, link, section, stores, table
+from ragtrial_board.frame import chart, heading, section, stores, table
 from ragtrial_board.saying import escaped
 from ragtrial_board.style import style
-from ragtrial_board.subject import chosen_subject
+from ragtrial_board.subject import analysed, chosen_subject, concluded
 from ragtrial_board.verdict_parts import part
 
 MOST_EVALUATIONS = 20
@@ -28,10 +28,8 @@ def show() -> None:
 
 
 def _offline(evaluation: Evaluation) -> None:
-    content = read_summary(stores().reader, stores().board, evaluation.evaluation_id)
+    content = concluded(evaluation)
     if content is None:
-        empty("Not worked out yet", "The evaluation is not finished, or its verdict is still being worked out.")
-        link("See how far it is", "verdict", evaluation=evaluation.evaluation_id)
         return
     arms = (content.control, content.treatment)
     heading(f"Cost and speed · {evaluation.experiment}", cost_words.speed(content), cost_words.latency_lead(content.latency, arms))
@@ -133,10 +131,8 @@ def _measured(evaluation: Evaluation) -> list[dict[str, object]]:
 
 
 def _live(experiment: LiveExperiment) -> None:
-    content = read_live_summary(stores().live, stores().live_board, experiment.live_id)
+    content = analysed(experiment)
     if content is None:
-        empty("Not worked out yet", "The log was not analysed yet: the live page says why.")
-        link("See it live", "live", live=str(experiment.live_id))
         return
     arms = (content.control, content.treatment)
     heading(f"Cost and speed · {experiment.name} · live", cost_words.live_speed(content), cost_words.latency_lead(content.latency, arms))

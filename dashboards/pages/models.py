@@ -9,14 +9,13 @@ from ragtrial.domain.embedding_map import EmbeddingMap
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.report import model_charts, model_words
 from ragtrial.report.drawing import Look, Spec
-from ragtrial.report.live_summary import read_live_summary
 from ragtrial.report.model_words import Version
 from ragtrial.report.summary import Summary, read_summary
 from ragtrial_board.drift_parts import drift
-from ragtrial_board.frame import chart, empty, heading, link, section, stores, table
+from ragtrial_board.frame import chart, empty, heading, section, stores, table
 from ragtrial_board.saying import escaped
 from ragtrial_board.style import style
-from ragtrial_board.subject import chosen_subject
+from ragtrial_board.subject import analysed, chosen_subject
 from ragtrial_board.verdict_parts import fold, part, statistics
 
 MOST_EVALUATIONS = 50  # the newest ones
@@ -114,12 +113,9 @@ def _drawn(found: EmbeddingMap, topics: tuple[str, ...]) -> Callable[[Look], Spe
 
 
 def _live(experiment: LiveExperiment) -> None:
-    content = read_live_summary(stores().live, stores().live_board, experiment.live_id)
-    if content is None:
-        empty("Not worked out yet", "The log was not analysed yet: the live page says why.")
-        link("See it live", "live", live=str(experiment.live_id))
-        return
-    drift(content)
+    content = analysed(experiment)
+    if content is not None:
+        drift(content)
 
 
 show()

@@ -76,7 +76,7 @@ def _facts(content: LiveSummary) -> list[tuple[str, str, str]]:
     far = ("How far is it?", words.count(progress.n_units, "unit"), f"{sentence(live_words.progress(progress))}. {traffic}.")
     if primary.effect is None:
         why = primary.no_effect or "nothing was measured"
-        with_value = f"{words.count(_units(primary, content), 'unit')} with a value."
+        with_value = f"{words.count(primary.n_units, 'unit')} with a value."
         return [("How large is the gain?", "Not known", sentence(why)), ("How sure is it?", "No interval", with_value), far]
     found = primary.effect.intervals[0]
     means = live_words.means(found, primary.metric)
@@ -301,16 +301,11 @@ def checks(content: LiveSummary) -> None:
 def metrics(content: LiveSummary) -> None:
     """Every metric with its difference."""
     with st.expander(f"All {words.count(len(content.analysis.comparisons), 'metric')}", key="metrics open"):
-        rows = [_metric_row(comparison, content) for comparison in content.analysis.comparisons]
+        rows = [_metric_row(comparison) for comparison in content.analysis.comparisons]
         table("live metrics", rows, caption=f"{live_words.spending(content.analysis.progress)}.")
 
 
-def _units(comparison: LiveComparison, content: LiveSummary) -> int:
-    """Units with a value; in modes without a split both arms have the same."""
-    return comparison.baseline.n_units + (comparison.custom.n_units if content.live.mode == "split" else 0)
-
-
-def _metric_row(comparison: LiveComparison, content: LiveSummary) -> dict[str, object]:
+def _metric_row(comparison: LiveComparison) -> dict[str, object]:
     effect, metric = comparison.effect, comparison.metric
     return {
         "metric": metric.name,
@@ -321,6 +316,6 @@ def _metric_row(comparison: LiveComparison, content: LiveSummary) -> dict[str, o
         "difference, always-valid": words.NOTHING if effect is None else words.difference(effect.running, metric),
         "at the planned size": words.NOTHING if effect is None or effect.planned is None else words.difference(effect.planned, metric),
         "adjusted p": words.p_value(comparison.p_adjusted),
-        "units": _units(comparison, content),
+        "units": comparison.n_units,
         "why not": live_words.not_compared(comparison) or "",
     }

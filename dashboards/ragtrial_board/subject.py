@@ -5,7 +5,11 @@ import streamlit as st
 from ragtrial.db.live_reader import LiveExperiment
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.report.listing import Kind
+from ragtrial.report.live_summary import LiveSummary, read_live_summary
+from ragtrial.report.summary import Summary, read_summary
 from ragtrial_board.choosing import chosen_evaluation, chosen_live
+from ragtrial_board.linking import link
+from ragtrial_board.saying import empty
 from ragtrial_board.stores import stores
 
 _NAMES: dict[Kind, str] = {"evaluation": "Evaluation", "live": "Live experiment"}
@@ -20,6 +24,24 @@ def chosen_subject() -> Evaluation | LiveExperiment | None:
         return None
     with st.container(horizontal=True, vertical_alignment="center"):
         return chosen_live() if _kind(there) == "live" else chosen_evaluation()
+
+
+def concluded(evaluation: Evaluation) -> Summary | None:
+    """What an evaluation came to; where that is not known yet the page says so and where to look, and this is None."""
+    content = read_summary(stores().reader, stores().board, evaluation.evaluation_id)
+    if content is None:
+        empty("Not worked out yet", "The evaluation is not finished, or its verdict is still being worked out.")
+        link("See how far it is", "verdict", evaluation=evaluation.evaluation_id)
+    return content
+
+
+def analysed(experiment: LiveExperiment) -> LiveSummary | None:
+    """The same of a live experiment."""
+    content = read_live_summary(stores().live, stores().live_board, experiment.live_id)
+    if content is None:
+        empty("Not worked out yet", "The live experiment was not analysed yet: the live page says why.")
+        link("See it live", "live", live=str(experiment.live_id))
+    return content
 
 
 def _kind(there: list[Kind]) -> Kind:

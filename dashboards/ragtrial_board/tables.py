@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from ragtrial.report import words
 from ragtrial_board.naming import download_name, slug
 from ragtrial_board.saying import escaped
 
@@ -29,7 +30,15 @@ def table(
         height: In pixels; by default as high as its rows, up to ten of them.
     """
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-    st.dataframe(frame, column_config=dict(columns or {}), hide_index=True, height=height or "auto", width="stretch", key=f"table {key}")
+    st.dataframe(
+        frame,
+        column_config=dict(columns or {}),
+        hide_index=True,
+        height=height or "auto",
+        width="stretch",
+        key=f"table {key}",
+        placeholder=words.NOTHING,  # what was not measured is no "None" and no 0
+    )
     if caption:
         st.html(f'<p class="rt-caption">{escaped(caption)}</p>')
     name = download_name(key)

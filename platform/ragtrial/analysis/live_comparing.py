@@ -44,7 +44,8 @@ def compare(setting: LiveSetting, name: str, role: MetricRole) -> LiveComparison
     if table is None:
         why = ONE_ANSWER if setting.live.mode == "interleaved" else NOTHING_LOGGED
         empty = LiveArm(mean=None, n_units=0, n_trials=0, n_scored=0)
-        return LiveComparison(metric=metric_named(name), role=role, baseline=empty, custom=empty, effect=None, no_effect=why)
+        within = setting.live.mode != "split"
+        return LiveComparison(metric=metric_named(name), role=role, baseline=empty, custom=empty, effect=None, no_effect=why, within=within)
     baseline, custom = arms_of(table)
     effect: LiveEffect | None = None
     reason: str | None = None
@@ -52,7 +53,15 @@ def compare(setting: LiveSetting, name: str, role: MetricRole) -> LiveComparison
         effect = effect_of(setting, table, setting.frozen.get(name))
     except NotEnoughDataError as error:
         reason = str(error)
-    return LiveComparison(metric=table.metric, role=role, baseline=baseline, custom=custom, effect=effect, no_effect=reason)
+    return LiveComparison(
+        metric=table.metric,
+        role=role,
+        baseline=baseline,
+        custom=custom,
+        effect=effect,
+        no_effect=reason,
+        within=not isinstance(table, SplitScores),
+    )
 
 
 def arms_of(table: Table) -> tuple[LiveArm, LiveArm]:

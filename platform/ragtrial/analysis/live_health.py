@@ -44,7 +44,7 @@ def health_checks(setting: LiveSetting, comparisons: Sequence[LiveComparison], r
         *split,
         *setting.given,
         _failures(setting),
-        _coverage(setting, comparisons[0]),
+        _coverage(comparisons[0]),
         *_missing(setting, comparisons),
         _outages(setting),
         *_allocation(setting),
@@ -140,16 +140,14 @@ def _trials_by_arm(setting: LiveSetting) -> dict[str, int]:
     return dict(zip(setting.arms, (control, treatment), strict=True))
 
 
-def _coverage(setting: LiveSetting, primary: LiveComparison) -> Check:
+def _coverage(primary: LiveComparison) -> Check:
     """Whether at least half of the trials that could be scored are; not those that failed, that nobody drew for the judge, or whose turn is to come."""
-    same = primary.baseline is primary.custom or setting.live.mode != "split"
-    arms = (primary.baseline,) if same else (primary.baseline, primary.custom)
-    trials, scored = sum(arm.n_trials for arm in arms), sum(arm.n_scored for arm in arms)
+    trials, scored = sum(arm.n_trials for arm in primary.samples), sum(arm.n_scored for arm in primary.samples)
     if not trials:
         return Check(name="coverage", state="unknown", detail="no trial was logged yet")
     detail = f"{scored:,} of {trials:,} trials are scored on {primary.metric.name}"
     reasons: dict[str, int] = {}
-    for arm in arms:
+    for arm in primary.samples:
         for reason, n in arm.unscored.items():
             reasons[reason] = reasons.get(reason, 0) + n
     if reasons:
@@ -165,7 +163,7 @@ def _coverage(setting: LiveSetting, primary: LiveComparison) -> Check:
 def _missing(setting: LiveSetting, comparisons: Sequence[LiveComparison]) -> list[Check]:
     """Whether one arm lacks scores more often: what is missing is seldom a random sample, so its mean may flatter."""
     found = []
-    planned = [c for c in comparisons if c.role in ("primary", "secondary") and c.baseline is not c.custom]
+    planned = [c for c in comparisons if c.role in ("primary", "secondary") and not c.within]
     for comparison in planned:
         table = setting.tables.get(comparison.metric.name)
         if not isinstance(table, SplitScores):

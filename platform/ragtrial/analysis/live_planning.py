@@ -175,8 +175,7 @@ def spread_of(analysis: LiveAnalysis) -> Spread | None:
     The same as from the log: n * standard_error^2 of the running difference, over all exposed units, for those without a score tell nothing.
     """
     primary = analysis.primary
-    arms = (primary.baseline, primary.custom)
-    if primary.effect is None or min(arm.n_units for arm in arms) < FEW_UNITS:
+    if primary.effect is None or min(arm.n_units for arm in primary.samples) < FEW_UNITS:
         return None
     effect, scored = primary.effect, primary.effect.running.n_units
     exposed = max(analysis.progress.n_units, scored)

@@ -115,5 +115,4 @@ def _error(planned: Interval) -> tuple[float, float]:
 
 def _units(comparison: LiveComparison, effect: LiveEffect) -> tuple[int, ...]:
     """Of both arms, or, where a difference is within a query, of the one sample."""
-    arms = (comparison.baseline.n_units, comparison.custom.n_units)
-    return arms if sum(arms) == effect.running.n_units else (effect.running.n_units,)
+    return (effect.running.n_units,) if comparison.within else (comparison.baseline.n_units, comparison.custom.n_units)

@@ -114,7 +114,8 @@ class LiveComparison:
         metric: What was measured.
         role: As planned.
         baseline: The control arm.
-        custom: The treatment arm; in modes shadow and interleaved both have the same trials.
+        custom: The treatment arm.
+        within: Modes shadow and interleaved: differences are within a query, so that both arms have the same trials.
         effect: None where it can't be computed yet; `no_effect` says why.
         no_effect: The reason, or None.
         p_adjusted: After the correction over decision metrics: of the planned p-values once they are there, else of the always-valid ones.
@@ -131,11 +132,17 @@ class LiveComparison:
     p_adjusted: float | None = None
     guardrail: LiveGuardrail | None = None
     no_guardrail: str | None = None
+    within: bool = False
+
+    @property
+    def samples(self) -> tuple[LiveArm, ...]:
+        """Both arms, or, where they have the same trials, the one sample: what counts of trials and units are summed over."""
+        return (self.baseline,) if self.within else (self.baseline, self.custom)
 
     @property
     def n_units(self) -> int:
-        """Units with a scored trial, in both arms together."""
-        return self.baseline.n_units if self.baseline is self.custom else self.baseline.n_units + self.custom.n_units
+        """Units with a scored trial, each counted once."""
+        return sum(arm.n_units for arm in self.samples)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

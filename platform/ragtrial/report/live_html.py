@@ -70,9 +70,8 @@ def _unscored(content: LiveContent) -> list[dict[str, Any]]:
     """What has no value, a row for each reason and number of trials."""
     rows: dict[tuple[str, str, int], list[str]] = {}
     for comparison in content.analysis.comparisons:
-        same = comparison.baseline is comparison.custom or content.live.mode != "split"
-        arms = [("both", comparison.baseline)] if same else [(content.control, comparison.baseline), (content.treatment, comparison.custom)]
-        for name, arm in arms:
+        names = ("both",) if comparison.within else (content.control, content.treatment)
+        for name, arm in zip(names, comparison.samples, strict=True):
             for reason, n in arm.unscored.items():
                 rows.setdefault((name, reason, n), []).append(comparison.metric.name)
     return [{"arm": arm, "reason": reason, "n": n, "metrics": names} for (arm, reason, n), names in rows.items()]

@@ -84,8 +84,7 @@ def _row(c: LiveComparison, *, planned: bool) -> list[Text]:
     left, right = words.number(c.baseline.mean, c.metric), words.number(c.custom.mean, c.metric)
     running = None if c.effect is None else c.effect.running
     fixed = [as_text(_change(None if c.effect is None else c.effect.planned, c), style)] if planned else []
-    trials = c.baseline.n_trials if c.baseline is c.custom else c.baseline.n_trials + c.custom.n_trials
-    scored = c.baseline.n_scored if c.baseline is c.custom else c.baseline.n_scored + c.custom.n_scored
+    trials, scored = sum(arm.n_trials for arm in c.samples), sum(arm.n_scored for arm in c.samples)
     return [
         as_text(c.metric.name),
         as_text(f"{left} -> {right}"),

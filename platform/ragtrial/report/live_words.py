@@ -157,8 +157,7 @@ def left_out(content: LiveContent) -> str:
 def without_score(content: LiveContent) -> str | None:
     """Trials without a score on the primary metric; None where there are none."""
     primary = content.primary
-    arms = (primary.baseline,) if primary.baseline is primary.custom or content.live.mode != "split" else (primary.baseline, primary.custom)
-    trials, missing = sum(arm.n_trials for arm in arms), sum(arm.n_trials - arm.n_scored for arm in arms)
+    trials, missing = sum(arm.n_trials for arm in primary.samples), sum(arm.n_trials - arm.n_scored for arm in primary.samples)
     return f"Without a score on {primary.metric.name}: {missing:,} of {trials:,} trials" if missing > 0 else None
 
 

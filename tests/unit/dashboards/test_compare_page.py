@@ -178,7 +178,7 @@ def test_an_evaluation_that_is_not_concluded_points_to_the_verdict(board: SmallB
     execute(board, "DELETE FROM conclusions")
     test = app_test(monkeypatch, board.url, "compare")
     assert not test.exception
-    assert "There is nothing to compare yet" in html_of(test)
+    assert "Not worked out yet" in html_of(test)
 
 
 def test_a_live_experiment_is_compared_by_its_own_intervals(board: SmallBoard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +201,7 @@ def test_a_live_experiment_of_few_units_says_why_nothing_is_compared(board: Smal
     assert not test.error
     assert "an interval needs at least 100 in each arm" in html_of(test)
     waiting = serve(board, None)
-    assert "There is nothing to compare yet" in html_of(app_test(monkeypatch, board.url, "compare", live=str(waiting)))
+    assert "Not worked out yet" in html_of(app_test(monkeypatch, board.url, "compare", live=str(waiting)))
 
 
 def test_the_page_is_made_of_parts_that_fail_alone(board: SmallBoard, monkeypatch: pytest.MonkeyPatch) -> None:
