@@ -27,5 +27,4 @@ def _page(name: str, title: str) -> st.Page:
 
 pages = {name: _page(name, title) for name, title in {**PAGES, **HIDDEN}.items() if (HERE / "pages" / f"{name}.py").is_file()}
 page = st.navigation(list(pages.values()), position="hidden")
-begin(pages, needs="feedback" if page.url_path == "labelling" else "read")  # labelling shows no results
-run(page)
+run(page, begin(pages, needs="feedback" if page.url_path == "labelling" else "read"))  # labelling shows no results

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from ragtrial.domain.live_trial import LONGEST_QUERY
 from ragtrial_board.answered import show_answered, show_question
 from ragtrial_board.asking import Answered, Compared, Service, Trouble
 from ragtrial_board.own_key import Holder, holder, shared_key
@@ -20,7 +21,6 @@ from ragtrial_board.side_by_side import show_compared
 from ragtrial_board.tester_told import asks_for_no_key, service_for
 
 ASSETS = Path(__file__).parent / "assets"
-LONGEST_QUESTION = 8000
 SIDE = "side"
 
 
@@ -95,7 +95,7 @@ def _question_box(*, side: bool) -> None:
         st.chat_input(
             "Your question; Enter sends it",
             key="question",
-            max_chars=LONGEST_QUESTION,
+            max_chars=LONGEST_QUERY,
             submit_mode="disable",
             on_submit=_asked,
             args=(side,),

@@ -257,13 +257,11 @@ def app_test(monkeypatch: pytest.MonkeyPatch, url: str | None, page: str = "verd
 def visiting_as(monkeypatch: pytest.MonkeyPatch, url: str, role: Role) -> None:
     """Let `app_test(..., no_auth=False)` see a visitor with a key of this role, as if its cookie had come with the page."""
     from ragtrial_board import access
-    from ragtrial_board.sessions import cookie_name
+    from ragtrial_board.sessions import cookie_name, sessions
 
     monkeypatch.setenv("RAGTRIAL_BOARD", json.dumps({"url": url}))
     monkeypatch.setenv("RAGTRIAL_KEY_PEPPER", PEPPER)
-    sessions = access.sessions()
-    assert sessions is not None
-    cookie = sessions.begin(make_key(url, role).split("_")[1])
+    cookie = sessions().begin(make_key(url, role).split("_")[1])
     monkeypatch.setattr(access, "_cookies", lambda: {cookie_name(url): cookie})
 
 

@@ -1,10 +1,14 @@
 """What several test folders share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings
+
+from servers import postgres_server
 
 settings.register_profile("house", deadline=None)  # how long an example takes says more of the machine than of the code
 settings.load_profile("house")
@@ -29,3 +33,31 @@ def shared_data() -> Path:
     if not (folder / "covidqa" / "corpus.jsonl").is_file():
         pytest.skip(f"real data sets (covidqa, pubmedqa, medquad) are not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A real PostgreSQL server; skips by name where there is none."""
+    reason = postgres_server.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with postgres_server.running() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres: str) -> Iterator[str]:
+    with postgres_server.fresh_database(postgres, f"test_{uuid4().hex}") as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'log.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of a database that is empty, or not there yet: the test runs on SQLite and on a real PostgreSQL."""
+    chosen: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    return chosen

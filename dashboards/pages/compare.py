@@ -16,13 +16,14 @@ from ragtrial.report.effects import EffectRow
 from ragtrial.report.page import ROLES
 from ragtrial.report.summary import Summary
 from ragtrial_board.frame import chart, heading, link, section, table
+from ragtrial_board.saying import unmarked
 from ragtrial_board.style import style
 from ragtrial_board.subject import analysed, chosen_subject, concluded
+from ragtrial_board.tables import formats
 from ragtrial_board.verdict_parts import fold, lines, part
 
 EVERY_TAG = "every tag"
 MOST_PILLS = 12
-NUMBER = st.column_config.NumberColumn
 
 
 def show() -> None:
@@ -46,7 +47,7 @@ def _offline(evaluation: Evaluation) -> None:
         f"Every difference is {content.label(content.treatment)} minus {content.label(content.control)}, paired query by query.",
     )
     with section("The metrics"):
-        _metrics(effects.effect_rows(content), rows=effects.metric_table(content))
+        _metrics(effects.effect_rows(content), rows=effects.metric_table(content), means=effects.OFFLINE_MEANS)
         missing = findings.without_effect(content.analysis.comparisons)
         if missing:
             lines("Not compared", [f"{each}." for each in missing])
@@ -57,6 +58,8 @@ def _offline(evaluation: Evaluation) -> None:
         _gains(content)
     with section("Slices"):
         _slices(content)
+    with section("Lengths"):
+        _lengths(content)
     left, right = st.columns(2, gap="large")
     with left, section("Recall by depth"):
         _recall(content)
@@ -64,8 +67,8 @@ def _offline(evaluation: Evaluation) -> None:
         _overlap(content)
 
 
-def _metrics(found: Sequence[EffectRow], *, rows: list[dict[str, Any]]) -> None:
-    """A forest plot of each role: what was planned first, what was not folded away."""
+def _metrics(found: Sequence[EffectRow], *, rows: list[dict[str, Any]], means: str) -> None:
+    """A forest plot of each role: what was planned first, what was not folded away; `means` says what those in the table are of."""
     planned = [row for row in found if row.role in ("primary", "secondary")]
     if planned:
         _forest("planned metrics", planned, caption=effects.family_words(planned))
@@ -89,12 +92,7 @@ def _metrics(found: Sequence[EffectRow], *, rows: list[dict[str, Any]]) -> None:
                     caption=f"Bars: {effects.levels(others)} interval of each metric by itself. Not planned, so no claim: a hint where to look.",
                 )
     with fold("numbers", "All numbers as a table"):
-        table(
-            "metrics",
-            rows,
-            columns=_formats(rows),
-            caption="Means are over the queries scored in both arms. Together: intervals of all planned metrics hold at once.",
-        )
+        table("metrics", rows, columns=formats(rows), caption=f"{means} Together: intervals of all planned metrics hold at once.")
 
 
 def _forest(key: str, found: Sequence[EffectRow], *, caption: str) -> None:
@@ -107,12 +105,6 @@ def _forest(key: str, found: Sequence[EffectRow], *, caption: str) -> None:
 
 def _drawn_forest(rows: Sequence[EffectRow], look: Look) -> Spec:
     return effects.forest(rows, look=look)
-
-
-def _formats(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Four digits for numbers, the name always in sight."""
-    numbers = {name for row in rows for name, value in row.items() if isinstance(value, float)}
-    return {"metric": st.column_config.TextColumn(pinned=True), **{name: NUMBER(format="%.4f") for name in numbers}}
 
 
 def _lift(content: Summary) -> None:
@@ -143,37 +135,58 @@ def _gains(content: Summary) -> None:
 
 
 def _slices(content: Summary) -> None:
-    every = (*content.analysis.slices, *content.anatomy.lengths)
-    alpha, metric, level = content.experiment.analysis.alpha, content.primary.metric, content.level
+    every = content.analysis.slices
     if not every:
         part("No slices: the queries have no tags")
         return
-    part(findings.slices(every, alpha=alpha, higher_is_better=metric.higher_is_better))
+    part(_found_in(content, every))
     tags = [EVERY_TAG, *dict.fromkeys(each.tag for each in every)]
     picked = _picked_tag(tags) if len(tags) > 2 else EVERY_TAG
     shown = [each for each in every if picked in (EVERY_TAG, each.tag)]
+    _drawn_slices(content, shown, key=f"slices by {picked}")
+    _sliced_numbers(content, shown, key="slices", over="all tags together")
+
+
+def _lengths(content: Summary) -> None:
+    """The same by the queries' length, which is no tag: with a correction of its own."""
+    if content.anatomy.lengths:
+        part(f"By length of the query: {_found_in(content, content.anatomy.lengths)}")
+        _drawn_slices(content, content.anatomy.lengths, key="slices by length")
+        _sliced_numbers(content, content.anatomy.lengths, key="lengths", over="lengths")
+
+
+def _found_in(content: Summary, shown: Sequence[Slice]) -> str:
+    higher = content.primary.metric.higher_is_better
+    return findings.slices(shown, alpha=content.experiment.analysis.alpha, higher_is_better=higher)
+
+
+def _drawn_slices(content: Summary, shown: Sequence[Slice], *, key: str) -> None:
+    metric, level = content.primary.metric, content.level
     tested = sum(each.effect is not None for each in shown)
     if tested:
         most = f", the {charts.MOST_SLICES} with the most queries of {tested}" if tested > charts.MOST_SLICES else ""
         chart(
-            f"slices by {picked}",
+            key,
             lambda look: charts.slice_effects(shown, metric, level=level, look=look),
-            caption=f"{metric.name} by the queries' tags and length{most}. Filled: the interval of this slice alone "
+            caption=f"{metric.name}{most}. Filled: the interval of this slice alone "
             "leaves 0 out. Not planned, so no claim: go by the adjusted p of the table.",
         )
     else:
         st.info("None of these slices has enough queries to be compared.")
-    with fold("slice_numbers", "All numbers as a table"):
-        caption = "p is adjusted over slices by Benjamini and Hochberg: over those of all tags together, and over lengths by themselves."
+
+
+def _sliced_numbers(content: Summary, shown: Sequence[Slice], *, key: str, over: str) -> None:
+    with fold(f"{key}_numbers", "All numbers as a table"):
         rows = [_slice_row(content, each) for each in shown]
-        table("slices", rows, columns=_formats(rows), caption=caption)
+        table(key, rows, columns=formats(rows), caption=f"p is adjusted over {over} by Benjamini and Hochberg.")
 
 
 def _picked_tag(tags: list[str]) -> str:
     """Which tag's slices are shown: held in the address."""
     if len(tags) > MOST_PILLS:
         return st.selectbox("Slices by", tags, key="tag", bind="query-params", width=460) or EVERY_TAG
-    return st.pills("Slices by", tags, default=EVERY_TAG, required=True, key="tag", bind="query-params") or EVERY_TAG
+    picked = st.pills("Slices by", tags, default=EVERY_TAG, required=True, format_func=unmarked, key="tag", bind="query-params")
+    return picked or EVERY_TAG
 
 
 def _slice_row(content: Summary, each: Slice) -> dict[str, Any]:
@@ -226,7 +239,7 @@ def _live(experiment: LiveExperiment) -> None:
         "all queries of one user count as one voice.",
     )
     with section("The metrics"):
-        _metrics(effects.live_effect_rows(content), rows=effects.live_metric_table(content))
+        _metrics(effects.live_effect_rows(content), rows=effects.live_metric_table(content), means=effects.LIVE_MEANS)
         missing = live_words.not_compared_by_reason(content)
         if missing:
             lines("Not compared", [f"{each}." for each in missing])

@@ -11,7 +11,7 @@ from ragtrial_board.frame import chart, heading, section, stores, table
 from ragtrial_board.saying import escaped
 from ragtrial_board.style import style
 from ragtrial_board.subject import analysed, chosen_subject, concluded
-from ragtrial_board.verdict_parts import part
+from ragtrial_board.verdict_parts import fold, part
 
 MOST_EVALUATIONS = 20
 ALONE, LIVE = "queries asked alone", "live trials"
@@ -53,7 +53,7 @@ def _latency(rows: tuple[StageLatency, ...], arms: tuple[str, str], asked: str) 
             chart(
                 "waits",
                 lambda look: cost_charts.waits(total, baseline=baseline, custom=custom, asked=asked, look=look),
-                finding="How long users wait",
+                finding=cost_words.answered_by(total, arms, asked),
                 caption="Each line climbs as queries are answered: the further left, the faster. Marks: 95% are answered by then. "
                 "The slowest are beyond the right edge; p99 stands below.",
             )
@@ -61,9 +61,9 @@ def _latency(rows: tuple[StageLatency, ...], arms: tuple[str, str], asked: str) 
             chart(
                 "stages",
                 lambda look: charts.latency(rows, baseline=baseline, custom=custom, look=look, asked=asked),
-                finding=cost_words.slowest_stage(rows, custom) or "Stage by stage",
+                finding=cost_words.slowest_stage(rows, custom),
             )
-        with st.expander("All stages as a table"):
+        with fold("stages", "All stages as a table"):
             table("latency", cost_words.latency_rows(rows))
 
 
@@ -146,7 +146,7 @@ def _live_money(content: LiveSummary) -> None:
         cost_words.live_money_finding(content.spent), "All trials, whatever the reason of their assignment; below, those that count."
     )
     table("spent", cost_words.live_usage_rows(content.spent))
-    with st.expander("Of the trials that belong to the analysis"):
+    with fold("usage", "Of the trials that belong to the analysis"):
         table("usage", cost_words.live_usage_rows(content.usage))
 
 

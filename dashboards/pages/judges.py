@@ -9,6 +9,7 @@ from ragtrial.report.summary import Summary, read_summary
 from ragtrial_board import judge_parts
 from ragtrial_board.frame import chart, chosen_evaluation, empty, facts, heading, link, require, section, stores, table
 from ragtrial_board.style import style
+from ragtrial_board.verdict_parts import fold
 
 
 def show() -> None:
@@ -29,8 +30,11 @@ def show() -> None:
             if evaluation.finished_at is None:
                 empty(
                     "It is not finished",
-                    "Judges are measured when all trials are there. Evaluate the same file again: it goes on where it stopped.",
+                    "Judges are measured when all trials are there. If it was interrupted, this goes on where it stopped:",
+                    "ragtrial evaluate EXPERIMENT.yaml --resume",
                 )
+            elif (problem := stores().board.problem(evaluation.evaluation_id)) is not None:
+                empty("It can't be concluded", problem)
             else:
                 empty("It is being worked out", "All trials are in the log. If nothing comes, start the roll-up.", "ragtrial roll-up")
         elif not judge_words.metrics_of(content):
@@ -76,7 +80,7 @@ def _judged(kicker: str, content: Summary) -> None:
         _unscored(content, metric)
     with section("Calls and money"):
         _calls(content)
-    with section("All numbers"), st.expander("All numbers, to read and to download"):
+    with section("All numbers"), fold("numbers", "All numbers, to read and to download"):
         rows = judge_parts.people_rows(content.analysis.calibrations, control=content.control, treatment=content.treatment)
         if rows:
             table("judges beside people", rows, caption=f"Intervals: {content.level}.")
@@ -170,7 +174,7 @@ def _beside_itself(content: Summary, judge: JudgeQuality | None) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         if any(each.noise_share is not None for each in judges):
-            chart("noise", lambda look: judge_charts.noise(judges, look=look), finding="Where the uncertainty comes from")
+            chart("noise", lambda look: judge_charts.noise(judges, look=look))
         if judge is not None and judge_words.doublings(judge):
             chart(
                 "twice as many",
@@ -182,7 +186,7 @@ def _beside_itself(content: Summary, judge: JudgeQuality | None) -> None:
             chart(
                 "changed its mind",
                 lambda look: judge_charts.flips(judges, level=level, look=look),
-                finding="How often it changes its mind, asked again",
+                finding=judge_words.changed_mind(judges),
                 caption=f"Bars: {level} intervals; n: answers judged more than once.",
             )
     if judge is not None and judge.why_not:

@@ -11,7 +11,7 @@ from ragtrial.report import words
 from ragtrial.suite import labelling
 from ragtrial.suite.labelling import Queue, QueueItem, Standing
 from ragtrial_board import judge_parts
-from ragtrial_board.frame import Visitor, badge, chosen_evaluation, empty, heading, link, require, section, stores
+from ragtrial_board.frame import Visitor, badge, chosen_evaluation, empty, heading, link, require, section, stores, visitor
 from ragtrial_board.saying import escaped
 from ragtrial_board.style import style
 
@@ -109,19 +109,27 @@ class _Place:
     def told(self, said: tuple[str, str, str] | None) -> None:
         st.session_state[f"{self._key} told"] = said
 
-    def seen(self, item_id: str) -> None:
-        """This item stands on the screen from now on, unless it did before."""
-        if st.session_state.get(f"{self._key} seen", ("", 0.0))[0] != item_id:
-            st.session_state[f"{self._key} seen"] = (item_id, time.monotonic())
+    def shown(self, item_id: str) -> None:
+        """All of this item went to the screen just now, unless it stood there before."""
+        if self._shown[0] != item_id:
+            self._shown = (item_id, time.monotonic())
 
-    def too_fast(self, item_id: str) -> bool:
-        """Whether nobody can have read it yet; the clock then starts again."""
-        seen, since = st.session_state.get(f"{self._key} seen", ("", 0.0))
+    def unread(self, item_id: str) -> bool:
+        """Whether a key for this item came before anybody can have read it; each key starts the clock again, as a held one must not get through."""
+        seen, since = self._shown
         now = time.monotonic()
-        if seen != item_id or now - since >= judge_parts.LEAST_SECONDS:
-            return False
-        st.session_state[f"{self._key} seen"] = (item_id, now)
-        return True
+        early = seen != item_id or now - since < judge_parts.LEAST_SECONDS
+        self._shown = (seen, now) if early else ("", now)
+        return early
+
+    @property
+    def _shown(self) -> tuple[str, float]:
+        found: tuple[str, float] = st.session_state.get(f"{self._key} shown", ("", 0.0))
+        return found
+
+    @_shown.setter
+    def _shown(self, item: tuple[str, float]) -> None:
+        st.session_state[f"{self._key} shown"] = item
 
 
 def _work(queue: Queue, who: Visitor, name: str) -> None:
@@ -132,10 +140,9 @@ def _work(queue: Queue, who: Visitor, name: str) -> None:
     if item is None:
         _done(queue, place, who)
         return
-    place.seen(item.item_id)
     _asked(queue, item)
     with st.container(key="say"):
-        _keys(queue, at, place, item, who, name)
+        _keys(queue, at, place, item, name)
     before = at.said.get(item.item_id)
     st.text_input(
         "Note",
@@ -147,6 +154,7 @@ def _work(queue: Queue, who: Visitor, name: str) -> None:
     )
     with st.expander("What the words mean, and how this works"):
         _help(queue)
+    place.shown(item.item_id)
 
 
 def _progress(queue: Queue, at: Standing, place: _Place) -> None:
@@ -187,7 +195,7 @@ def _asked(queue: Queue, item: QueueItem) -> None:
     left.html(answer)
 
 
-def _keys(queue: Queue, at: Standing, place: _Place, item: QueueItem, who: Visitor, name: str) -> None:
+def _keys(queue: Queue, at: Standing, place: _Place, item: QueueItem, name: str) -> None:
     before = at.said.get(item.item_id)
     if before is not None:
         st.html(f'<p class="rt-steps">You said <b>{escaped(before.word)}</b>. Choose again to replace it, or go on with {SKIP}.</p>')
@@ -199,7 +207,7 @@ def _keys(queue: Queue, at: Standing, place: _Place, item: QueueItem, who: Visit
                 shortcut=str(number),
                 type="primary" if before is not None and before.word == word else "secondary",
                 on_click=_say,
-                args=(queue, place, item.item_id, word, who, name),
+                args=(queue, place, item.item_id, word, name),
             )
         st.button("Skip", key=f"skip {item.item_id}", shortcut=SKIP, type="tertiary", on_click=_skip, args=(place, item.item_id))
         st.button(
@@ -217,13 +225,16 @@ def _note_key(item_id: str, name: str) -> str:
     return f"note {item_id} {name}"
 
 
-def _say(queue: Queue, place: _Place, item_id: str, word: str, who: Visitor, name: str) -> None:
-    if place.too_fast(item_id):
+def _say(queue: Queue, place: _Place, item_id: str, word: str, name: str) -> None:
+    """Record a word, as whoever looks at this moment; `name` is what they say they are called, where everyone is let in."""
+    if place.unread(item_id):
         place.told = ("open", "!", "Not counted: that key came before anybody could have read the answer")
         return
     note = str(st.session_state.get(_note_key(item_id, name)) or "")
     try:
-        labelling.record(stores(SCOPE).url, queue, item_id, word, labeller=name, role=who.role, scopes=who.scopes, note=note)
+        who, url = visitor(), stores(SCOPE).url
+        labeller = name if who.how == "open" else who.name
+        labelling.record(url, queue, item_id, word, labeller=labeller, role=who.role, scopes=who.scopes, note=note)
     except RagtrialError as error:
         place.told = ("bad", "✕", f"Not saved: {error}")
         return
@@ -257,7 +268,7 @@ def _done(queue: Queue, place: _Place, who: Visitor) -> None:
     elif queue.items:
         empty(
             "You have labelled everything that was drawn",
-            "Thank you. The next analysis takes the labels in.",
+            "Thank you. The dashboard takes the labels in half a minute after the last one; beside one with --no-roll-up, this does:",
             "ragtrial analyse EXPERIMENT.yaml",
         )
     if who.may("read"):

@@ -75,7 +75,7 @@ def _training(found: tuple[Version, ...]) -> None:
     else:
         part(model_words.training_finding(picked))
     with fold("lineage", f"How {picked.name} was made"):
-        statistics(model_words.lineage_rows(picked.lineage))
+        statistics("lineage", model_words.lineage_rows(picked.lineage))
 
 
 def _picked(names: list[str], asked: str | None) -> str:

@@ -1,9 +1,11 @@
 """The queries of an evaluation or of live traffic: those that tell most, and a link to each one's page."""
 
+from dataclasses import dataclass
+
 import streamlit as st
 
-from ragtrial.db.board_reader import OutcomeView
-from ragtrial.db.live_board_reader import TrialView
+from ragtrial.db.board_reader import OutcomePage, OutcomeView
+from ragtrial.db.live_board_reader import TrialRow, TrialView
 from ragtrial.db.live_reader import LiveExperiment
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.errors import StoreError
@@ -11,12 +13,15 @@ from ragtrial.report import words
 from ragtrial.report.summary import Summary, read_summary
 from ragtrial_board import queries_parts as parts
 from ragtrial_board.access import Visitor
+from ragtrial_board.choosing import newest_first
 from ragtrial_board.frame import address, chosen_evaluation, chosen_live, empty, heading, link, require, section, stores, table
 from ragtrial_board.style import style
+from ragtrial_board.verdict_parts import fold
 
-SIZES = (10, 25, 50, 100)
 ANY = "any tag"
 MOST_VALUES = 200
+MOST_ROWS = 10_000  # of a table that a browser sorts
+PORTION = 500  # rows read at once
 
 
 def show() -> None:
@@ -60,6 +65,7 @@ def _looks_at_live(*, live_there: bool) -> bool:
     )
     if picked != asked and asked in st.query_params:
         del st.query_params[asked]
+        newest_first()
     return picked == "live"
 
 
@@ -76,16 +82,35 @@ def _offline(evaluation: Evaluation) -> None:
         return
     top = st.container()
     view, tag, text, size = _filters(evaluation_id)
-    page = max(1, int(st.session_state.get("page", 1) or 1))
-    found = board.outcomes(evaluation_id, view=view, tag=tag, text=text or None, limit=size, offset=size * (page - 1))
+    chosen = _Chosen(evaluation_id=evaluation_id, view=view, tag=tag, text=text)
+    found = chosen.rows(limit=1)
     with top:
-        first = found.rows[0] if found.rows and page == 1 else None
-        title = parts.finding(
-            view, found.total, board.missed(evaluation_id), first, metric=summary.primary.metric, among=parts.among(tag, text)
-        )
+        first, missed = next(iter(found.rows), None), board.missed(evaluation_id)
+        title = parts.finding(view, found.total, missed, first, metric=summary.primary.metric, among=parts.among(tag, text))
         heading(f"Queries · {evaluation.experiment}", title, parts.SAID[view])
     with section("The table of queries"):
-        _table(evaluation_id, summary, view, tag, text, size=size)
+        _table(chosen, found.total, summary, size=size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    """Queries of an evaluation: those of a view, with this tag, and with these words in them."""
+
+    evaluation_id: str
+    view: OutcomeView
+    tag: tuple[str, str] | None
+    text: str
+
+    def rows(self, *, limit: int, offset: int = 0) -> OutcomePage:
+        """Some of them."""
+        board = stores().board
+        return board.outcomes(self.evaluation_id, view=self.view, tag=self.tag, text=self.text or None, limit=limit, offset=offset)
+
+    @property
+    def address(self) -> dict[str, str]:
+        """As an address has them."""
+        tagged = {} if self.tag is None else {"tag": f"{self.tag[0]}: {self.tag[1]}"}
+        return {"view": self.view, **tagged, **({"text": self.text} if self.text else {})}
 
 
 def _filters(evaluation_id: str) -> tuple[OutcomeView, tuple[str, str] | None, str, int]:
@@ -105,7 +130,9 @@ def _filters(evaluation_id: str) -> tuple[OutcomeView, tuple[str, str] | None, s
         "Search in queries", key="text", bind="query-params", on_change=_first_page, placeholder="words of the query", max_chars=200
     )
     tag: str = middle.selectbox("Tag", [ANY, *tags], key="tag", bind="query-params", on_change=_first_page) if tags else ANY
-    size: int = right.selectbox("Rows", SIZES, index=1, key="size", bind="query-params", on_change=_first_page)
+    size: int = right.selectbox(
+        "Rows", parts.SIZES, index=parts.SIZES.index(parts.SIZE), key="size", bind="query-params", on_change=_first_page
+    )
     return view, tags.get(tag), text.strip(), size
 
 
@@ -116,26 +143,31 @@ def _tags(evaluation_id: str, database: str) -> dict[str, list[str]]:
     return {tag: list(found) for tag, found in stores().board.tags(evaluation_id).items() if len(found) <= MOST_VALUES}
 
 
-def _table(evaluation_id: str, summary: Summary, view: OutcomeView, tag: tuple[str, str] | None, text: str, *, size: int) -> None:
-    board = stores().board
-    total = board.outcomes(evaluation_id, view=view, tag=tag, text=text or None, limit=0).total
+def _table(chosen: _Chosen, total: int, summary: Summary, *, size: int) -> None:
     if not total:
-        st.html(
-            f'<p class="rt-muted">{"No query of this kind." if tag is None and not text else "No query of this kind passes the filter."}</p>'
-        )
+        filtered = chosen.tag is not None or chosen.text
+        st.html(f'<p class="rt-muted">{"No query of this kind passes the filter." if filtered else "No query of this kind."}</p>')
         return
     pages = -(-total // size)
     place = st.container()
     page = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1
     begin = size * (page - 1)
-    found = board.outcomes(evaluation_id, view=view, tag=tag, text=text or None, limit=size, offset=begin)
-    seen = {"view": view, **({} if tag is None else {"tag": f"{tag[0]}: {tag[1]}"}), **({"text": text} if text else {})}
-    links = [parts.query_address(evaluation_id, row, at=begin + number, **seen) for number, row in enumerate(found.rows)]
+    rows, seen = chosen.rows(limit=size, offset=begin).rows, {**chosen.address, **_sized(size)}
+    links = [parts.query_address(chosen.evaluation_id, row, at=begin + number, **seen) for number, row in enumerate(rows)]
     with place:
-        st.html(parts.rows_of_outcomes(found.rows, summary, links))
-    st.caption(f"{begin + 1:,} to {begin + len(found.rows):,} of {words.count(total, 'query', 'queries')}")
-    with st.expander("As a table to sort and download"):
-        table(f"queries {view}", parts.as_rows(found.rows, summary))
+        st.html(parts.rows_of_outcomes(rows, summary, links))
+    counted = words.count(total, "query", "queries")
+    st.caption(f"{begin + 1:,} to {begin + len(rows):,} of {counted}")
+    with fold("table", "All of them as a table to sort and download") as opened:
+        if opened:
+            every = chosen.rows(limit=MOST_ROWS).rows
+            all_there = f"All {counted}." if len(every) == total else f"The first {MOST_ROWS:,} of {counted}: a filter makes them fewer."
+            table(f"queries {chosen.view}", parts.as_rows(every, summary), caption=all_there)
+
+
+def _sized(size: int) -> dict[str, str]:
+    """Rows of a page for an address; nothing for the usual ones."""
+    return {} if size == parts.SIZE else {"size": str(size)}
 
 
 def _not_concluded(evaluation: Evaluation) -> None:
@@ -144,6 +176,8 @@ def _not_concluded(evaluation: Evaluation) -> None:
         f"Queries · {evaluation.experiment}", f"{words.share(done, planned)} trials are in the log", "Queries can be compared when all are."
     )
     said = "It is finished and not concluded yet: the roll-up does that." if evaluation.finished_at else "It runs, or was interrupted."
+    if (problem := stores().board.problem(evaluation.evaluation_id)) is not None:
+        said = f"It can't be concluded: {problem}"
     empty(
         "There is nothing to compare yet",
         said,
@@ -161,27 +195,45 @@ def _live(live: LiveExperiment, who: Visitor) -> None:
         required=True,
         key="trials",
         bind="query-params",
+        on_change=newest_first,
         label_visibility="collapsed",
     )
-    size: int = right.selectbox("Rows", SIZES, index=1, key="size", bind="query-params")
-    before = st.query_params.get("before", "")
-    found = stores().live_board.trials(live.live_id, view=view, limit=size, before=int(before) if before.isdecimal() else None)
+    size: int = right.selectbox("Rows", parts.SIZES, index=parts.SIZES.index(parts.SIZE), key="size", bind="query-params")
+    trail = parts.trail(st.query_params.get("before", ""))
+    found = stores().live_board.trials(live.live_id, view=view, limit=size, before=trail[-1] if trail else None)
     with top:
         heading(f"Queries · {live.name}", _live_title(view, found.total), parts.LIVE_SAID[view])
-    seen = {"live": str(live.live_id), "trials": view}
+    seen = {"live": str(live.live_id), "trials": view, **_sized(size)}
     with section("The table of live trials"):
-        links = [address("query", trial=row.trial_id, n=str(row.number), **seen) for row in found.rows]
+        links = [address("query", trial=row.trial_id, n=str(row.number), **parts.towards(trail), **seen) for row in found.rows]
         if found.rows:
             st.html(parts.rows_of_trials(found.rows, links, reads_texts=who.reads_texts))
         else:
             st.html('<p class="rt-muted">No trial of this kind.</p>')
         with st.container(horizontal=True):
-            if before:
+            if len(trail) > 1:
                 link("Newest", "queries", **seen)
+            if trail:
+                link("Newer", "queries", **parts.towards(trail[:-1]), **seen)
             if found.next is not None:
-                link("Older", "queries", before=str(found.next), **seen)
-        with st.expander("As a table to sort and download"):
-            table(f"live {view}", parts.as_trial_rows(found.rows, reads_texts=who.reads_texts))
+                link("Older", "queries", **parts.towards((*trail, found.next)), **seen)
+        with fold("table", "All of them as a table to sort and download") as opened:
+            if opened:
+                _every_trial(live.live_id, view, reads_texts=who.reads_texts)
+
+
+def _every_trial(live_id: int, view: TrialView, *, reads_texts: bool) -> None:
+    """All rows of a view as a table, read in portions up to as many as a browser takes."""
+    rows: list[TrialRow] = []
+    before: int | None = None
+    while len(rows) < MOST_ROWS:
+        found = stores().live_board.trials(live_id, view=view, limit=PORTION, before=before)
+        rows, before = [*rows, *found.rows], found.next
+        if before is None:
+            break
+    n = words.count(len(rows), "live trial")
+    caption = f"All {n} of this view." if before is None else f"The newest {n} of this view; there are more."
+    table(f"live {view}", parts.as_trial_rows(rows, reads_texts=reads_texts), caption=caption)
 
 
 def _live_title(view: TrialView, total: int | None) -> str:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from ragtrial.db.board_reader import OutcomeView
+from ragtrial.domain.curation import Curation
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.metric import Metric, metric_named
 from ragtrial.errors import InputError
@@ -13,9 +14,12 @@ from ragtrial.report.summary import read_summary
 from ragtrial_board import curation_parts, query_parts, query_tables
 from ragtrial_board.access import Visitor
 from ragtrial_board.frame import chart, empty, facts, heading, link, require, section, stores, table
-from ragtrial_board.queries_parts import VIEWS
+from ragtrial_board.queries_parts import LIVE_VIEWS, LONGEST_NUMBER, SIZE, SIZES, VIEWS
 from ragtrial_board.query_reading import Asked, asked_live, asked_offline, without_texts
+from ragtrial_board.saying import unmarked
 from ragtrial_board.style import style
+from ragtrial_board.tables import formats
+from ragtrial_board.verdict_parts import fold
 
 SHOWN = 10
 
@@ -72,18 +76,20 @@ def _parts(asked: Asked, who: Visitor, found: curation_parts.Found, *, cards: li
         with section("Votes"):
             st.subheader("Votes", anchor="votes")
             st.html(query_tables.said(asked))
-    board = stores().board
-    with section("The passages"):
-        _passages(asked, curation_parts.marks(curation_parts.of_query(board.curations(asked.experiment), asked)))
+    chosen: tuple[Curation, ...] | None = None
     with section("What was chosen"):
-        st.subheader("Gold set and training", anchor="curation")
-        standing = curation_parts.of_query(board.curations(asked.experiment), asked)
-        curation_parts.panel(stores().url, asked, standing, who, found)
+        chosen = stores().board.curations_of(asked.experiment, query_id=asked.query_id, text=asked.text)
+    with section("The passages"):
+        _passages(asked, curation_parts.marks(chosen or ()))
+    if chosen is not None:
+        with section("What was chosen"):
+            st.subheader("Gold set and training", anchor="curation")
+            curation_parts.panel(stores().url, asked, chosen, who, found)
     with section("The scores"):
         st.subheader("Scores", anchor="scores")
         rows = query_parts.score_rows(asked)
         if rows:
-            table("scores", rows, caption=query_tables.repetitions(asked), height=query_tables.height(rows))
+            table("scores", rows, columns=formats(rows), caption=query_tables.repetitions(asked), height=query_tables.height(rows))
         else:
             st.html('<p class="rt-muted">Nothing was scored.</p>')
     with section("Time and tokens"):
@@ -94,7 +100,10 @@ def _parts(asked: Asked, who: Visitor, found: curation_parts.Found, *, cards: li
             st.subheader("Trace", anchor="trace")
             query_tables.trace(asked)
     for line in asked.references:
-        with section(line.label), st.expander(f"{line.label}, for comparison: {query_tables.found(line, asked)}"):
+        with (
+            section(line.label),
+            fold(f"beside_{line.label}", unmarked(f"{line.label}, for comparison: {query_tables.found(line, asked)}")),
+        ):
             st.html(query_parts.alone(line, asked))
 
 
@@ -152,13 +161,14 @@ def _neighbours(evaluation: Evaluation) -> None:
     """Back to the view that this was opened from, and the queries before and behind it there."""
     asked = st.query_params
     view: OutcomeView = next((each for each in VIEWS if each == asked.get("view")), "all")
-    tag, text = asked.get("tag", ""), asked.get("text", "")
-    seen = {"evaluation": evaluation.evaluation_id, "view": view, **({"tag": tag} if tag else {}), **({"text": text} if text else {})}
+    tag, text, at, size = asked.get("tag", ""), asked.get("text", ""), _number("at"), _number("size")
+    seen = {"evaluation": evaluation.evaluation_id, "view": view, **_taken_along("tag", "text", "size")}
+    page = {} if at is None else {"page": str(at // (size if size in SIZES else SIZE) + 1)}
     with st.container(horizontal=True, key="neighbours"):
-        link(f"All of “{view}”", "queries", **seen)
-        if not asked.get("at", "").isdecimal():
+        link("All queries" if view == "all" else f"All of “{view}”", "queries", **seen, **page)
+        if at is None:
             return
-        at, (name, _, value) = int(asked["at"]), tag.partition(": ")
+        name, _, value = tag.partition(": ")
         begin = max(at - 1, 0)
         found = stores().board.outcomes(
             evaluation.evaluation_id, view=view, tag=(name, value) if tag else None, text=text or None, limit=at - begin + 2, offset=begin
@@ -172,15 +182,26 @@ def _neighbours(evaluation: Evaluation) -> None:
 
 def _live_neighbours() -> None:
     asked = st.query_params
-    live, view, number = asked.get("live", ""), query_tables.live_view(asked.get("trials", "")), asked.get("n", "")
-    seen = {"live": live, "trials": view} if live else {}
+    live, live_id, number, view = asked.get("live", ""), _number("live"), _number("n"), query_tables.live_view(asked.get("trials", ""))
+    seen = {"live": live, "trials": view, **_taken_along("size", "before")} if live else {}
     with st.container(horizontal=True, key="neighbours"):
-        link("All live queries" if not live else f"All of “{view}”", "queries", **seen)
-        if not (live.isdecimal() and number.isdecimal()):
+        link("All live queries" if not live or view == LIVE_VIEWS[0] else f"All of “{view}”", "queries", **seen)
+        if live_id is None or number is None:
             return
-        older = stores().live_board.trials(int(live), view=view, limit=1, before=int(number)).rows
+        older = stores().live_board.trials(live_id, view=view, limit=1, before=number).rows
         if older:
             link("Older →", "query", trial=older[0].trial_id, n=str(older[0].number), **seen)
+
+
+def _number(name: str) -> int | None:
+    """A number of the address; None where there is none that a database could hold."""
+    given = st.query_params.get(name, "")
+    return int(given) if given.isdecimal() and len(given) <= LONGEST_NUMBER else None
+
+
+def _taken_along(*names: str) -> dict[str, str]:
+    """What the address says of the list that this was opened from."""
+    return {name: st.query_params[name] for name in names if st.query_params.get(name)}
 
 
 show()

@@ -5,7 +5,7 @@ import streamlit as st
 from ragtrial.db.live_reader import LiveExperiment
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.live_verdict import Interval
-from ragtrial.report import charts, findings, live_verdict_words, live_words, verdict_words, words
+from ragtrial.report import charts, cost_words, findings, live_verdict_words, live_words, verdict_words, words
 from ragtrial.report.anatomy_charts import Price, quality_against
 from ragtrial.report.listing import evaluation_state
 from ragtrial.report.live_summary import LiveSummary, read_live_summary
@@ -55,11 +55,14 @@ def _pending(evaluation_id: str) -> None:
     if read_summary(stores().reader, board, evaluation_id) is not None:
         st.rerun()
     done, planned = board.n_trials_done(evaluation_id), stores().reader.n_trials_planned(evaluation_id)
-    state = evaluation_state(evaluation, done=done, planned=planned, concluded=False)
+    problem = board.problem(evaluation_id)
+    state = evaluation_state(evaluation, done=done, planned=planned, concluded=False, problem=problem)
     said, then = "All trials are in the log; the verdict is being worked out and appears here by itself.", ROLL_UP
+    if problem is not None:
+        said, then = f"It can't be concluded: {problem}", "Once that is mended: ragtrial analyse EXPERIMENT.yaml"
     if evaluation.finished_at is None:
         said = "There is no verdict before all of it is there: numbers of a part would be read too early."
-        then = "Wait; if it was interrupted, evaluate the same file again: it goes on where it stopped."
+        then = "Wait; if it was interrupted, go on where it stopped: ragtrial evaluate EXPERIMENT.yaml --resume"
     verdict_parts.head(
         _kicker(evaluation),
         state[0].upper() + state[1:],
@@ -104,7 +107,7 @@ def _concluded(content: Summary) -> None:
     with section("How it was measured"):
         verdict_parts.lines("How it was measured", verdict_words.measured(content))
         with verdict_parts.fold("statistics", "The statistics behind the verdict"):
-            verdict_parts.statistics(verdict_words.statistics(content))
+            verdict_parts.statistics("statistics", verdict_words.statistics(content))
 
 
 def _effect(content: Summary) -> None:
@@ -129,13 +132,17 @@ def _price(content: Summary) -> None:
     costs = [verdict_words.cost_of(content.usage, arm) for arm in arms]
     if timed[0] is not None and timed[1] is not None:
         verdict_parts.part(verdict_words.gain_for_time(content))
-        _against(content, "milliseconds a query, at the median", [q.p50 for q in timed if q is not None])
+        n = cost_words.timed([content.latency_of(arm, "total") for arm in arms], arms, "queries asked alone")
+        _against(content, "milliseconds a query, at the median", [q.p50 for q in timed if q is not None], of=f"Medians: {n}.")
     if costs[0] and costs[1]:
         verdict_parts.part(verdict_words.gain_for_money(content))
-        _against(content, "USD for the answers to 1,000 queries", [cost for cost in costs if cost is not None])
+        n = " and ".join(f"{usage.n_answers:,}" for arm in arms for usage in content.usage if usage.arm == arm)
+        _against(
+            content, "USD for the answers to 1,000 queries", [cost for cost in costs if cost is not None], of=f"Costs: of {n} answers."
+        )
 
 
-def _against(content: Summary, title: str, prices: list[float]) -> None:
+def _against(content: Summary, title: str, prices: list[float], *, of: str) -> None:
     primary = content.primary
     means = [mean for mean in (primary.baseline.mean, primary.custom.mean) if mean is not None]
     if len(means) < len(prices):
@@ -146,7 +153,7 @@ def _against(content: Summary, title: str, prices: list[float]) -> None:
     chart(
         f"{primary.metric.name} against {title}",
         lambda look: quality_against(baseline, custom, primary, title=title, form=".3~g", free=free, look=look),
-        caption=f"Upright bar: {content.level} interval of the difference in {primary.metric.name}."
+        caption=f"Upright bar: {content.level} interval of the difference in {primary.metric.name}, n = {primary.n_scored:,}. {of}"
         + (" Dashed: plain BM25, which needs no model." if free else ""),
     )
 
@@ -207,7 +214,7 @@ def _so_far(content: LiveSummary, live_id: str) -> None:
     with section("How it is measured"):
         verdict_parts.lines("How it is measured", said.measured(content))
         with verdict_parts.fold("statistics", "The statistics behind the verdict"):
-            verdict_parts.statistics(said.statistics(content))
+            verdict_parts.statistics("statistics", said.statistics(content))
 
 
 def _live_effect(content: LiveSummary, interval: Interval) -> None:

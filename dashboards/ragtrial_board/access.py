@@ -1,6 +1,9 @@
 """Who looks at a page, and what they may do: looked up in the database at every run."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,12 +12,12 @@ from urllib.parse import quote, urlsplit
 
 import streamlit as st
 
-from ragtrial.domain.access import SCOPES, Role, Scope
+from ragtrial.domain.access import SCOPES, Role, Scope, reads_texts
 from ragtrial.settings import read_settings
-from ragtrial.suite.visiting import Visitors
+from ragtrial.suite.visiting import Visitors, login_providers
 from ragtrial_board.readers import anything_there
 from ragtrial_board.saying import escaped, said
-from ragtrial_board.sessions import Sessions, cookie_name
+from ragtrial_board.sessions import cookie_name, sessions
 from ragtrial_board.told import database_url, told
 
 NEEDS: Mapping[Scope, str] = {
@@ -50,7 +53,7 @@ class Visitor:
     @property
     def reads_texts(self) -> bool:
         """Whether they may read what users typed."""
-        return "operate" in self.scopes
+        return reads_texts(self.scopes)
 
 
 EVERYONE = Visitor(name="no-auth", role="admin", scopes=SCOPES["admin"], how="open")
@@ -58,27 +61,31 @@ EVERYONE = Visitor(name="no-auth", role="admin", scopes=SCOPES["admin"], how="op
 NOBODY = Visitor(name="", role=None, scopes=frozenset(), how=None)
 
 
-_THIS_RUN = "visitor of this run"
+_LOOKS: ContextVar[Visitor | None] = ContextVar("visitor of this run", default=None)
 
 
 def visitor() -> Visitor:
     """Who looks at this page now: looked up at the beginning of each run of the page, and each time that anything asks outside of one.
 
+    A part of the page that refreshes by itself and a button that was pressed are outside of one.
+
     Raises:
         StoreError: The database can't be asked.
     """
-    found: Visitor | None = st.session_state.get(_THIS_RUN)
-    return looked_up() if found is None else found
+    return _LOOKS.get() or looked_up()
 
 
-def remember(who: Visitor) -> None:
-    """Take this visitor for the one who looks until `forget`: a page asks often, and who looks is one question for each run."""
-    st.session_state[_THIS_RUN] = who
+@contextmanager
+def looking(who: Visitor) -> Iterator[None]:
+    """Take this visitor for the one who looks in here: a page asks often, and who looks is one question for each run.
 
-
-def forget() -> None:
-    """Look who it is when next somebody asks: a part of the page that refreshes by itself, a button that was pressed, or the next run."""
-    st.session_state.pop(_THIS_RUN, None)
+    It is not kept in the session's state: in a run that was stopped nothing can be taken out of that any more.
+    """
+    before = _LOOKS.set(who)
+    try:
+        yield
+    finally:
+        _LOOKS.reset(before)
 
 
 def looked_up() -> Visitor:
@@ -89,52 +96,38 @@ def looked_up() -> Visitor:
     """
     if is_open():
         return EVERYONE
-    visitors = _visitors()
+    visitors = visitors_of_board()
     if visitors is None:
         return NOBODY
     return _by_key(visitors, _cookies()) or _by_login(visitors) or NOBODY
 
 
 def is_open() -> bool:
-    """Whether everyone is an admin: the server was told so, or nobody was ever named and only this machine reaches it."""
+    """Whether everyone is an admin: the server was told so, or nobody was ever named and only this machine reaches it.
+
+    Whoever has named a file for a login provider wants people to sign in, whatever that file says (now).
+    """
     given = told()
     if given.open or not given.loopback:
         return given.open
-    visitors = _visitors()
-    return not has_provider() and (visitors is None or not visitors.named())
-
-
-def sessions() -> Sessions | None:
-    """What signs and reads the sessions of this dashboard; None where there is no database yet."""
-    url, visitors = database_url(), _visitors()
-    return None if url is None or visitors is None else _sessions(url, visitors.session_secret())
+    if given.secrets is not None or _secrets_are_broken() or providers():
+        return False
+    visitors = visitors_of_board()
+    return visitors is None or not visitors.named()
 
 
 def providers() -> tuple[str | None, ...]:
     """Login providers that are configured under `[auth]` in the secrets file: by name, None for the one without a name."""
-    section = _auth_section()
-    named = tuple(name for name, value in section.items() if isinstance(value, Mapping) and "client_id" in value)
-    return ((None,) if "client_id" in section else ()) + named
+    return login_providers(st.secrets.to_dict()) if st.secrets.load_if_toml_exists() else ()
 
 
-def has_provider() -> bool:
-    """Whether people can sign in with a login provider."""
-    return bool(providers())
-
-
-def _auth_section() -> Mapping[str, Any]:
-    if not st.secrets.load_if_toml_exists():
-        return {}
-    section = st.secrets.get("auth", {})
-    return section if isinstance(section, Mapping) else {}
+def _secrets_are_broken() -> bool:
+    """Whether a file where login providers are configured is there and can't be read, which Streamlit takes for none."""
+    return any(Path(file).exists() for file in st.get_option("secrets.files")) and not st.secrets.load_if_toml_exists()
 
 
 def visitors_of_board() -> Visitors | None:
     """The keys and members of this dashboard's database; None where there is no database yet."""
-    return _visitors()
-
-
-def _visitors() -> Visitors | None:
     url = database_url()
     return _opened(url, told().folder) if url is not None and anything_there() else None
 
@@ -144,27 +137,19 @@ def _opened(url: str, folder: str) -> Visitors:
     return Visitors(url, Path(folder), read_settings())
 
 
-@lru_cache(maxsize=8)
-def _sessions(url: str, secret: str) -> Sessions:
-    del url
-    return Sessions(secret)
-
-
 def _cookies() -> Mapping[str, str]:
     """The cookies that this page's connection was opened with."""
     return st.context.cookies
 
 
 def _by_key(visitors: Visitors, cookies: Mapping[str, str]) -> Visitor | None:
-    cookie = cookies.get(cookie_name(database_url() or ""))
-    known = None if cookie is None else sessions()
-    session = None if known is None else known.read(cookie)
-    key = None if session is None else visitors.key(session.key)
+    prefix = sessions().key(cookies.get(cookie_name(database_url() or "")))
+    key = None if prefix is None else visitors.key(prefix)
     return None if key is None else Visitor(name=key.name, role=key.role, scopes=key.scopes, how="key")
 
 
 def _by_login(visitors: Visitors) -> Visitor | None:
-    if not has_provider() or not st.user.get("is_logged_in"):
+    if not providers() or not st.user.get("is_logged_in"):
         return None
     name = login_name(st.user.to_dict())
     role = None if name is None else visitors.role(name)
@@ -210,7 +195,7 @@ def refuse(who: Visitor, scope: Scope) -> None:
             "Nobody has given you a role yet",
             f"You are signed in as {who.name or 'somebody without a verified address'}. Ask an admin to run:",
         )
-        st.code(f"ragtrial members add EXPERIMENT.yaml {who.name or 'NAME'} --role viewer", language="bash")
+        st.code(f"ragtrial members add EXPERIMENT.yaml {shlex.quote(who.name or 'NAME')} --role viewer", language="bash")
     elif who.role == "tester":
         said(
             "This page is not for testers",

@@ -6,12 +6,11 @@ from functools import partial
 
 import streamlit as st
 
-from ragtrial.domain.live_trial import Thumb
+from ragtrial.domain.live_trial import VOTE_TAGS, Thumb
 from ragtrial_board.asking import Answered, Service, Side, Source, Vote
 from ragtrial_board.saving import Slot, choice_button, settle, slot_of
-from ragtrial_board.saying import escaped, plain
+from ragtrial_board.saying import escaped, plain, unmarked
 
-TAGS = ("wrong", "wrong source", "incomplete", "outdated", "hard to read")
 LONGEST_COMMENT = 4000
 WITHDRAWN = Vote(thumb="withdrawn")
 
@@ -143,8 +142,9 @@ def _details(slot: Slot[Vote], name: str) -> None:
     said = slot.latest or Vote(thumb="up")
     tags, comment = f"tags-{name}", f"comment-{name}"
     with st.form(f"details-{name}", border=False):
-        options = tuple(dict.fromkeys((*TAGS, *said.tags)))
-        st.pills("What is wrong with it? (optional)", options, selection_mode="multi", default=said.tags, key=tags)
+        options = tuple(dict.fromkeys((*VOTE_TAGS, *said.tags)))
+        what = "What is wrong with it? (optional)"
+        st.pills(what, options, selection_mode="multi", default=said.tags, format_func=unmarked, key=tags)
         st.text_area("Comment (optional)", value=said.comment, max_chars=LONGEST_COMMENT, height=100, key=comment)
         st.form_submit_button("Save details", on_click=_tell, args=(slot, tags, comment))
 

@@ -7,7 +7,7 @@ import streamlit as st
 
 from ragtrial.domain.access import Scope
 from ragtrial.errors import RagtrialError
-from ragtrial_board.access import EVERYONE, Visitor, forget, providers, refuse, remember, signed_in_as, visitor
+from ragtrial_board.access import EVERYONE, Visitor, looked_up, looking, providers, refuse, signed_in_as
 from ragtrial_board.choosing import Kind, kept
 from ragtrial_board.readers import anything_there, opened_stores
 from ragtrial_board.saying import escaped, failed, said, unmarked
@@ -23,8 +23,8 @@ _FIRST_STEPS = (
 )
 
 
-def begin(pages: Mapping[str, st.Page], *, needs: Scope = "read") -> None:
-    """Set up the page that is about to run; ends the run where there is nothing that this visitor may see.
+def begin(pages: Mapping[str, st.Page], *, needs: Scope = "read") -> Visitor:
+    """Set up the page that is about to run, and look who looks; ends the run where there is nothing that this visitor may see.
 
     Args:
         pages: Those that there are, by name; hidden ones are not in the navigation.
@@ -32,9 +32,8 @@ def begin(pages: Mapping[str, st.Page], *, needs: Scope = "read") -> None:
     """
     dress()
     _sign_in()
-    forget()
     try:
-        who = visitor()
+        who = looked_up()
         _side(pages if who.may("read") else {}, who)
         if not who.may(needs):
             refuse(who, needs)
@@ -42,22 +41,21 @@ def begin(pages: Mapping[str, st.Page], *, needs: Scope = "read") -> None:
         if not (anything_there() and _anything_in_it(database_url() or "")):
             _start_page()
             st.stop()
-        remember(who)
     except RagtrialError as error:
         said("The dashboard can't be shown", str(error))
         st.stop()
+    return who
 
 
-def run(page: st.Page) -> None:
-    """Run the page; what a database says that can't be read any more is shown in its place."""
-    everyone = visitor().how == "open"
+def run(page: st.Page, who: Visitor) -> None:
+    """Run the page for this visitor; what a database says that can't be read any more is shown in its place."""
     try:
-        page.run()
+        with looking(who):
+            page.run()
     except RagtrialError as error:
         failed("This page", error)
     finally:
-        forget()
-        if everyone:  # where the navigation is folded away nobody reads it there
+        if who.how == "open":  # where the navigation is folded away nobody reads it there
             st.html(f'<footer class="rt-foot">{signed_in_as(EVERYONE)}</footer>')
 
 

@@ -14,10 +14,9 @@ from ragtrial.errors import RagtrialError
 from ragtrial_board import access
 from ragtrial_board.door import NEXT_COOKIE, local_path
 from ragtrial_board.sessions import cookie_name
-from ragtrial_board.told import database_url
+from ragtrial_board.told import LOOPBACK_NAMES, database_url
 
 _log = logging.getLogger("ragtrial.board")
-_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]+")
 _STREAMLITS = ("_stcore", "static", "media", "component", "auth", "oauth2callback", "login", "logout", "drawn", "app")
@@ -91,7 +90,7 @@ def foreign(headers: Headers) -> bool:
 def from_this_machine(headers: Headers) -> bool:
     """Whether the browser asked for this machine by one of its own names (a name that an attacker lets point here is none), unforwarded."""
     name = urlsplit(f"//{headers.get('host', '')}").hostname
-    return name in _LOOPBACK_NAMES and not any(header in headers for header in _FORWARDED)
+    return name in LOOPBACK_NAMES and not any(header in headers for header in _FORWARDED)
 
 
 def asks_for_page(scope: Scope, headers: Headers) -> bool:

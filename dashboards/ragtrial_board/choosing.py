@@ -8,6 +8,7 @@ import streamlit as st
 from ragtrial.db.live_reader import LiveExperiment
 from ragtrial.domain.access import Scope
 from ragtrial.domain.evaluation import Evaluation
+from ragtrial_board.saying import unmarked
 from ragtrial_board.stores import stores
 
 Thing = TypeVar("Thing")
@@ -62,7 +63,7 @@ def _chosen(kind: Kind, label: str, found: Sequence[Thing], id_of: Callable[[Thi
     )
     st.session_state[_kept(kind)] = at
     if asked is not None and asked not in by_id:
-        st.warning(f"There is no {label.lower()} {asked!r} in this database: this is {name_of(by_id[at])}.")
+        st.warning(unmarked(f"There is no {label.lower()} {asked!r} in this database: this is {name_of(by_id[at])}."))
     if asked != at:
         st.query_params[kind] = at
     return by_id[at]
@@ -70,3 +71,9 @@ def _chosen(kind: Kind, label: str, found: Sequence[Thing], id_of: Callable[[Thi
 
 def _move(kind: Kind, widget: str) -> None:
     st.query_params[kind] = st.session_state[widget]
+    newest_first()
+
+
+def newest_first() -> None:
+    """Another list of live trials begins at its beginning, and not where the one before was left."""
+    st.query_params.pop("before", None)

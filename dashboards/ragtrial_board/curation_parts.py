@@ -7,8 +7,8 @@ import streamlit as st
 
 from ragtrial.domain.curation import Curation, CurationKind
 from ragtrial.errors import RagtrialError
-from ragtrial.suite.curating import Choice, curate, examine, may_curate, take_back
-from ragtrial_board.access import Visitor
+from ragtrial.suite.curating import Choice, UnconfirmedError, curate, take_back
+from ragtrial_board.access import Visitor, visitor
 from ragtrial_board.query_parts import ordinal
 from ragtrial_board.query_reading import Asked, Place
 from ragtrial_board.saying import badge, escaped, plain
@@ -43,40 +43,32 @@ def marks(standing: Sequence[Curation]) -> dict[str, str]:
     return {each.passage_id: f"{each.chosen_as}, by {each.actor}" for each in standing}
 
 
-def of_query(curations: Sequence[Curation], asked: Asked) -> tuple[Curation, ...]:
-    """Those of this query."""
-    return tuple(
-        each
-        for each in curations
-        if (each.query_id is not None and each.query_id == asked.query_id) or (asked.text is not None and each.query_text == asked.text)
-    )
-
-
 def panel(url: str, asked: Asked, standing: Sequence[Curation], who: Visitor, found: Found) -> None:
     """What stands chosen of this query; for operators, with what chooses and takes back."""
-    may = may_curate(who.role, who.scopes)
+    _tell()
+    may = who.may("operate")
     for each in standing:
         with st.container(horizontal=True, vertical_alignment="center", key=f"curation {each.curation_id}"):
-            st.html(_line(each))
+            st.html(_line(each, reads_texts=who.reads_texts))
             if may:
-                st.button("Take back", key=f"take back {each.curation_id}", on_click=_take_back, args=(url, each, who))
+                st.button("Take back", key=f"take back {each.curation_id}", on_click=_take_back, args=(url, each))
     if not may:
         if not standing:
             st.html(
                 '<p class="rt-muted">Nothing of this query was chosen for the gold set or for training. Operators can do that here.</p>'
             )
         return
-    _tell()
     places = _places(asked)
     if not places or asked.text is None:
         st.html('<p class="rt-muted">There is no passage to choose, or the query is not in the log.</p>')
         return
     with st.container(border=True, key="choose"):
-        _form(url, asked, places, who, found)
+        _form(url, asked, places, found)
 
 
-def _line(each: Curation) -> str:
-    note = f"{plain(each.note, name='q-small')}" if each.note else ""
+def _line(each: Curation, *, reads_texts: bool) -> str:
+    """What was chosen; a note on what a user typed may quote it."""
+    note = plain(each.note, name="q-small") if each.note and (reads_texts or each.trial_id is None) else ""
     when = each.created_at[:16].replace("T", " ")
     return (
         f'<div class="q-chosen"><p>{badge("good", "✓", each.chosen_as)} <span class="q-id">{escaped(each.passage_id)}</span></p>'
@@ -84,7 +76,7 @@ def _line(each: Curation) -> str:
     )
 
 
-def _form(url: str, asked: Asked, places: dict[str, Place], who: Visitor, found: Found) -> None:
+def _form(url: str, asked: Asked, places: dict[str, Place], found: Found) -> None:
     gold = asked.query_id is not None
     kinds: list[CurationKind] = ["judgment"] if gold else list(KINDS)
     kind: CurationKind = st.segmented_control("For", kinds, default="judgment", required=True, format_func=KINDS.__getitem__, key=_KIND)
@@ -98,8 +90,8 @@ def _form(url: str, asked: Asked, places: dict[str, Place], who: Visitor, found:
         st.segmented_control("Grade", list(GRADES), default=1, required=True, format_func=GRADES.__getitem__, key=_GRADE)
     st.text_input("Why (kept with it)", max_chars=_LONGEST_NOTE, key=_NOTE)
     label = "Add to the gold set" if kind == "judgment" else "Add to the training data"
-    st.button(label, type="primary", key="curation add", on_click=_add, args=(url, found, who))
-    _doubts(url, found, who)
+    st.button(label, type="primary", key="curation add", on_click=_add, args=(url, found))
+    _doubts(url, found)
 
 
 def _choice(found: Found) -> Choice:
@@ -133,29 +125,29 @@ def _option(place: Place, asked: Asked) -> str:
     return f"{', '.join(ranks)} · {grade} · {name}"
 
 
-def _add(url: str, found: Found, who: Visitor) -> None:
-    """Add it, where nothing has to be confirmed first."""
-    st.session_state.pop(_DOUBTED, None)
+def _add(url: str, found: Found) -> None:
+    """Add what the widgets say, where nothing has to be confirmed first."""
     choice = _choice(found)
     try:
-        examined = examine(url, choice, actor=who.name)
-        if examined.refusal is None and examined.warnings:
-            st.session_state[_DOUBTED] = (choice, examined.warnings)
-            return
-        _written(curate(url, choice, actor=who.name, role=who.role, scopes=who.scopes))
+        _write(url, choice, despite_warnings=False)
+    except UnconfirmedError as error:
+        st.session_state[_DOUBTED] = (choice, error.warnings)
     except RagtrialError as error:
         st.session_state[_SAID] = ("bad", "✕", str(error))
 
 
-def _add_all_the_same(url: str, choice: Choice, who: Visitor) -> None:
-    st.session_state.pop(_DOUBTED, None)
+def _add_all_the_same(url: str, choice: Choice) -> None:
     try:
-        _written(curate(url, choice, actor=who.name, role=who.role, scopes=who.scopes, despite_warnings=True))
+        _write(url, choice, despite_warnings=True)
     except RagtrialError as error:
         st.session_state[_SAID] = ("bad", "✕", str(error))
 
 
-def _written(made: Curation) -> None:
+def _write(url: str, choice: Choice, *, despite_warnings: bool) -> None:
+    """Write it, as whoever looks at this moment: the page was drawn for whoever looked then."""
+    st.session_state.pop(_DOUBTED, None)
+    who = visitor()
+    made = curate(url, choice, actor=who.name, role=who.role, scopes=who.scopes, despite_warnings=despite_warnings)
     where = "the gold set" if made.kind == "judgment" else "the training data"
     st.session_state[_NOTE] = ""
     st.session_state[_SAID] = (
@@ -165,8 +157,9 @@ def _written(made: Curation) -> None:
     )
 
 
-def _take_back(url: str, curation: Curation, who: Visitor) -> None:
+def _take_back(url: str, curation: Curation) -> None:
     try:
+        who = visitor()
         take_back(url, curation.curation_id or 0, actor=who.name, role=who.role, scopes=who.scopes)
     except RagtrialError as error:
         st.session_state[_SAID] = ("bad", "✕", str(error))
@@ -184,11 +177,11 @@ def _tell() -> None:
         )
 
 
-def _doubts(url: str, found: Found, who: Visitor) -> None:
+def _doubts(url: str, found: Found) -> None:
     """What has to be confirmed, as long as the choice is still the same."""
     doubted = st.session_state.get(_DOUBTED)
     if doubted is None or doubted[0] != _choice(found):
         return
     items = "".join(f"<li>{escaped(warning)}</li>" for warning in doubted[1])
     st.html(f'<div class="q-told rt-open" role="alert">{badge("open", "?", "to confirm")}<ul>{items}</ul></div>')
-    st.button("Add it all the same", key="curation confirm", on_click=_add_all_the_same, args=(url, doubted[0], who))
+    st.button("Add it all the same", key="curation confirm", on_click=_add_all_the_same, args=(url, doubted[0]))

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from ragtrial.errors import RagtrialError
 from ragtrial_board import access
-from ragtrial_board.sessions import LASTS_S, cookie_name
+from ragtrial_board.sessions import LASTS_S, cookie_name, sessions
 from ragtrial_board.told import database_url
 
 NEXT_COOKIE = "ragtrial_next"
@@ -34,7 +34,10 @@ _log = logging.getLogger("ragtrial.board")
 
 
 class Doorkeeper:
-    """Counts failed logins, and makes whoever fails too often wait: five a minute from one address, a hundred from all.
+    """Counts failed logins, and says who has failed too often: five times a minute from one address, a hundred times from all.
+
+    Keys have 256 bits, so nobody guesses one, and behind a proxy everybody may have one address. So a valid key is taken at any time, and
+    whoever has failed too often is told to wait with other ones, and fills no log.
 
     Args:
         clock: Seconds, never going back.
@@ -63,6 +66,16 @@ class Doorkeeper:
             if address not in self._by_address and len(self._by_address) >= _MOST_ADDRESSES:
                 self._by_address.pop(next(iter(self._by_address)))
             self._by_address.setdefault(address, deque(maxlen=_FAILURES)).append(now)
+
+    def refusal(self, request: Request, problem: str) -> tuple[str, int, dict[str, str]]:
+        """What is said to whoever brought a wrong key: why, the status, and headers."""
+        address = request.client.host if request.client is not None else ""
+        wait = self.wait_s(address)
+        if wait:
+            return f"{problem} Too many keys were refused: look for the right one, or wait {wait} s.", 429, {"Retry-After": str(wait)}
+        self.failure(address)
+        _log.warning("login refused (%d since the start)", self.failed)
+        return problem, 401, {}
 
 
 def _wait(failures: "deque[float] | None", most: int, now: float) -> float:
@@ -119,19 +132,13 @@ class Door:
         towards, token = local_path(str(form.get("next", ""))), str(form.get("key", "")).strip()
         if not from_here(request):
             return await self._page(towards, problem="This form was sent by another site. Try again here.", status=403)
-        address = request.client.host if request.client is not None else ""
-        wait = self.keeper.wait_s(address)
-        if wait:
-            problem = f"Too many keys were refused. Try again in {wait} s."
-            return await self._page(towards, problem=problem, status=429, headers={"Retry-After": str(wait)})
         try:
             value, name, problem = await run_in_threadpool(_opened_by, token)
         except RagtrialError as error:
             return await self._page(towards, problem=str(error), status=503)
         if value is None:
-            self.keeper.failure(address)
-            _log.warning("login refused (%d since the start)", self.keeper.failed)
-            return await self._page(towards, problem=problem, status=401)
+            problem, status, headers = self.keeper.refusal(request, problem)
+            return await self._page(towards, problem=problem, status=status, headers=headers)
         response = RedirectResponse(towards, status_code=303)
         response.set_cookie(name, value, max_age=LASTS_S, httponly=True, samesite="lax", secure=request.url.scheme == "https")
         return response
@@ -149,11 +156,14 @@ class Door:
         return response
 
     async def leave(self, request: Request) -> Response:
-        """End the session, here and in pages that are open elsewhere."""
+        """End the session of a key, here and in pages of it that are open elsewhere.
+
+        Who came by a login provider is out where a page is opened anew: one that is open keeps whom its connection was opened by.
+        """
         if not from_here(request):
             return await self._page("/", problem="Another site wanted to sign you out. You still are signed in.", status=403)
         name = cookie_name(database_url() or "")
-        await run_in_threadpool(_end, request.cookies.get(name))
+        sessions().end(request.cookies.get(name))
         response = RedirectResponse("/auth/logout" if "_streamlit_user" in request.cookies else "/login", status_code=303)
         response.delete_cookie(name)
         response.delete_cookie(NEXT_COOKIE)
@@ -177,19 +187,12 @@ def _provider_link(name: str | None, towards: str) -> str:
 
 def _opened_by(token: str) -> tuple[str | None, str, str]:
     """The session's cookie and its name, where the key opens the door; else why it doesn't."""
-    visitors, sessions, name = access.visitors_of_board(), access.sessions(), cookie_name(database_url() or "")
-    if visitors is None or sessions is None:
+    visitors, name = access.visitors_of_board(), cookie_name(database_url() or "")
+    if visitors is None:
         return None, name, "There is no database yet, and so there are no keys."
     key = visitors.find(token)
     if key is None:
         return None, name, "That is no valid key. A key begins with rt_, and is shown once, when it is made."
     if key.revoked_at is not None:
         return None, name, "That key was revoked. Ask whoever gave it to you for another one."
-    return sessions.begin(key.prefix), name, ""
-
-
-def _end(value: str | None) -> None:
-    sessions = access.sessions()
-    session = None if sessions is None else sessions.read(value)
-    if sessions is not None and session is not None:
-        sessions.end(session)
+    return sessions().begin(key.prefix), name, ""

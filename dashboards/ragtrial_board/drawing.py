@@ -5,7 +5,7 @@ import dataclasses
 
 import streamlit as st
 
-from ragtrial.report.drawing import DARK, LIGHT, Spec
+from ragtrial.report.drawing import LIGHT, Spec
 from ragtrial.report.svg import vl_version
 from ragtrial_board.drawn import DRAWINGS, SpecOf
 from ragtrial_board.naming import download_name, slug
@@ -15,7 +15,7 @@ _SCALE = 2.0
 _PAPER = 820
 
 
-def chart(key: str, spec_of: SpecOf, *, finding: str | None = None, caption: str | None = None, interactive: bool = False) -> None:
+def chart(key: str, spec_of: SpecOf, *, finding: str | None = None, caption: str | None = None) -> None:
     """A chart with its text alternative and its downloads, in two widths, of which the one that suits its column is shown.
 
     Args:
@@ -24,18 +24,10 @@ def chart(key: str, spec_of: SpecOf, *, finding: str | None = None, caption: str
             of. A chart is drawn again only when the function holds on to other values than before: let it close over data, not over readers.
         finding: What it shows, as a heading.
         caption: How to read it, below.
-        interactive: With tooltips and selections, drawn by the browser; only in the column's width.
     """
     title = f"<h3>{escaped(finding)}</h3>" if finding else ""
     below = f"<figcaption>{escaped(caption)}</figcaption>" if caption else ""
-    if interactive:
-        if title:
-            st.html(title)
-        _interactive(key, spec_of)
-        if below:
-            st.html(f'<figure class="rt-chart">{below}</figure>')
-    else:
-        st.html(f'<figure class="rt-chart">{title}<div class="rt-drawn">{_images(spec_of)}</div>{below}</figure>')
+    st.html(f'<figure class="rt-chart">{title}<div class="rt-drawn">{_images(spec_of)}</div>{below}</figure>')
     _downloads(key, spec_of)
 
 
@@ -46,12 +38,6 @@ def _images(spec_of: SpecOf) -> str:
         f'<img class="wide" alt="{said}" src="data:image/svg+xml;base64,{data}">'
         f'<img class="slim" alt="{said}" loading="lazy" src="/drawn/{name}.svg">'
     )
-
-
-def _interactive(key: str, spec_of: SpecOf) -> None:
-    look = DARK if st.context.theme.type == "dark" else LIGHT
-    spec = spec_of(dataclasses.replace(look, width=_PAPER))
-    st.vega_lite_chart(spec={**spec, "width": "container"}, width="stretch", theme=None, key=f"chart {key}")
 
 
 def _downloads(key: str, spec_of: SpecOf) -> None:

@@ -47,7 +47,9 @@ def not_counted(found: Calibration, *, since: int) -> list[tuple[str, str, str, 
     """
     rows = [("open", "!", "Stale" if "stale" in said else "Elsewhere", f"{said}.") for said in found.stale]
     if since:
-        said = f"{words.count(since, 'label')} came in since this was concluded: ragtrial analyse EXPERIMENT.yaml takes that in."
+        said = (
+            f"{words.count(since, 'label')} came in since this was concluded: the roll-up takes them in half a minute after the last one."
+        )
         rows.insert(0, ("calm", "…", "Coming", said))
     if found.n_volunteered:
         said = f"{words.count(found.n_volunteered, 'label')} came by themselves: shown in the agreement, they correct nothing, for people picked what to label."

@@ -10,7 +10,7 @@ from ragtrial_board.saying import escaped, unmarked
 FIRST = "verdict"
 
 
-def address(page: str, **params: str) -> str:
+def address(page: str, /, **params: str) -> str:
     """The address of a page of this dashboard, from the root of the server.
 
     Args:
@@ -21,7 +21,7 @@ def address(page: str, **params: str) -> str:
     return f"{path}?{urlencode(params)}" if params else path
 
 
-def link(label: str, page: str, **params: str) -> None:
+def link(label: str, page: str, /, **params: str) -> None:
     """A link to another view, which keeps the session."""
     try:
         st.page_link(f"pages/{page}.py", label=unmarked(label), query_params=params)

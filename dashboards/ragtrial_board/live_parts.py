@@ -60,17 +60,17 @@ class Seen:
     def names(self) -> dict[str, str]:
         """What an arm is called in charts."""
         control, treatment = self.arms
-        names = {control: _with_role(control, "baseline"), treatment: _with_role(treatment, "custom"), "interleaved": "both models"}
+        names = {
+            control: words.with_role(control, "baseline"),
+            treatment: words.with_role(treatment, "custom"),
+            "interleaved": "both models",
+        }
         return {**names, treatment: f"{names[treatment]}, silent"} if self.mode == "shadow" else names
 
 
 def mode_of(live: LiveExperiment) -> Mode:
     """How an experiment in the log splits its traffic."""
     return cast("Mode", live.plan["live"].get("mode", "split"))
-
-
-def _with_role(name: str, role: str) -> str:
-    return name if name == role else f"{name} ({role})"
 
 
 def holds_now(state: TrafficState, mode: Mode) -> str:

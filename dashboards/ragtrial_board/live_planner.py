@@ -11,6 +11,7 @@ from ragtrial.report.live_summary import LiveSummary
 from ragtrial_board.frame import facts, table
 from ragtrial_board.live_parts import part, sentence
 from ragtrial_board.saying import escaped
+from ragtrial_board.verdict_parts import fold
 
 
 def planner(content: LiveSummary, live_id: int) -> None:
@@ -34,7 +35,7 @@ def planner(content: LiveSummary, live_id: int) -> None:
             ("How long is it?", _days(progress), _until(content)),
         ]
     )
-    with st.expander("What if: another gain, share, or number of users", key="what if open"):
+    with fold("what_if", "What if: another gain, share, or number of users"):
         _what_if(content, analysis, live_id)
 
 
@@ -129,12 +130,14 @@ def _found(plan: LivePlan, analysis: LiveAnalysis, metric: Metric, rate: float |
             {
                 "weeks from the start": week.weeks,
                 "units": week.units,
-                "seen by one verdict": words.NOTHING if week.planned is None else words.signed(week.planned, metric),
-                "seen by looking": words.NOTHING if week.running is None else words.signed(week.running, metric),
+                "seen by one verdict": week.planned,
+                "seen by looking": week.running,
             }
             for week in plan.weeks
         ]
-        table("visible", shown, caption="The smallest difference that is seen by then.")
+        columns = {name: st.column_config.NumberColumn(format="%.4g") for name in ("seen by one verdict", "seen by looking")}
+        unit = words.UNITS.get(metric.unit, metric.unit)
+        table("visible", shown, columns=columns, caption=f"The smallest difference in {metric.name} ({unit}) that is seen by then.")
 
 
 def _in_days(days: int | None) -> str:

@@ -8,12 +8,15 @@ import streamlit as st
 from ragtrial.db.live_board_reader import LiveBucket
 from ragtrial.domain.live import TrafficState
 from ragtrial.domain.live_verdict import LiveComparison
-from ragtrial.report import live_charts, live_time_charts, live_words, words
+from ragtrial.report import effects, live_charts, live_time_charts, live_words, words
+from ragtrial.report import live_verdict_words as told
 from ragtrial.report.live_summary import LiveSummary
 from ragtrial.report.page import CHECK_SIGNS, CHECK_TONES, SIGNS, TONES, URGENCY
 from ragtrial_board.frame import badge, chart, empty, facts, heading, plain, table
 from ragtrial_board.live_parts import CHECK_BADGES, GUARD_BADGES, Seen, ago, buckets_of, clock, holds_now, lines, mark, part, sentence
 from ragtrial_board.saying import escaped
+from ragtrial_board.tables import downloads, formats
+from ragtrial_board.verdict_parts import fold
 
 ALLOWED = (
     "The band covers the true difference at all moments together, with the planned confidence: whoever stops as soon as it leaves 0 is "
@@ -21,6 +24,9 @@ ALLOWED = (
     "they exclude 0 at some moment in more than a quarter of all experiments, so they decide nothing here."
 )
 """Why looking is allowed; the quarter is what `tests/simulation/test_live_statistics.py` holds against it."""
+
+
+PER_CENT = st.column_config.NumberColumn(format="percent")
 
 
 def verdict(seen: Seen) -> None:
@@ -40,7 +46,7 @@ def verdict(seen: Seen) -> None:
     st.html(f'<p class="rt-asof">{" ".join(marks)} <span>{escaped(_as_of(seen))}</span></p>')
     if found.decision == "refused":
         st.html('<p class="rt-caution">What follows was measured, but must not be decided by: a health check fails.</p>')
-    facts(_facts(content))
+    facts([(card.ask, card.big, " ".join(card.lines)) for card in (told.gain(content), told.sure(content), told.far(content))])
     planned = content.analysis.progress.levels.units_planned
     if planned is not None and content.analysis.progress.n_units < planned:
         st.progress(content.analysis.progress.n_units / planned, text="Units so far of those planned")
@@ -69,30 +75,6 @@ def _as_of(seen: Seen) -> str:
     return f"as of {clock(seen.stored.made_at)}, {ago(seen.now - seen.stored.made_at)}, from {of}"
 
 
-def _facts(content: LiveSummary) -> list[tuple[str, str, str]]:
-    """Gain, sureness, progress: as in the report."""
-    primary, progress = content.primary, content.analysis.progress
-    traffic = sentence(holds_now(progress.traffic, content.live.mode))
-    far = ("How far is it?", words.count(progress.n_units, "unit"), f"{sentence(live_words.progress(progress))}. {traffic}.")
-    if primary.effect is None:
-        why = primary.no_effect or "nothing was measured"
-        with_value = f"{words.count(primary.n_units, 'unit')} with a value."
-        return [("How large is the gain?", "Not known", sentence(why)), ("How sure is it?", "No interval", with_value), far]
-    found = primary.effect.intervals[0]
-    means = live_words.means(found, primary.metric)
-    relative = "" if found.relative is None else f" ({words.relative(found.relative)} relative)"
-    margin = content.live.metrics.primary.min_effect
-    worth = words.signed(margin if primary.metric.higher_is_better else -margin, primary.metric)
-    large = f"{primary.metric.name}{f', {means}' if means else ''}{relative}: {live_words.counted(found, progress)}. Worth having: {worth}."
-    holds = " It holds however often one looks." if found.kind == "running" else ""
-    sure = f"{live_words.level(found)} interval, {words.p_equals(found.p_value)}: {live_words.counted(found, progress)}.{holds}"
-    return [
-        ("How large is the gain?", words.signed(found.estimate, primary.metric), large),
-        ("How sure is it?", words.interval(found, primary.metric), sure),
-        far,
-    ]
-
-
 def traffic_now(seen: Seen) -> None:
     """What holds of the traffic, since when, by whom and why; and everything before."""
     if not seen.history:
@@ -101,18 +83,19 @@ def traffic_now(seen: Seen) -> None:
     part("Traffic", holds_now(state, seen.mode))
     since = f"Since {clock(state.at)} ({ago(seen.now - state.at)})."
     st.html(f'<p class="rt-muted">{escaped(since)}</p>{plain(state.reason, name="rt-why") if state.reason else ""}')
-    with st.expander(f"History: {words.count(len(seen.history) - 1, 'change')} since the start", key="traffic history open"):
-        table("traffic history", [_state_row(each, seen) for each in reversed(seen.history)])
+    with fold("history", f"History: {words.count(len(seen.history) - 1, 'change')} since the start"):
+        shares = {"units that take part": PER_CENT, "of them custom": PER_CENT}
+        table("traffic history", [_state_row(each, seen) for each in reversed(seen.history)], columns=shares)
 
 
 def _state_row(state: TrafficState, seen: Seen) -> dict[str, object]:
     row: dict[str, object] = {
         "version": state.version,
         "since (UTC)": live_words.date(state.at),
-        "units that take part": f"{state.share:.2%}",
+        "units that take part": state.share,
     }
     if seen.mode == "split":
-        row["of them custom"] = f"{state.treatment:.2%}"
+        row["of them custom"] = state.treatment
     return {**row, "stopped": "yes" if state.stopped else "no", "by": state.actor, "why": state.reason}
 
 
@@ -145,8 +128,8 @@ def _busiest(found: Sequence[LiveBucket], width_s: int) -> str:
     trials, length = words.count(sum(by_start.values()), "trial"), live_time_charts.stretch(width_s)
     if len(by_start) == 1:
         return f"{trials} within {length}"
-    each = length.removeprefix("1 ")
-    return f"{trials} in all, at most {max(by_start.values()):,} in {'an ' if each == 'hour' else ''}{each}"
+    each = {"1 hour": "an hour", "1 day": "a day"}.get(length, length)
+    return f"{trials} in all, at most {max(by_start.values()):,} in {each}"
 
 
 def _reasons(found: Sequence[LiveBucket], total: int) -> None:
@@ -157,9 +140,14 @@ def _reasons(found: Sequence[LiveBucket], total: int) -> None:
             counts[bucket.reason] += bucket.trials
     if not counts:
         return
-    with st.expander(f"Left out by reason: {', '.join(f'{reason} {n:,}' for reason, n in counts.most_common(3))}", key="reasons open"):
-        rows = [{"reason": reason, "trials": n, "share": f"{n / total:.1%}"} for reason, n in counts.most_common()]
-        table("left out by reason", rows, caption=f"Share of all {words.count(total, 'trial')}. Only what was split is analysed.")
+    with fold("reasons", f"Left out by reason: {', '.join(f'{reason} {n:,}' for reason, n in counts.most_common(3))}"):
+        rows = [{"reason": reason, "trials": n, "share": n / total} for reason, n in counts.most_common()]
+        table(
+            "left out by reason",
+            rows,
+            columns={"share": PER_CENT},
+            caption=f"Share of all {words.count(total, 'trial')}. Only what was split is analysed.",
+        )
 
 
 def the_split(content: LiveSummary) -> None:
@@ -218,6 +206,9 @@ def guardrails(content: LiveSummary) -> None:
         for cell, comparison in zip(st.columns(2, gap="large"), found[begin : begin + 2], strict=False):
             with cell:
                 _guardrail(content, comparison)
+    if found:
+        rows = [{"guardrail": c.metric.name, "state": live_words.guard_state(c), "what was found": live_words.guardrail(c)} for c in found]
+        downloads("guardrails", rows)
     waited = live_words.tail(content.analysis.tail)
     if waited is not None:
         st.html(f'<p class="rt-muted">{escaped(sentence(waited))}.</p>')
@@ -242,9 +233,12 @@ def left_out(content: LiveSummary) -> None:
     if found:
         number = st.column_config.NumberColumn("number", width="small")
         table("left out", [{"number": each.n, "what": each.what} for each in found], columns={"number": number})
-    rows = _unscored(content)
+    rows = [
+        {"arm": each["arm"], "reason": each["reason"], "trials": each["n"], "of": each["of"], "on": ", ".join(each["metrics"])}
+        for each in live_words.unscored(content)
+    ]
     if rows:
-        with st.expander("Trials without a score", key="unscored open"):
+        with fold("unscored", "Trials without a score"):
             table("unscored", rows)
     outages = content.analysis.progress.outages
     if not outages:
@@ -261,20 +255,6 @@ def left_out(content: LiveSummary) -> None:
         for each in outages
     ]
     table("outages", shown)
-
-
-def _unscored(content: LiveSummary) -> list[dict[str, object]]:
-    """Trials without a value, by metric, arm and reason."""
-    rows: list[dict[str, object]] = []
-    for comparison in content.analysis.comparisons:
-        same = content.live.mode != "split"
-        arms = [("both", comparison.baseline)] if same else [(content.control, comparison.baseline), (content.treatment, comparison.custom)]
-        rows += [
-            {"metric": comparison.metric.name, "arm": name, "reason": reason, "trials": n, "of": arm.n_trials}
-            for name, arm in arms
-            for reason, n in arm.unscored.items()
-        ]
-    return rows
 
 
 def checks(content: LiveSummary) -> None:
@@ -294,28 +274,16 @@ def checks(content: LiveSummary) -> None:
         lines(urgent)
     passed = rows[len(urgent) :]
     if passed:
-        with st.expander(f"{words.count(len(passed), 'check')} that pass", key="checks open"):
+        with fold("passed", f"{words.count(len(passed), 'check')} that pass"):
             lines(passed)
+    named = [(live_words.check_name(check.name), check) for check in found]
+    downloads("health checks", [{"check": name, "state": check.state, "what was found": check.detail} for name, check in named])
 
 
 def metrics(content: LiveSummary) -> None:
     """Every metric with its difference."""
-    with st.expander(f"All {words.count(len(content.analysis.comparisons), 'metric')}", key="metrics open"):
-        rows = [_metric_row(comparison) for comparison in content.analysis.comparisons]
-        table("live metrics", rows, caption=f"{live_words.spending(content.analysis.progress)}.")
-
-
-def _metric_row(comparison: LiveComparison) -> dict[str, object]:
-    effect, metric = comparison.effect, comparison.metric
-    return {
-        "metric": metric.name,
-        "role": comparison.role,
-        "better": words.direction(metric),
-        "baseline": words.number(comparison.baseline.mean, metric),
-        "custom": words.number(comparison.custom.mean, metric),
-        "difference, always-valid": words.NOTHING if effect is None else words.difference(effect.running, metric),
-        "at the planned size": words.NOTHING if effect is None or effect.planned is None else words.difference(effect.planned, metric),
-        "adjusted p": words.p_value(comparison.p_adjusted),
-        "units": comparison.n_units,
-        "why not": live_words.not_compared(comparison) or "",
-    }
+    with fold("metrics", f"All {words.count(len(content.analysis.comparisons), 'metric')}"):
+        rows = effects.live_metric_table(content)
+        table(
+            "live metrics", rows, columns=formats(rows), caption=f"{effects.LIVE_MEANS} {live_words.spending(content.analysis.progress)}."
+        )

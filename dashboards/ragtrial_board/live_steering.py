@@ -6,9 +6,9 @@ from typing import Literal
 import streamlit as st
 
 from ragtrial.db.live_reader import LiveExperiment
-from ragtrial.domain.live import TrafficState
+from ragtrial.domain.live import LONGEST_REASON, TrafficState
 from ragtrial.errors import ConflictError, RagtrialError
-from ragtrial.suite.steering import LONGEST_REASON, change_traffic, consequences, may_steer, percent
+from ragtrial.suite.steering import change_traffic, consequences, percent
 from ragtrial_board.access import Visitor
 from ragtrial_board.frame import stores, visitor
 from ragtrial_board.live_parts import history_of, holds_now, mode_of, notice, sentence
@@ -40,7 +40,7 @@ class Deciding:
 
 def controls(live: LiveExperiment, history: tuple[TrafficState, ...], who: Visitor) -> None:
     """Buttons for those who may change traffic; nothing for all others."""
-    if not may(who) or not history:
+    if not who.may("operate") or not history:
         return
     state = history[-1]
     st.session_state[_SHOWN] = (live.live_id, state.version)
@@ -74,11 +74,6 @@ def outdated(live_id: int, history: tuple[TrafficState, ...]) -> bool:
     return bool(shown and history and shown != (live_id, history[-1].version) and _OPEN not in st.session_state)
 
 
-def may(who: Visitor) -> bool:
-    """Whether this visitor may change traffic."""
-    return who.role is not None and may_steer(who.role, who.scopes)
-
-
 def _buttons(state: TrafficState) -> list[tuple[str, Step]]:
     if state.stopped:
         return [("Start again …", "start")]
@@ -110,12 +105,11 @@ def _decide(live: LiveExperiment, deciding: Deciding) -> None:
         height=80,
         placeholder="Kept in the audit log, and shown to everybody who looks at this page",
     )
-    label = {"share": f"Set it to {percent(share or 0.0)}", "stop": "Stop custom now", "start": f"Start with {percent(share or 0.0)}"}[
-        deciding.step
-    ]
+    then = percent(now.share if share is None else share)
+    label = {"share": f"Set it to {then}", "stop": "Stop custom now", "start": f"Start with {then}"}[deciding.step]
     with st.container(horizontal=True, key="traffic decision"):
         # Another share is another button: a click on one that named the old share does nothing.
-        wanted = st.button(label, key=f"do {deciding.step} {deciding} {share}", disabled=deciding.step == "share" and share == now.share)
+        wanted = st.button(label, key=f"do {deciding.step} {deciding} {share}", disabled=deciding.step == "share" and share is None)
         if st.button("Leave it as it is", key="leave"):
             _end()
             st.rerun()
@@ -123,17 +117,19 @@ def _decide(live: LiveExperiment, deciding: Deciding) -> None:
         _do(live, deciding, share=share, stopped=stopped, reason=reason)
 
 
-def _share(now: TrafficState, deciding: Deciding) -> float:
+def _share(now: TrafficState, deciding: Deciding) -> float | None:
+    """The share that is wanted; None: as it is, which the box may show rounded."""
+    shown = round(100 * now.share, 2)
     given = st.number_input(
         "Units that take part, in per cent",
         min_value=0.0,
         max_value=100.0,
-        value=round(100 * now.share, 2),
+        value=shown,
         step=5.0,
         format="%g",
         key=f"share {deciding}",
     )
-    return round((given or 0.0) / 100, 4)
+    return None if given == shown else round(given / 100, 4)
 
 
 def _do(live: LiveExperiment, deciding: Deciding, *, share: float | None, stopped: bool | None, reason: str) -> None:
@@ -143,7 +139,7 @@ def _do(live: LiveExperiment, deciding: Deciding, *, share: float | None, stoppe
         return
     try:
         who = visitor()
-        if not may(who) or who.role is None:
+        if who.role is None or not who.may("operate"):
             notice("bad", "✕", "You may not change traffic any more: ask an operator. Nothing was done.")
             return
         state = change_traffic(

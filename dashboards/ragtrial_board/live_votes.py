@@ -11,10 +11,11 @@ from ragtrial.domain.live_verdict import VotesFound
 from ragtrial.report import live_words, words
 from ragtrial.report.drawing import Look, Spec
 from ragtrial.report.live_summary import LiveSummary, PreferencesFound
-from ragtrial.report.live_time_charts import Measure, votes_over_time
+from ragtrial.report.live_time_charts import Measure, shares_now, votes_over_time
 from ragtrial_board.frame import chart
 from ragtrial_board.live_parts import Seen, buckets_of, part, sentence
 from ragtrial_board.saying import escaped
+from ragtrial_board.tables import downloads
 
 _FEWEST = 2
 """Stretches of time with votes of which there can be a line."""
@@ -36,6 +37,7 @@ def votes(seen: Seen, content: LiveSummary) -> None:
             "estimate to trust. Intervals hold at a single look.",
         )
         st.html(_votes_table(analysis.votes, content))
+        downloads("thumbs", [votes_row(each) for each in analysis.votes])
         st.html(f'<p class="rt-muted">{escaped(_not_counted(analysis.votes[0]))}</p>')
         _votes_in_time(seen, any(found.who_rates_differs and not found.solicited for found in analysis.votes))
     _side_by_side(content.preferences)
@@ -74,6 +76,19 @@ def _votes_table(found: Sequence[VotesFound], content: LiveSummary) -> str:
     return f'<div class="rt-scroll" tabindex="0" role="region" aria-label="Thumbs ({escaped(arms)})">{table}</div>'
 
 
+def votes_row(found: VotesFound) -> dict[str, object]:
+    """The same as numbers; shares are of 0 to 1, and what must not be read is none."""
+    row: dict[str, object] = {"answers": _answers(found)}
+    for arm, trials, rated, up in zip(("baseline", "custom"), found.trials, found.rated, found.up, strict=True):
+        row |= {f"trials, {arm}": trials, f"rated, {arm}": rated, f"thumbs up, {arm}": up}
+    share, bounds = None if found.who_rates_differs else found.share, found.bounds
+    for name, each in (("difference in rating", found.rating_rate), ("difference in thumbs up", share)):
+        ends = (None, None, None) if each is None else (each.estimate, each.low, each.high)
+        row |= dict(zip((name, f"{name}, low", f"{name}, high"), ends, strict=True))
+    low, high = (None, None) if bounds is None else (bounds.low, bounds.high)
+    return {**row, "whatever the silent think, low": low, "whatever the silent think, high": high, "why none": found.reason or ""}
+
+
 def _greyed(found: VotesFound) -> str:
     return ' class="rt-greyed"' if found.who_rates_differs else ""
 
@@ -110,13 +125,13 @@ def _votes_in_time(seen: Seen, greyed: bool) -> None:
     voted = {bucket.start for bucket in found if bucket.up or bucket.down}
     if len(voted) < _FEWEST:
         return
-    titles = {"rated": "Answers that were rated", "up": "Thumbs up among the votes" + (" (not to be read)" if greyed else "")}
     for cell, measure in zip(st.columns(2, gap="large"), get_args(Measure), strict=True):
         grey = greyed and measure == "up"
         make = partial(_drawn, found=found, arms=seen.arms, names=seen.names, measure=measure, greyed=grey)
         with cell:
-            caption = "Everything until each moment; baseline solid with a circle, custom dashed with a square."
-            chart(f"votes {measure}", make, finding=titles[measure], caption=caption)
+            caption = "Everything until each moment; baseline solid with a circle, custom dashed with a square. Intervals of the difference: above."
+            now = shares_now(found, arms=seen.arms, names=seen.names, measure=measure)
+            chart(f"votes {measure}", make, finding=f"{now}{' (not to be read)' if grey else ''}", caption=caption)
 
 
 def _drawn(

@@ -2,20 +2,15 @@
 
 import hashlib
 import secrets
-import threading
-import time
 from dataclasses import dataclass
-from functools import lru_cache
 
 import streamlit as st
 
 from ragtrial.settings import read_settings
+from ragtrial_board.sessions import sessions
 from ragtrial_board.tester_told import tester_told
 
-LASTS_S = 12 * 3600
 KEY_VARIABLE = "RAGTRIAL_TESTER_KEY"
-
-_MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,43 +26,9 @@ class Holder:
     unit: str
 
 
-class Keyring:
-    """Keys of those who signed in, in this process's memory alone: browsers hold a random name of theirs. Threads may share it."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, tuple[float, str]] = {}
-        self._lock = threading.Lock()
-
-    def keep(self, key: str) -> str:
-        """Keep a key; the name under which it is found again."""
-        name, now = secrets.token_urlsafe(32), time.monotonic()
-        with self._lock:
-            if len(self._held) >= _MOST:
-                self._held = {name: held for name, held in self._held.items() if now - held[0] < LASTS_S}
-            self._held[name] = (now, key)
-        return name
-
-    def find(self, name: str | None) -> str | None:
-        """The key of this name; None where there is none, or it was kept for long enough."""
-        with self._lock:
-            at, key = self._held.get(name or "", (0.0, None))
-        return key if key is not None and time.monotonic() - at < LASTS_S else None
-
-    def drop(self, name: str | None) -> None:
-        """Forget a key."""
-        with self._lock:
-            self._held.pop(name or "", None)
-
-
 def cookie_name() -> str:
     """The cookie's name: browsers send cookies to every port of a host, so that the pages of two services need two."""
     return f"ragtrial_tester_{hashlib.sha256(tester_told().service.encode()).hexdigest()[:8]}"
-
-
-@lru_cache(maxsize=1)
-def keyring() -> Keyring:
-    """The keyring of this process."""
-    return Keyring()
 
 
 def shared_key() -> str | None:
@@ -81,7 +42,7 @@ def holder(*, everyone: bool) -> Holder | None:
     Args:
         everyone: The service asks nobody for a key.
     """
-    own = keyring().find(st.context.cookies.get(cookie_name()))
+    own = sessions().key(st.context.cookies.get(cookie_name()))
     if own is not None:
         return Holder(key=own, unit=f"tester-{_prefix(own)}")
     shared = shared_key()

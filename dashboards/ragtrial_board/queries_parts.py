@@ -23,7 +23,13 @@ VIEWS: tuple[OutcomeView, ...] = (
     "failures",
     "all",
 )
+SIZES = (10, 25, 50, 100)
+SIZE = 25
+"""Rows of a page where nothing else is asked for."""
 LIVE_VIEWS: tuple[TrialView, ...] = ("latest", "thumbs down", "commented", "failures", "abstained", "not scored")
+
+LONGEST_NUMBER = 15
+"""Digits of a number in an address that databases can look for."""
 
 SAID: Mapping[OutcomeView, str] = {
     "baseline failures": "Queries of which the baseline finds no relevant passage though there is one; those where custom gains most come first.",
@@ -242,6 +248,19 @@ def _unscored(found: Sequence[tuple[str, str]]) -> str:
     for metric, reason in found:
         by_reason.setdefault(reason, []).append(metric)
     return "; ".join(f"{', '.join(metrics)}: {reason}" for reason, metrics in by_reason.items())
+
+
+def trail(given: str) -> tuple[int, ...]:
+    """The numbers behind which the older pages of live trials began, one after the other, as an address holds them: `900.850.800`.
+
+    The last one is of the page that is shown, so that the one before it leads back.
+    """
+    return tuple(int(part) for part in given.split(".") if part.isdecimal() and len(part) <= LONGEST_NUMBER)
+
+
+def towards(numbers: Sequence[int]) -> dict[str, str]:
+    """The same for an address; nothing for the newest page."""
+    return {"before": ".".join(map(str, numbers))} if numbers else {}
 
 
 def query_address(evaluation_id: str, row: QueryOutcome, *, at: int, **view: str) -> str:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 from ragtrial.domain.label import LABEL_WORDS
-from ragtrial.domain.metric import Metric, metric_named
+from ragtrial.domain.metric import metric_named
 from ragtrial.domain.trial import Answer
 from ragtrial.report import words
 from ragtrial_board.query_reading import HIDDEN, Asked, Line, Measured, Missing, Place
@@ -315,18 +316,20 @@ def _key(line: Line) -> str:
     return f'<span class="q-key q-{line.tone}" aria-hidden="true"></span>{escaped(line.label)}'
 
 
-def score_rows(asked: Asked) -> list[dict[str, str]]:
-    """All scores of the arms and the reference lines, a row for each metric; a reason where there is no value."""
+def score_rows(asked: Asked) -> list[dict[str, Any]]:
+    """All scores of the arms and the reference lines, a row for each metric; None and a reason where there is no value."""
     lines = (*asked.arms, *asked.references)
     judged = any(line.said for line in asked.arms)
     lacking = any(found.reason for line in lines for found in line.scores.values())
     rows = []
     for name in sorted({metric for line in lines for metric in line.scores}, key=_order):
-        metric, row = metric_named(name), {"metric": name}
+        metric = metric_named(name)
+        row: dict[str, Any] = {"metric": name, "unit": metric.unit}
         for line in lines:
-            row[line.label] = _value(line.scores.get(name), metric)
+            row[line.label] = _value(line, name)
         if len(asked.arms) == 2:
-            row["custom minus baseline"] = _difference(asked, metric)
+            baseline, custom = (_value(line, name) for line in asked.arms)
+            row["custom minus baseline"] = None if baseline is None or custom is None else custom - baseline
         row["better"] = words.direction(metric).removesuffix(" is better")
         row["n"] = " / ".join(_counted(line.scores.get(name)) for line in asked.arms)
         if judged:
@@ -338,8 +341,9 @@ def score_rows(asked: Asked) -> list[dict[str, str]]:
     return rows
 
 
-def _value(found: Measured | None, metric: Metric) -> str:
-    return words.NOTHING if found is None else words.number(found.value, metric)
+def _value(line: Line, name: str) -> float | None:
+    found = line.scores.get(name)
+    return None if found is None else found.value
 
 
 def _reasons(ends: Sequence[tuple[str, Measured | None]]) -> str:
@@ -359,11 +363,3 @@ def _order(name: str) -> tuple[int, str, int]:
     kinds = ("retrieval", "answer", "operation")
     metric = metric_named(name)
     return (kinds.index(metric.kind) if metric.kind in kinds else len(kinds), name.partition("@")[0], metric.cutoff or 0)
-
-
-def _difference(asked: Asked, metric: Metric) -> str:
-    ends = [line.scores.get(metric.name) for line in asked.arms]
-    values = [None if found is None else found.value for found in ends]
-    if values[0] is None or values[1] is None:
-        return words.NOTHING
-    return words.signed(values[1] - values[0], metric)

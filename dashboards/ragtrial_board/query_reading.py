@@ -8,9 +8,10 @@ from ragtrial.db.live_reader import LiveExperiment
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.gold import Query
-from ragtrial.domain.live_trial import LiveTrial, SignalEvent, Team, Vote
+from ragtrial.domain.live_trial import LiveTrial, SignalEvent, StoredQuery, Team, Vote, offered_tags
 from ragtrial.domain.score import LoggedOpinion, Score
 from ragtrial.domain.trial import Trial
+from ragtrial.report import words
 from ragtrial.suite.curating import answered_beside, gold_behind, kept_passages, served_as
 from ragtrial_board.stores import Stores
 
@@ -158,7 +159,7 @@ def asked_offline(stores: Stores, evaluation: Evaluation, query_id: str) -> Aske
     others = {"control": of_role.get("treatment"), "treatment": of_role.get("control")}
     lines = [
         Line(
-            label=_label(facts.arm, facts.role),
+            label=words.with_role(facts.arm, TONES.get(facts.role)),
             tone=TONES.get(facts.role, "reference"),
             trial=trial,
             places=_places(trial, others.get(facts.role), grades, texts),
@@ -224,8 +225,13 @@ def without_texts(asked: Asked) -> Asked:
         text=None,
         hidden=True,
         arms=tuple(map(_line_without_texts, asked.arms)),
-        votes=tuple(replace(vote, comment=HIDDEN if vote.comment else "") for vote in asked.votes),
+        votes=tuple(map(_vote_without_texts, asked.votes)),
     )
+
+
+def _vote_without_texts(vote: Vote) -> Vote:
+    tags = offered_tags(vote.tags)
+    return replace(vote, comment=HIDDEN if vote.comment else "", tags=tags if tags == vote.tags else (*tags, HIDDEN))
 
 
 def _line_without_texts(line: Line) -> Line:
@@ -238,7 +244,11 @@ def _line_without_texts(line: Line) -> Line:
     if failure is not None:
         trial = replace(trial, failure=replace(failure, message=HIDDEN))
     said = tuple(replace(each, opinion=replace(each.opinion, rationale=HIDDEN)) for each in line.said)
-    return replace(line, trial=trial, said=said, live=None if line.live is None else replace(line.live, trial=trial))
+    live = line.live
+    if live is not None:
+        query = StoredQuery(text=None, digest=live.query.digest, stored="hash", gold_query_id=live.query.gold_query_id)
+        live = replace(live, trial=trial, query=query)
+    return replace(line, trial=trial, said=said, live=live)
 
 
 def _live_line(
@@ -251,7 +261,7 @@ def _live_line(
         for opinion in score.opinions
     ]
     return Line(
-        label=_label(trial.trial.arm, role),
+        label=words.with_role(trial.trial.arm, TONES.get(role)),
         tone=TONES.get(role, "reference"),
         trial=trial.trial,
         places=_places(trial.trial, other, grades, texts, trial.teams),
@@ -285,11 +295,6 @@ def _measured(scores: Sequence[Score]) -> dict[str, Measured]:
 def _first(trials: Sequence[Trial]) -> Trial | None:
     """The first repetition that has a ranking; the first one where none has."""
     return next((trial for trial in trials if trial.ranking is not None), next(iter(trials), None))
-
-
-def _label(arm: str, role: str) -> str:
-    named = {"control": "baseline", "treatment": "custom"}.get(role)
-    return arm if named is None or named == arm else f"{arm} ({named})"
 
 
 def _places(

@@ -1,6 +1,9 @@
 """Tables of one query's page: time, tokens, and what became of a live trial."""
 
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import streamlit as st
 
@@ -17,16 +20,20 @@ _SIGNALS = {"copied": "copied the answer", "rephrased": "asked again in other wo
 _THUMBS = {"up": ("good", "▲", "thumb up"), "down": ("bad", "▼", "thumb down"), "withdrawn": ("open", "○", "vote withdrawn")}
 
 
-def effort_rows(asked: Asked) -> tuple[list[dict[str, str]], list[str]]:
+def effort_rows(asked: Asked) -> tuple[list[dict[str, Any]], list[str]]:
     """What each line took, a row for each stage and kind of token, and the names of what was measured or reported of none."""
     lines = (*asked.arms, *asked.references)
-    rows = [{"": stage, **{line.label: _stage(line, name) for line in lines}} for stage, name in _STAGES.items()]
+    rows = [_row(stage, "ms", lines, partial(_stage, name=name)) for stage, name in _STAGES.items()]
     if any(line.live is not None for line in lines):
-        rows.append({"": "waited", **{line.label: _waited(line) for line in lines}})
-    rows += [{"": token, **{line.label: _token(line, name) for line in lines}} for token, name in _TOKENS.items()]
-    rows.append({"": "cost", **{line.label: _cost(line) for line in lines}})
-    known = [row for row in rows if any(value != words.NOTHING for name, value in row.items() if name)]
-    return known, [row[""] for row in rows if row not in known]
+        rows.append(_row("waited", "ms", lines, _waited))
+    rows += [_row(token, "tokens", lines, partial(_reported, name=name)) for token, name in _TOKENS.items()]
+    rows.append(_row("cost", "USD", lines, partial(_reported, name="cost_usd")))
+    known = [row for row in rows if any(row[line.label] is not None for line in lines)]
+    return known, [row["what"] for row in rows if row not in known]
+
+
+def _row(what: str, unit: str, lines: Sequence[Line], value: Callable[[Line], float | None]) -> dict[str, Any]:
+    return {"what": what, "unit": unit, **{line.label: value(line) for line in lines}}
 
 
 def effort(asked: Asked) -> None:
@@ -40,32 +47,28 @@ def effort(asked: Asked) -> None:
     if reported:
         said.append(f"Not reported by the generator: {', '.join(reported)}.")
     if rows:
-        table("time and tokens", rows, caption=" ".join(said) or None, height=height(rows))
+        lines = (*asked.arms, *asked.references)
+        columns = {line.label: st.column_config.NumberColumn(format="%.6g") for line in lines}
+        table("time and tokens", rows, columns=columns, caption=" ".join(said) or None, height=height(rows))
     else:
         st.html(f'<p class="rt-muted">{escaped(" ".join(said))}</p>')
 
 
-def _stage(line: Line, name: str) -> str:
+def _stage(line: Line, name: str) -> float | None:
     timings = None if line.trial is None else line.trial.timings
-    return words.NOTHING if timings is None else words.milliseconds(getattr(timings, name))
+    return None if timings is None else getattr(timings, name)
 
 
-def _waited(line: Line) -> str:
-    return words.NOTHING if line.live is None else words.milliseconds(line.live.waited_ms)
+def _waited(line: Line) -> float | None:
+    return None if line.live is None else line.live.waited_ms
 
 
-def _token(line: Line, name: str) -> str:
+def _reported(line: Line, name: str) -> float | None:
     answer = None if line.trial is None else line.trial.answer
-    n = None if answer is None else getattr(answer.usage, name)
-    return words.NOTHING if n is None else f"{n:,}"
+    return None if answer is None else getattr(answer.usage, name)
 
 
-def _cost(line: Line) -> str:
-    answer = None if line.trial is None else line.trial.answer
-    return words.NOTHING if answer is None or answer.usage.cost_usd is None else f"{answer.usage.cost_usd:.6f} USD"
-
-
-def height(rows: list[dict[str, str]]) -> int:
+def height(rows: Sequence[Mapping[str, Any]]) -> int:
     """Pixels of a table that shows all its rows, up to a screen of them."""
     return min(36 * (len(rows) + 1) + 2, 900)
 

@@ -4,6 +4,7 @@ A decision gets its idempotency key when it is made, in a callback, which runs o
 comes to it, until the service has taken it: a rerun, a retry and a lost answer count once.
 """
 
+import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,48 +18,72 @@ from ragtrial_board.saying import escaped
 Said = TypeVar("Said")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision(Generic[Said]):
+    """What was decided once; None: nothing.
+
+    Attributes:
+        said: What.
+        key: Idempotency key; empty for what the service had already.
+    """
+
+    said: Said | None
+    key: str = ""
+
+
 class Slot(Generic[Said]):
     """What was said of one thing.
 
-    Attributes:
+    A click while a decision is on its way runs in a thread of its own, beside the one that sends. So a decision is never changed, only
+    followed by another; what became of it is recorded with it; and one is sent at a time, so that the last one is the last to arrive.
+
+    Args:
         saved: What the service has; None: nothing.
-        wanted: What it shall get; None: nothing new.
-        key: Idempotency key of `wanted`.
-        trouble: Why it has not got it yet; None: it was not tried, or it shall be tried again.
     """
 
-    saved: Said | None = None
-    wanted: Said | None = None
-    key: str = ""
-    trouble: Trouble | None = None
+    def __init__(self, saved: Said | None = None) -> None:
+        self._last = self._taken = Decision(said=saved)
+        self._failed: tuple[Decision[Said], Trouble] | None = None
+        self._sending = threading.Lock()
 
     @property
     def latest(self) -> Said | None:
         """What was said last, whether it is saved or not."""
-        return self.saved if self.wanted is None else self.wanted
+        return self._last.said
+
+    @property
+    def saved(self) -> bool:
+        """Whether the service has what was said last."""
+        return self._last is self._taken
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why the service has not got what was said last; None: it was not tried, it shall be tried again, or it has it."""
+        failed = self._failed
+        return failed[1] if failed is not None and failed[0] is self._last else None
 
     def say(self, said: Said) -> None:
-        """Decide; what was decided before and is not saved is overtaken. The same again changes nothing."""
+        """Decide; what was decided before and is not on its way is overtaken. The same again changes nothing."""
         if said != self.latest:
-            self.wanted, self.key = said, uuid.uuid4().hex
-        self.trouble = None
+            self._last = Decision(said=said, key=uuid.uuid4().hex)
+        self._failed = None
 
     def again(self) -> None:
         """Try once more what was not saved, as the same decision."""
-        self.trouble = None
+        self._failed = None
 
     def send(self, sending: Callable[[Said, str], None]) -> None:
-        """Send what is wanted; no line of this shows anything, so that nothing interrupts it between the answer and its record."""
-        wanted = self.wanted
-        if wanted is None:
-            return
-        try:
-            sending(wanted, self.key)
-        except Trouble as trouble:
-            self.trouble = trouble
-        else:
-            self.saved, self.wanted, self.trouble = wanted, None, None
+        """Send what was said last; no line of this shows anything, so that nothing interrupts it between the answer and its record."""
+        with self._sending:
+            decision = self._last
+            if decision.said is None or decision is self._taken or self.trouble is not None:
+                return
+            try:
+                sending(decision.said, decision.key)
+            except Trouble as trouble:
+                self._failed = decision, trouble
+            else:
+                self._taken = decision
 
 
 def slot_of(name: str, saved: Said | None) -> "Slot[Said]":
@@ -82,15 +107,16 @@ def settle(slot: "Slot[Said]", sending: Callable[[Said, str], None], words: Call
         name: Of the slot, for its widgets.
     """
     line, button = st.empty(), st.empty()  # always there: what is below must keep its place, or it would lose the keyboard's focus
-    if slot.wanted is not None and slot.trouble is None:
+    if not slot.saved and slot.trouble is None:
         line.html(_line("saving", "…", "Saving"))
         slot.send(sending)
         st.rerun()
-    if slot.trouble is not None:
-        line.html(_line("unsaved", "!", f"Not saved. {slot.trouble.title} {slot.trouble.advice}", role="alert"))
+    trouble, said = slot.trouble, slot.latest
+    if trouble is not None:
+        line.html(_line("unsaved", "!", f"Not saved. {trouble.title} {trouble.advice}", role="alert"))
         button.button("Try to save it again", key=f"again-{name}", on_click=slot.again, icon=":material/refresh:")
-    elif slot.saved is not None:
-        line.html(_line("saved", "✓", f"Saved: {words(slot.saved)}"))
+    elif said is not None:
+        line.html(_line("saved", "✓", f"Saved: {words(said)}"))
 
 
 def _line(tone: str, sign: str, text: str, *, role: str = "status") -> str:

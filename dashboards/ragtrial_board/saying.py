@@ -11,7 +11,9 @@ import streamlit as st
 
 from ragtrial.errors import RagtrialError
 
-_MARKS = re.compile(r"[\\`*_\[\]<>$:~#!|]")
+_MARKS = re.compile(r"[\\`*\[\]<>$:~#!|]|(?<!\w)_|_(?!\w)")  # within a word, _ marks nothing
+_ADDRESSES = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)(?=[-\w]+\.)", re.IGNORECASE)
+_JOINER = "\u2060"  # takes no room
 _log = logging.getLogger("ragtrial.board")
 
 Fact = tuple[str, str, str]
@@ -24,8 +26,11 @@ def escaped(text: object) -> str:
 
 
 def unmarked(text: object) -> str:
-    """Text for labels and messages that Streamlit reads as Markdown: shown as it is."""
-    return _MARKS.sub(r"\\\g<0>", str(text))
+    """Text for labels and messages that Streamlit reads as Markdown: shown as it is.
+
+    Addresses are no links either: those are looked for after escapes were read, so that only a character within keeps them from being found.
+    """
+    return _MARKS.sub(r"\\\g<0>", _ADDRESSES.sub(_JOINER, str(text)))
 
 
 def plain(text: str, *, name: str = "") -> str:

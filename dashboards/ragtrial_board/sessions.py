@@ -1,16 +1,14 @@
-"""Sessions of those who came by an API key: a signed cookie that names the key, and nothing that opens anything by itself."""
+"""Who has signed in with a key: their browser holds a random name, and this process alone knows what it stands for."""
 
 import hashlib
 import secrets
+import threading
 import time
-from dataclasses import dataclass
-
-from itsdangerous import BadSignature, URLSafeTimedSerializer
+from functools import lru_cache
 
 LASTS_S = 12 * 3600
 
-_SALT = "ragtrial dashboard session"
-_MOST_ENDED = 10_000
+_MOST = 10_000
 
 
 def cookie_name(url: str) -> str:
@@ -18,47 +16,35 @@ def cookie_name(url: str) -> str:
     return f"ragtrial_session_{hashlib.sha256(url.encode()).hexdigest()[:8]}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """Somebody who was let in by a key.
-
-    Attributes:
-        key: The key's prefix.
-        name: The session's own name.
-    """
-
-    key: str
-    name: str
-
-
 class Sessions:
-    """Signs cookies, reads them, and remembers those that were ended.
+    """What a key opened, in this process's memory alone: what was ended stays so, and all end with the process. Threads may share it."""
 
-    Args:
-        secret: What they are signed with.
-    """
-
-    def __init__(self, secret: str) -> None:
-        self._serializer = URLSafeTimedSerializer(secret, salt=_SALT)
-        self._ended: dict[str, float] = {}
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[float, str]] = {}
+        self._lock = threading.Lock()
 
     def begin(self, key: str) -> str:
-        """The cookie's value for whoever holds the key with this prefix."""
-        return str(self._serializer.dumps([key, secrets.token_hex(8)]))
+        """Keep a key, or what names one; the name under which it is found again."""
+        name, now = secrets.token_urlsafe(32), time.monotonic()
+        with self._lock:
+            if len(self._held) >= _MOST:
+                self._held = {name: held for name, held in self._held.items() if now - held[0] < LASTS_S}
+            self._held[name] = (now, key)
+        return name
 
-    def read(self, value: str | None) -> Session | None:
-        """The session of a cookie; None where there is none, it was tampered with, is too old, or was ended."""
-        if not value:
-            return None
-        try:
-            key, name = self._serializer.loads(value, max_age=LASTS_S)
-        except (BadSignature, ValueError, TypeError):
-            return None
-        return None if name in self._ended else Session(key=str(key), name=str(name))
+    def key(self, name: str | None) -> str | None:
+        """What was kept under this name; None where there is nothing, it was ended, or it was kept for long enough."""
+        with self._lock:
+            at, key = self._held.get(name or "", (0.0, None))
+        return key if key is not None and time.monotonic() - at < LASTS_S else None
 
-    def end(self, session: Session) -> None:
-        """Refuse the session from now on, also where a page of it is still open."""
-        now = time.monotonic()
-        if len(self._ended) >= _MOST_ENDED:
-            self._ended = {name: at for name, at in self._ended.items() if now - at < LASTS_S}
-        self._ended[session.name] = now
+    def end(self, name: str | None) -> None:
+        """Forget it, also where a page of it is still open."""
+        with self._lock:
+            self._held.pop(name or "", None)
+
+
+@lru_cache(maxsize=1)
+def sessions() -> Sessions:
+    """The sessions of this process."""
+    return Sessions()

@@ -30,7 +30,11 @@ def concluded(evaluation: Evaluation) -> Summary | None:
     """What an evaluation came to; where that is not known yet the page says so and where to look, and this is None."""
     content = read_summary(stores().reader, stores().board, evaluation.evaluation_id)
     if content is None:
-        empty("Not worked out yet", "The evaluation is not finished, or its verdict is still being worked out.")
+        problem = stores().board.problem(evaluation.evaluation_id)
+        if problem is None:
+            empty("Not worked out yet", "The evaluation is not finished, or its verdict is still being worked out.")
+        else:
+            empty("It can't be concluded", problem)
         link("See how far it is", "verdict", evaluation=evaluation.evaluation_id)
     return content
 

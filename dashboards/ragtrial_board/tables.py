@@ -41,6 +41,23 @@ def table(
     )
     if caption:
         st.html(f'<p class="rt-caption">{escaped(caption)}</p>')
+    downloads(key, frame)
+
+
+def formats(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Columns of a table of metrics: four digits for numbers, the name always in sight."""
+    numbers = {name for row in rows for name, value in row.items() if isinstance(value, float)}
+    return {"metric": st.column_config.TextColumn(pinned=True), **{name: st.column_config.NumberColumn(format="%.4f") for name in numbers}}
+
+
+def downloads(key: str, rows: "Sequence[Mapping[str, Any]] | pd.DataFrame") -> None:
+    """A table's downloads alone, for what a page shows in another form.
+
+    Args:
+        key: Names the table on its page; the file that is downloaded, too.
+        rows: Its rows, all with the same columns.
+    """
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
     name = download_name(key)
     with st.container(horizontal=True, key=f"downloads-table-{slug(key)}"):
         st.download_button(

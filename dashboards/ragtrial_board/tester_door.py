@@ -1,7 +1,6 @@
 """The door and the border of the tester's page: the service says which keys open it, and the key stays on this side."""
 
 import html
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
@@ -17,13 +16,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ragtrial_board.asking import Trouble
 from ragtrial_board.border import asks_for_page, foreign, from_this_machine, with_headers
 from ragtrial_board.door import Doorkeeper, from_here, local_path
-from ragtrial_board.own_key import LASTS_S, cookie_name, keyring, shared_key
+from ragtrial_board.own_key import cookie_name, shared_key
+from ragtrial_board.sessions import LASTS_S, sessions
 from ragtrial_board.tester_told import asks_for_no_key, service_for, tester_told
+from ragtrial_board.told import LOOPBACK_NAMES
 
 _PAGE = Path(__file__).parent.parent / "assets" / "tester-login.html"
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ELSEWHERE = "This page asks nobody for a key, so it answers on this machine alone, under localhost, and not through a proxy.\n"
-_log = logging.getLogger("ragtrial.board")
 
 
 class TesterBorder:
@@ -58,11 +57,11 @@ class TesterBorder:
             return PlainTextResponse("another site may not use this page", status_code=403)
         if not socket and not asks_for_page(scope, headers):
             return None
-        if keyring().find(cookie_parser(headers.get("cookie", "")).get(cookie_name())) is not None:
+        if sessions().key(cookie_parser(headers.get("cookie", "")).get(cookie_name())) is not None:
             return None
         shared = shared_key() is not None
         if shared or await run_in_threadpool(asks_for_no_key):
-            told_so = shared and tester_told().host not in _LOOPBACK
+            told_so = shared and tester_told().host not in LOOPBACK_NAMES
             return None if told_so or from_this_machine(headers) else PlainTextResponse(_ELSEWHERE, status_code=403)
         return None if socket else _sent_to_door(scope)
 
@@ -101,27 +100,23 @@ class TesterDoor:
         towards, token = local_path(str(form.get("next", ""))), str(form.get("key", "")).strip()
         if not from_here(request):
             return _page(towards, problem="This form was sent by another site. Try again here.", status=403)
-        address = request.client.host if request.client is not None else ""
-        wait = self.keeper.wait_s(address)
-        if wait:
-            problem = f"Too many keys were refused. Try again in {wait} s."
-            return _page(towards, problem=problem, status=429, headers={"Retry-After": str(wait)})
         trouble = await run_in_threadpool(_trouble_with, token)
+        said = "" if trouble is None else f"{trouble.title} {trouble.advice}"
         if trouble is not None and trouble.kind == "key":
-            self.keeper.failure(address)
-            _log.warning("login refused (%d since the start)", self.keeper.failed)
+            problem, status, headers = self.keeper.refusal(request, said)
+            return _page(towards, problem=problem, status=status, headers=headers)
         if trouble is not None:
-            return _page(towards, problem=f"{trouble.title} {trouble.advice}", status=401 if trouble.kind == "key" else 503)
+            return _page(towards, problem=said, status=503)
         response = RedirectResponse(towards, status_code=303)
         secure = request.url.scheme == "https"
-        response.set_cookie(cookie_name(), keyring().keep(token), max_age=LASTS_S, httponly=True, samesite="lax", secure=secure)
+        response.set_cookie(cookie_name(), sessions().begin(token), max_age=LASTS_S, httponly=True, samesite="lax", secure=secure)
         return response
 
     async def leave(self, request: Request) -> Response:
         """Forget the key."""
         if not from_here(request):
             return _page("/", problem="Another site wanted to sign you out. You still are signed in.", status=403)
-        keyring().drop(request.cookies.get(cookie_name()))
+        sessions().end(request.cookies.get(cookie_name()))
         response = RedirectResponse("/login", status_code=303)
         response.delete_cookie(cookie_name())
         return response

@@ -1,7 +1,7 @@
 """What `ragtrial dashboard` tells its pages, through the environment: JSON in `RAGTRIAL_BOARD`."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,6 +9,8 @@ from ragtrial.settings import read_settings
 from ragtrial.suite.opening import databases, named, url_of
 
 VARIABLE = "RAGTRIAL_BOARD"
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+"""This machine's own names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +34,6 @@ class Told:
     host: str = "127.0.0.1"
     port: int = 8501
     secrets: str | None = None
-
-    def as_json(self) -> str:
-        """For `RAGTRIAL_BOARD`."""
-        return json.dumps(asdict(self))
 
 
 def told() -> Told:

@@ -5,6 +5,7 @@ from typing import Any
 
 import streamlit as st
 
+from ragtrial.db.board_reader import Made
 from ragtrial.db.live_board_reader import SnapshotMade
 from ragtrial.db.live_reader import LiveExperiment
 from ragtrial.domain.evaluation import Evaluation
@@ -25,12 +26,13 @@ def everything() -> list[Listed]:
     return sorted(rows, key=lambda row: row.at, reverse=True)
 
 
-def _evaluation(found: Stores, each: Evaluation, made: tuple[int, float] | None) -> Listed:
+def _evaluation(found: Stores, each: Evaluation, made: Made | None) -> Listed:
     done = planned = 0
     if each.finished_at is None:
         done, planned = found.board.n_trials_done(each.evaluation_id), found.reader.n_trials_planned(each.evaluation_id)
-    known = _conclusion(found, each.evaluation_id, made[1]) if made is not None and made[0] == CONCLUSION_FORM else None
-    return listed_evaluation(each, done=done, planned=planned, known=known)
+    current = made if made is not None and made.form == CONCLUSION_FORM else None
+    known = _conclusion(found, each.evaluation_id, current.at) if current is not None and current.problem is None else None
+    return listed_evaluation(each, done=done, planned=planned, known=known, problem=None if current is None else current.problem)
 
 
 @st.cache_data(max_entries=1000, show_spinner=False, hash_funcs=_BY_URL)

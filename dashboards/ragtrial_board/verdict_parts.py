@@ -12,6 +12,7 @@ from ragtrial.report.page import CHECK_SIGNS, CHECK_TONES, SIGNS, URGENCY
 from ragtrial.report.verdict_words import Card
 from ragtrial_board.linking import address
 from ragtrial_board.saying import badge, escaped
+from ragtrial_board.tables import downloads
 
 GUARD_TONES = {"holds": ("good", "✓"), "broken": ("bad", "✕"), "not shown": ("open", "?")}
 
@@ -73,6 +74,8 @@ def guardrails(title: str, found: Sequence[tuple[str, str, str]]) -> None:
     """Each guardrail: its name, its state, and its numbers."""
     rows = "".join(_row(badge(*GUARD_TONES[state], state), name, said) for name, state, said in found)
     part(title, f'<ul class="rt-checks">{rows}</ul>')
+    if found:
+        downloads("guardrails", [{"guardrail": name, "state": state, "what was found": said} for name, state, said in found])
 
 
 Named = tuple[Check, str]
@@ -93,6 +96,7 @@ def health_details(checks: Sequence[Named]) -> None:
             for check, name in _urgent_first(checks)
         ]
         st.html(f'<ul class="rt-checks rt-two">{"".join(rows)}</ul>')
+        downloads("health checks", [{"check": name, "state": check.state, "what was found": check.detail} for check, name in checks])
 
 
 def _urgent_first(checks: Sequence[Named]) -> list[Named]:
@@ -116,10 +120,11 @@ def lines(title: str, said: Iterable[str]) -> None:
     part(title, f'<div class="rt-method">{"".join(f"<p>{escaped(line)}</p>" for line in said)}</div>')
 
 
-def statistics(rows: Iterable[tuple[str, str]]) -> None:
-    """Names and numbers."""
+def statistics(key: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Names and numbers; `key` names the file that is downloaded."""
     cells = "".join(f'<tr><th scope="row">{escaped(name)}</th><td>{escaped(value)}</td></tr>' for name, value in rows)
     st.html(f'<table class="rt-statistics"><tbody>{cells}</tbody></table>')
+    downloads(key, [{"name": name, "value": value} for name, value in rows])
 
 
 def listing(title: str, found: Sequence[Listed], *, here: tuple[str, str] | None) -> None:
@@ -135,6 +140,12 @@ def listing(title: str, found: Sequence[Listed], *, here: tuple[str, str] | None
     )
     rows = "".join(_listed(each, here=here == (each.kind, each.key)) for each in found)
     part(title, f'<table class="rt-list"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>')
+    downloads("experiments", [_row_of(each) for each in found])
+
+
+def _row_of(each: Listed) -> dict[str, str | None]:
+    of = {"experiment": each.name, "kind": each.kind, "id": each.key, "state": each.state}
+    return {**of, "verdict": each.verdict, "primary metric, difference": each.effect, "started (UTC)": each.at}
 
 
 def _listed(each: Listed, *, here: bool) -> str:

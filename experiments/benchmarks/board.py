@@ -21,15 +21,20 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
 from board_log import live_experiment
 from live_log import trial_of
 from measuring import REPOSITORY
+from sqlalchemy import func, select
 
+from ragtrial.db.engine import open_engine
+from ragtrial.db.live_models import LiveTrialRow
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.db.reader import Reader
@@ -45,15 +50,21 @@ CHROMIUM = [
     "--no-first-run",
 ]
 AT_REST = "[data-testid=stApp][data-test-script-state=notRunning]"
+_WATCH = """() => {
+  window.benchStates = [];
+  const app = document.querySelector("[data-testid=stApp]");
+  new MutationObserver(() => window.benchStates.push(app.dataset.testScriptState)).observe(app, {attributes: true});
+}"""
 _NAIVE_PATIENCE_MS = 600_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
-    """Seconds of one page: each opening, and each use."""
+    """Seconds of one page: each opening, and each use; and what became of uses that failed."""
 
     paints: list[float] = field(default_factory=list)
     uses: list[float] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -106,33 +117,39 @@ def opened(page: Any, address: str, *, patience_ms: int = 60_000) -> float:
 
 
 def used(page: Any, use: Callable[[Any], None]) -> float:
-    """Seconds from a click until the page has come to rest again."""
+    """Seconds from a click until the run that it asked for is over. Fails where nothing ran: there would be nothing to time."""
+    page.evaluate(_WATCH)
     begin = time.perf_counter()
     use(page)
-    page.wait_for_timeout(20)  # the run begins
+    page.wait_for_function("window.benchStates.includes('running')", timeout=5_000)
     page.wait_for_selector(AT_REST, timeout=60_000)
     return time.perf_counter() - begin
 
 
 def uses(evaluation: str, live: int) -> dict[str, tuple[str, list[Callable[[Any], None]]]]:
-    """Each page with its address and what somebody does there."""
+    """Each page with its address and what somebody does there: unfold a part, choose another view, turn a page."""
     offline, on_live = f"?evaluation={evaluation}", f"?live={live}"
+    main = "[data-testid=stMainBlockContainer]"
 
-    def click(text: str) -> Callable[[Any], None]:
-        return lambda page: page.get_by_text(text, exact=True).first.click()
+    def click(what: str, number: int = 0) -> Callable[[Any], None]:
+        return lambda page: page.locator(f"{main} {what}").nth(number).click(timeout=5_000)
 
+    unfold = partial(click, "[data-testid=stExpander] summary")
+    choose = partial(click, "[data-testid=stButtonGroup] button")
+    views = [choose(number) for number in (1, 2, 3)]
     return {
-        "verdict": (offline, [click("What each check found")]),
-        "verdict, live": (on_live, [click("What each check found")]),
-        "compare": (f"compare{offline}", [click("All numbers as a table")]),
-        "queries": (f"queries{offline}", [click("Largest losses"), click("Disagreements"), click("All")]),
-        "live": (f"live{on_live}", []),
-        "live trials": (f"queries{on_live}", []),
-        "cost": (f"cost{offline}", [click("All stages as a table")]),
-        "cost, live": (f"cost{on_live}", [click("All stages as a table")]),
-        "judges": (f"judges{offline}", []),
-        "models": (f"models{offline}", []),
-        "drift": (f"models{on_live}", []),
+        "verdict": (offline, [unfold()]),
+        "verdict, live": (on_live, [unfold()]),
+        "compare": (f"compare{offline}", [unfold(), choose(1)]),
+        "queries": (f"queries{offline}", [*views, click("button:has-text('Next')"), unfold()]),
+        "live": (f"live{on_live}", [unfold(number) for number in range(4)]),
+        "live trials": (f"queries{on_live}", [*views, unfold()]),
+        "cost": (f"cost{offline}", [unfold()]),
+        "cost, live": (f"cost{on_live}", [unfold()]),
+        "judges": (f"judges{offline}", [unfold()]),
+        "labelling": (f"labelling{offline}", [click("button:has-text('Skip')")]),
+        "models": (f"models{offline}", [unfold()]),
+        "drift": (f"models{on_live}", [unfold()]),
     }
 
 
@@ -154,34 +171,52 @@ def measure(page: Any, base: str, pages: dict[str, tuple[str, list[Callable[[Any
                 try:
                     found[name].uses.append(used(page, action))
                 except playwright_errors() as error:
-                    print(f"  {name}: {type(error).__name__} {str(error).splitlines()[0]}", flush=True)
+                    found[name].failed.append(f"{type(error).__name__} {str(error).splitlines()[0]}")
     return found
 
 
 def said(name: str, found: Times, peer: float) -> None:
-    """One page's medians, goals and ratio."""
-    paint, use = statistics.median(found.paints), max(found.uses, default=0.0)
-    reached = "reached" if paint < PAINT_S and use < USE_S else "NOT reached"
-    using = f", slowest use {use:5.2f} s" if found.uses else ""
-    print(
-        f"{name:14} first paint {paint:5.2f} s{using}; goals {reached}; the naive page takes {peer / paint:6.1f} times as long", flush=True
-    )
+    """One page's median first paint, slowest use, goals and ratio."""
+    paint, use = statistics.median(found.paints), max(found.uses, default=float("nan"))
+    using = f"slowest of {len(found.uses)} uses {use:5.2f} s" if found.uses else "uses not measured"
+    reached = "reached" if paint < PAINT_S and use < USE_S and not found.failed else "NOT reached"
+    ratio = f"the naive page takes {peer / paint:6.1f} times as long"
+    print(f"{name:14} first paint {paint:5.2f} s, {using}; goals {reached}; {ratio}", flush=True)
+    for why in sorted(set(found.failed)):
+        print(f"  a use failed: {why}", flush=True)
 
 
-def commits(url: str, *, seconds: float, per_second: int = 200) -> list[float]:
-    """Milliseconds from logging a trial until it is durable, at a steady rate."""
+@dataclass(frozen=True, kw_only=True)
+class Logged:
+    """What a service logged: its trials' common beginning, how many the recorder promised, and milliseconds until each was durable."""
+
+    prefix: str
+    n: int
+    waits: list[float]
+
+    def in_sql(self, url: str) -> int:
+        """How many of them are rows."""
+        with open_engine(url, read_only=True).connect() as connection:
+            return int(connection.execute(select(func.count()).where(LiveTrialRow.trial_id.startswith(self.prefix))).scalar_one())
+
+
+def commits(url: str, *, seconds: float, per_second: int = 200) -> Logged:
+    """Log trials at a steady rate; a write that fails ends the measurement with its error."""
     waits: list[float] = []
+    prefix = f"bench{uuid.uuid4().hex}"
     with LiveRecorder(url, live_experiment()) as recorder:
-        n, begin = 0, time.perf_counter()
+        promised: list[Any] = []
+        begin = time.perf_counter()
         while (now := time.perf_counter()) - begin < seconds:
-            future = recorder.log(trial_of(f"bench{os.getpid()}{int(begin)}{n:07}"))
-            future.add_done_callback(lambda _, since=now: waits.append(1000 * (time.perf_counter() - since)))
-            n += 1
-            time.sleep(max(0.0, begin + n / per_second - time.perf_counter()))
-    return sorted(waits)
+            promised.append(recorder.log(trial_of(f"{prefix}{len(promised):07}")))
+            promised[-1].add_done_callback(lambda _, since=now: waits.append(1000 * (time.perf_counter() - since)))
+            time.sleep(max(0.0, begin + len(promised) / per_second - time.perf_counter()))
+        for each in promised:
+            each.result(60)
+    return Logged(prefix=prefix, n=len(promised), waits=sorted(waits))
 
 
-def beside(url: str, base: str, addresses: list[str], browser: Any) -> tuple[list[float], list[float]]:
+def beside(url: str, base: str, addresses: list[str], browser: Any) -> tuple[Logged, Logged]:
     """Waits of the service's commits, alone and beside viewers and a roll-up."""
     alone = commits(url, seconds=15)
     stop = threading.Event()
@@ -194,8 +229,8 @@ def beside(url: str, base: str, addresses: list[str], browser: Any) -> tuple[lis
 
     thread = threading.Thread(target=roll)
     thread.start()
-    found: list[float] = []
-    writer = threading.Thread(target=lambda: found.extend(commits(url, seconds=30)))
+    found: list[Logged] = []
+    writer = threading.Thread(target=lambda: found.append(commits(url, seconds=30)))
     writer.start()
     pages = [browser.new_page() for _ in range(5)]
     while writer.is_alive():
@@ -205,7 +240,7 @@ def beside(url: str, base: str, addresses: list[str], browser: Any) -> tuple[lis
     stop.set()
     thread.join()
     writer.join()
-    return alone, sorted(found)
+    return alone, found[0]
 
 
 def main() -> None:
@@ -236,9 +271,10 @@ def main() -> None:
             if not arguments.without_writes:
                 alone, watched = beside(arguments.url, base, [address for address, _ in pages.values()], browser)
                 for share in (0.5, 0.99):
-                    a, b = (found[int(share * (len(found) - 1))] for found in (alone, watched))
+                    a, b = (found.waits[int(share * (found.n - 1))] for found in (alone, watched))
                     print(f"commits of the service, p{100 * share:g}: {b / a:.2f} times as long beside five viewers and the roll-up")
-                print(f"logged {len(alone):,} and {len(watched):,} trials; none was lost: all futures resolved")
+                rows = [found.in_sql(arguments.url) for found in (alone, watched)]
+                print(f"of {alone.n + watched.n:,} trials that were logged, {sum(rows):,} are in SQL")
         browser.close()
 
 

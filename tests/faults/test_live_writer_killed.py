@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
@@ -59,21 +58,6 @@ for line in sys.stdin:
     os.waitpid(child, 0)
     os.write(1, b"dead\\n")
 """
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    reason = postgres_server.why_not()
-    if reason is not None:
-        pytest.skip(reason)
-    with postgres_server.running() as server, postgres_server.fresh_database(server, f"killed_{uuid4().hex}") as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    chosen: str = f"sqlite:///{tmp_path / 'log.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres")
-    return chosen
 
 
 def _lines(process: subprocess.Popen[str], last: str) -> list[str]:

@@ -5,9 +5,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
@@ -17,7 +15,6 @@ from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.db.roll_up import RollUp
 from ragtrial.report.live_summary import read_live_summary
 from ragtrial.suite.rolling import roll_once
-from servers import postgres_server
 from unit import live_logs
 from unit.db import live_samples
 from unit.db.live_samples import START, answered, failed, live_trial, vote
@@ -44,21 +41,6 @@ for line in sys.stdin:
     os.waitpid(child, 0)
     os.write(1, b"dead\\n")
 """
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    reason = postgres_server.why_not()
-    if reason is not None:
-        pytest.skip(reason)
-    with postgres_server.running() as server, postgres_server.fresh_database(server, f"killed_{uuid4().hex}") as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    chosen: str = f"sqlite:///{tmp_path / 'log.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres")
-    return chosen
 
 
 def add(log: Log, chance: random.Random, numbers: range) -> None:

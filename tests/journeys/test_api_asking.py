@@ -107,9 +107,9 @@ def test_a_repeated_request_gets_its_first_answer(operator: httpx.Client, servic
     assert theirs["trial_id"] != first["trial_id"], "a key belongs to its caller"
 
 
-def test_the_last_vote_counts_and_the_history_is_kept(operator: httpx.Client) -> None:
+def test_the_last_vote_counts_and_the_history_is_kept(operator: httpx.Client, service: Live) -> None:
     trial = ask(operator, "voter")["trial_id"]
-    vote = {"trial_id": trial, "thumb": "up", "key": "v1", "tags": ["fast"], "comment": "fine"}
+    vote = {"trial_id": trial, "thumb": "up", "key": "v1", "tags": ["fast", "wrong source"], "comment": "fine"}
     assert operator.post("/v1/feedback", json=vote).json() == {"outcome": "recorded"}
     assert operator.post("/v1/feedback", json=vote).json() == {"outcome": "repeated"}
     assert operator.post("/v1/feedback", json={"trial_id": trial, "thumb": "down"}).json() == {"outcome": "recorded"}
@@ -121,7 +121,10 @@ def test_the_last_vote_counts_and_the_history_is_kept(operator: httpx.Client) ->
     }
     votes = operator.get(f"/v1/trials/{trial}").json()["votes"]
     assert [vote["thumb"] for vote in votes] == ["up", "down", "withdrawn"]
-    assert (votes[0]["tags"], votes[0]["comment"]) == (["fast"], "fine")
+    assert (votes[0]["tags"], votes[0]["comment"]) == (["fast", "wrong source"], "fine")
+    with service.client("viewer") as viewer:
+        votes = viewer.get(f"/v1/trials/{trial}").json()["votes"]
+    assert (votes[0]["tags"], votes[0]["comment"]) == (["wrong source"], None), "what was typed is for operators"
 
 
 def test_a_source_can_be_voted_on_and_events_are_taken(operator: httpx.Client) -> None:

@@ -7,39 +7,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from commands import ragtrial_command
 from material import write_beir_folder, write_experiment
+from ragtrial.cli.main import app
 
 RAGTRIAL = str(Path(sys.executable).parent / "ragtrial")
-COMMANDS = (
-    "demo",
-    "validate",
-    "train",
-    "index",
-    "evaluate",
-    "analyse",
-    "report",
-    "compare",
-    "calibrate",
-    "judge-check",
-    "plan",
-    "doctor",
-    "models",
-    "cache",
-    "db",
-)
-COMMANDS_OF_GROUPS = (
-    ("models", "list"),
-    ("models", "show"),
-    ("cache", "list"),
-    ("cache", "show"),
-    ("cache", "prune"),
-    ("db", "upgrade"),
-    ("db", "info"),
-)
+_FOUND: dict[str, Any] = vars(get_command(app))["commands"]
+COMMANDS = tuple(_FOUND)
+COMMANDS_OF_GROUPS = tuple((name, each) for name, found in _FOUND.items() for each in getattr(found, "commands", ()))
 EXPECTED_LINES = re.compile(
     r"small: |before the run: |load the models: |embed the gold queries: |index hashing-[ab]@1: |asking the gold queries: |analysing evaluation small-"
 )

@@ -84,10 +84,9 @@ def test_in_an_empty_folder_it_says_what_to_run_and_goes_on_by_itself(tmp_path: 
     here.mkdir()
     with started(here, log=tmp_path / "log") as running, chromium() as browser, Visit(browser, running.url) as visit:
         assert "there is no database here yet" in running.said()
-        said = visit.text()
-        assert "Nothing was measured yet" in said
+        assert "Nothing was measured yet" in visit.text()
         for command in ("ragtrial demo", "ragtrial evaluate", "ragtrial live-demo"):
-            assert command in said
+            visit.page.get_by_text(command).first.wait_for()
         assert list(here.iterdir()) == [], "looking makes nothing"
         shutil.copytree(small.path.parent / ".ragtrial", here / ".ragtrial")
         visit.page.wait_for_function("document.title.includes('small')", timeout=30_000)
@@ -179,6 +178,7 @@ def test_an_older_schema_says_what_to_run(small: SmallBoard) -> None:
         (["--host", "0.0.0.0"], "ragtrial keys create"),  # noqa: S104
         (["--database", "sqlite:///x.db"], "not both"),
         (["--secrets", "none.toml"], "there is no secrets file"),
+        (["--secrets", __file__], "ends in .toml"),
     ],
 )
 def test_what_would_be_unsafe_or_can_not_work_is_refused(small: SmallBoard, arguments: list[str], said: str) -> None:

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -132,6 +133,37 @@ def test_texts_of_others_stay_texts_and_inside_the_window(odd: tuple[str, Board]
             assert page.locator("a[href*='evil.example'], img[src*='evil.example']").count() == 0, place
             assert overflow(visit) <= 0, place
         assert visit.outside() == []
+        assert faults(visit) == []
+
+
+def test_a_link_writes_no_markdown_and_no_link_onto_the_page(odd: tuple[str, Board], browser: Browser) -> None:
+    _, board = odd
+    wanted = "**bold** [a](http://evil.example/a) www.evil.example https://evil.example/b ann@evil.example"
+    with Visit(browser, f"{board.url}/queries?{urlencode({'evaluation': wanted})}") as visit:
+        said = visit.page.get_by_test_id("stAlert")
+        expect(said).to_contain_text("**bold** [a](http:")
+        expect(said).to_contain_text("ann@")
+        assert said.locator("a, strong").count() == 0
+
+
+def test_live_traffic_is_paged_to_and_fro_and_another_view_begins_at_its_newest(odd: tuple[str, Board], browser: Browser) -> None:
+    _, board = odd
+    with Visit(browser, f"{board.url}/queries?live=1&size=10") as visit:
+        page = visit.page
+        newest = page.locator("a.q-link").first.inner_text()
+        page.get_by_role("link", name="Older", exact=True).click()
+        expect(page.locator("a.q-link")).to_have_count(3)
+        page.get_by_role("link", name="Newer", exact=True).click()
+        expect(page.locator("a.q-link")).to_have_count(10)
+        assert page.locator("a.q-link").first.inner_text() == newest
+        page.get_by_role("link", name="Older", exact=True).click()
+        expect(page.locator("a.q-link")).to_have_count(3)
+        page.get_by_role("radio", name="thumbs down").click()
+        expect(page.locator("a.q-link")).to_have_count(1)
+        assert "before" not in page.url
+        page.get_by_text("All of them as a table to sort and download").click()
+        expect(page.get_by_role("button", name="CSV", exact=True)).to_be_visible()
+        assert "table=true" in page.url
         assert faults(visit) == []
 
 

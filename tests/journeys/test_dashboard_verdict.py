@@ -15,6 +15,7 @@ from ragtrial.db.reader import Reader
 from ragtrial.report import words
 from ragtrial.report.summary import Summary, read_summary
 from ragtrial.suite.opening import url_of
+from unit.dashboards.boards import changed, with_two_tags
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -33,7 +34,7 @@ def browser() -> "Iterator[Browser]":
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
-    with dashboard(small_board(tmp_path_factory.mktemp("verdict")).url) as running:
+    with dashboard(changed(small_board(tmp_path_factory.mktemp("verdict")), with_two_tags).url) as running:
         yield running
 
 
@@ -111,7 +112,7 @@ def test_from_the_verdict_to_the_slices_of_one_tag(browser: "Browser", board: Bo
             drawn.wait_for(state="attached")
             slices = drawn.get_attribute("alt") or ""
             assert "topic: " in slices
-            assert "length: " not in slices
+            assert "source: " not in slices
             colleague.page.locator("[role=radio][aria-checked=true]", has_text="topic").wait_for()
             assert colleague.outside() == []
             assert troubles(colleague) == []

@@ -56,7 +56,7 @@ def test_an_effect_is_hedges_g_against_the_first_window_of_all_intervals_togethe
     values = found.signals["query_length"].value
     window = signal.windows[9]
     held = clustering_of(values[first], found.unit[first], values[tenth], found.unit[tenth])
-    expected = hedges_g(sample_of(values[first]), sample_of(values[tenth]), alpha=0.05, family=30 * 4 * 2, clustering=held)
+    expected = hedges_g(sample_of(values[first]), sample_of(values[tenth]), alpha=0.05, family=30 * 32 * 4 * 2, clustering=held)
     assert window.effect == pytest.approx(expected.estimate)
     assert (window.n, window.mean, window.sd) == (tenth.size, pytest.approx(values[tenth].mean()), pytest.approx(values[tenth].std(ddof=1)))
     assert window.low is not None

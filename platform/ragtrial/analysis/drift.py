@@ -21,6 +21,8 @@ SIZES: tuple[tuple[DriftSize, float], ...] = (("none", 0.2), ("small", 0.5), ("m
 
 LEVEL = 0.95
 MOST_WINDOWS = 30
+MOST_CUTS = 32
+"""Widths of windows, and halvings of the sample, that a log can pass through as it grows: 11 widths of less than a day, and 21 doublings."""
 FEWEST_IN_REFERENCE = 50
 FEWEST_IN_WINDOW = 20
 SHARES: tuple[DriftName, ...] = ("in_gold", "abstained")
@@ -137,9 +139,9 @@ def size_of(effect: float) -> DriftSize:
 
 
 def windows_of(first: float, last: float) -> Windows:
-    """Days, or several of them where there would be more than `MOST_WINDOWS`; of less than three days, some ten shorter stretches.
+    """Days, or 2, 4, 8 ... where there would be more than `MOST_WINDOWS`; of less than three days, some ten shorter stretches.
 
-    They begin at round times in UTC, so that a window that is over stays as it is while the log grows.
+    They begin at round times in UTC, so that a window that is over stays as it is until the log has outgrown its width.
 
     Args:
         first: First moment that counts, seconds since 1970.
@@ -149,7 +151,7 @@ def windows_of(first: float, last: float) -> Windows:
     width = next((width for width in _WIDTHS_S if width >= span / _FEW_WINDOWS), _DAY_S) if span < _DAYS_FROM * _DAY_S else _DAY_S
     days = 1
     while (found := _aligned(first, last, width * days)).number > MOST_WINDOWS:
-        days += 1
+        days *= 2
     return found
 
 
@@ -161,9 +163,9 @@ def _aligned(first: float, last: float, width: float) -> Windows:
 def drift_signals(sample: DriftSample, windows: Windows, *, mode: Mode, n_trials: int, now: float) -> tuple[DriftSignal, ...]:
     """Every signal in every arm against how it began.
 
-    All intervals hold together with `LEVEL`: those of `MOST_WINDOWS` windows of each signal and arm, however many there are so far
-    (Bonferroni). So a window's interval does not widen when others follow, and looking every day is allowed; the newest window is judged
-    when it is over. Queries of one user hang together, which widens the intervals.
+    All intervals hold together with `LEVEL`, those of later looks included: of `MOST_WINDOWS` windows of each signal and arm, in each of
+    `MOST_CUTS` ways of cutting the log (Bonferroni). So looking every day is allowed, and nothing widens when other windows follow; the
+    newest window is judged when it is over. Queries of one user hang together, which widens the intervals.
 
     Args:
         sample: Of the trials that count.
@@ -173,7 +175,7 @@ def drift_signals(sample: DriftSample, windows: Windows, *, mode: Mode, n_trials
         now: Seconds since 1970.
     """
     wanted = [(name, arm) for name in get_args(DriftName) for arm in range(len(sample.arms)) if _is_wanted(name, arm, mode)]
-    setting = _Setting(windows, mode, MOST_WINDOWS * len(wanted), now)
+    setting = _Setting(windows, mode, MOST_WINDOWS * MOST_CUTS * len(wanted), now)
     made = partial(DriftSignal, n_sampled=sample.n_sampled, n_trials=n_trials)
     return tuple(_signal(_Series.of(sample, name, arm, windows), setting, made) for name, arm in wanted)
 

@@ -208,14 +208,19 @@ def _arm(sums: UnitSums, mean: float | None) -> LiveArm:
 def adjusted(setting: LiveSetting, comparisons: Sequence[LiveComparison]) -> tuple[LiveComparison, ...]:
     """Correct over primary and secondary metrics (Holm).
 
-    Holm's argument holds for always-valid p-values at every look, as it does for ordinary ones at one. Planned ones are corrected among
-    themselves, once every metric that has an effect has one.
+    Holm's argument holds for always-valid p-values at every look, as it does for ordinary ones at one. A metric without an effect so far
+    counts as one whose p-value is 1: a family that grew between the looks would be corrected too little at the early ones. Planned ones are
+    corrected among themselves, once every metric that has an effect has one.
     """
     family = [c for c in comparisons if c.role in ("primary", "secondary")]
     effects = [c.effect for c in family if c.effect is not None]
     planned = bool(effects) and all(effect.planned is not None for effect in effects)
-    p_values = [None if c.effect is None else (c.effect.intervals[0] if planned else c.effect.running).p_value for c in family]
-    by_name = {c.metric.name: p for c, p in zip(family, adjust(p_values, setting.plan.correction), strict=True)}
+    if planned:
+        p_values = [None if c.effect is None else c.effect.intervals[0].p_value for c in family]
+    else:
+        p_values = [1.0 if c.effect is None else c.effect.running.p_value for c in family]
+    corrected = zip(family, adjust(p_values, setting.plan.correction), strict=True)
+    by_name = {c.metric.name: None if c.effect is None else p for c, p in corrected}
     return tuple(dataclasses.replace(c, p_adjusted=by_name.get(c.metric.name)) for c in comparisons)
 
 

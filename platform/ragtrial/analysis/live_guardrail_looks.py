@@ -1,20 +1,19 @@
 """How the guardrails of a live experiment came about: where each stood at the end of every step of time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ragtrial.analysis.live_guardrails import guardrail_of
 from ragtrial.analysis.live_looks import until
 from ragtrial.analysis.live_setting import Table
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live_looks import TimedSums
-from ragtrial.domain.live_scores import Sums, WithinScores
-from ragtrial.domain.live_verdict import LiveGuardrail
+from ragtrial.domain.live_scores import SplitScores, Sums, WithinScores
 from ragtrial.domain.planned import Guardrail
 from ragtrial.errors import NotEnoughDataError
 
 MOST_LOOKS = 25
-"""That are computed at once: bounds of rare events take 20 ms each, and a chart needs no more."""
+"""That are computed at once, and kept when there are twice as many: bounds of rare events take 20 ms each, and a chart needs no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,17 +34,16 @@ class GuardrailLook:
 
 
 def guardrail_looks(
-    timed: TimedSums | None, planned: Guardrail, experiment: Experiment, *, now: LiveGuardrail | None, twins: Sums | None = None
+    timed: TimedSums | None, planned: Guardrail, experiment: Experiment, *, twins: Sums | None = None
 ) -> tuple[GuardrailLook, ...]:
     """Where a guardrail stood at the ends of at most `MOST_LOOKS` steps of time, by the same rule as in the analysis.
 
-    CUPED is left out, as in `live_looks.looks_of`; the last look is the analysis' own, with it.
+    CUPED is left out of all looks, as in `live_looks.looks_of`: one line has one estimator.
 
     Args:
         timed: The guardrail's metric by unit and time; None where no trial counts.
         planned: The guardrail.
         experiment: The plan, with a section `live`.
-        now: Where it stands in the analysis; None where it can't be tested yet.
         twins: Mode shadow: sums of both arms over the queries that both have a value for, and their number, until the end of each step,
             shape (n_steps, 3).
 
@@ -62,24 +60,38 @@ def guardrail_looks(
     for step in _steps(timed.ends.size):
         table = until(timed, step, split=split)
         looks.append(_look(float(timed.ends[step]), _with_means(table, twins, step), planned, experiment))
-    return (*looks, _as_look(float(timed.ends[-1]), now))
+    return tuple(looks)
 
 
-def with_look(looks: Sequence[GuardrailLook], at: float, now: LiveGuardrail | None) -> tuple[GuardrailLook, ...]:
+def with_look(
+    looks: Sequence[GuardrailLook], at: float, table: Table, planned: Guardrail, experiment: Experiment
+) -> tuple[GuardrailLook, ...]:
     """The looks so far with one more: what was seen at a moment stays as it was seen. Nothing is read for it.
 
     Args:
-        looks: Oldest first.
+        looks: Oldest first; of twice `MOST_LOOKS` or more every other one is left out.
         at: When the last trial arrived; a look that is not older is replaced.
-        now: Where the guardrail stands in the analysis; None where it can't be tested yet.
+        table: The guardrail's metric as it is now.
+        planned: The guardrail.
+        experiment: The plan, with a section `live`.
     """
-    return (*(look for look in looks if look.at < at), _as_look(at, now))
+    before = [look for look in looks if look.at < at]
+    while len(before) >= 2 * MOST_LOOKS:
+        before = before[1 - len(before) % 2 :: 2]
+    return (*before, _look(at, _without_history(table), planned, experiment))
 
 
 def _steps(n: int) -> list[int]:
-    """At most `MOST_LOOKS` with the last one, which is left out here, evenly taken from the end."""
+    """At most `MOST_LOOKS` with the last one, evenly taken from the end."""
     every = -(-n // MOST_LOOKS)
-    return list(range((n - 1) % every, n - 1, every))
+    return list(range((n - 1) % every, n, every))
+
+
+def _without_history(table: Table) -> Table:
+    if isinstance(table, WithinScores):
+        return replace(table, differences=replace(table.differences, pre_totals=None, pre_counts=None))
+    control, treatment = (replace(arm, pre_totals=None, pre_counts=None) for arm in (table.control, table.treatment))
+    return SplitScores(metric=table.metric, control=control, treatment=treatment)
 
 
 def _with_means(table: Table, twins: Sums | None, step: int) -> Table:
@@ -92,10 +104,7 @@ def _with_means(table: Table, twins: Sums | None, step: int) -> Table:
 
 def _look(at: float, table: Table, planned: Guardrail, experiment: Experiment) -> GuardrailLook:
     try:
-        return _as_look(at, guardrail_of(table, planned, experiment))
+        found = guardrail_of(table, planned, experiment)
     except NotEnoughDataError:
         return GuardrailLook(at=at)
-
-
-def _as_look(at: float, found: LiveGuardrail | None) -> GuardrailLook:
-    return GuardrailLook(at=at) if found is None else GuardrailLook(at=at, estimate=found.estimate, low=found.low, high=found.high)
+    return GuardrailLook(at=at, estimate=found.estimate, low=found.low, high=found.high)

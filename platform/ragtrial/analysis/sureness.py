@@ -74,8 +74,12 @@ def together(comparisons: Sequence[Comparison], plan: AnalysisPlan) -> Mapping[s
 
 
 def live_together(comparisons: Sequence[LiveComparison], levels: Levels, plan: AnalysisPlan) -> Mapping[str, SimultaneousInterval]:
-    """The same of a live experiment: at every look together, or at the planned size where every metric of the family has reached it."""
-    family = [(c, c.effect) for c in comparisons if c.role in DECISION_ROLES and c.effect is not None]
+    """The same of a live experiment: at every look together, or at the planned size where every metric of the family has reached it.
+
+    At every look a metric without an effect so far is in the family: one that grew would share out more than alpha over the looks.
+    """
+    planned_metrics = [c for c in comparisons if c.role in DECISION_ROLES]
+    family = [(c, c.effect) for c in planned_metrics if c.effect is not None]
     if plan.correction == "none":
         return {}
     planned = [effect.planned for _, effect in family]
@@ -89,7 +93,7 @@ def live_together(comparisons: Sequence[LiveComparison], levels: Levels, plan: A
             effect.running.estimate,
             effect.standard_error,
             units=_units(comparison, effect),
-            alpha=levels.running / len(family),
+            alpha=levels.running / len(planned_metrics),
             planned_units=levels.tuned_for,
         )
         found[comparison.metric.name] = SimultaneousInterval(low=ends.low, high=ends.high)

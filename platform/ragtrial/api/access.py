@@ -178,8 +178,3 @@ class Needs:
         if self.scope is not None and self.scope not in key.scopes:
             raise HTTPException(403, f"a key of role {key.role!r} does not allow {self.scope!r}")
         return key
-
-
-def reads_texts(key: ApiKey) -> bool:
-    """Whether this key's holder may read what users typed."""
-    return "operate" in key.scopes

@@ -13,6 +13,7 @@ from ragtrial.api.parts import Parts, parts_of
 from ragtrial.api.wire import NO_NUL, AskIn, AskOut, EventIn, FeedbackIn, OutcomeOut, SourceOut, UsageOut
 from ragtrial.domain.access import ApiKey
 from ragtrial.domain.live_trial import SignalEvent, Vote
+from ragtrial.serving.asking import Source
 from ragtrial.serving.service import Question, Served
 
 IdempotencyKey = Annotated[
@@ -41,9 +42,9 @@ def asserted(request: Request, user: str | None, key: ApiKey) -> str | None:
     return user
 
 
-def sources_of(served: Served) -> list[SourceOut]:
-    """What the answer was made from, best first."""
-    return [SourceOut(passage_id=s.passage_id, title=s.title, text=s.text, cited=s.cited) for s in served.sources]
+def source_out(source: Source) -> SourceOut:
+    """A passage that an answer was made from."""
+    return SourceOut(passage_id=source.passage_id, title=source.title, text=source.text, cited=source.cited)
 
 
 async def ask_service(request: Request, parts: Parts, question: Question) -> Served:
@@ -79,7 +80,7 @@ async def ask(
         trial_id=served.trial_id,
         answer=served.answer,
         abstained=served.abstained,
-        sources=sources_of(served),
+        sources=[source_out(source) for source in served.sources],
         solicit_rating=served.solicited,
         has_unit=bool(unit),
         latency_ms=served.waited_ms,

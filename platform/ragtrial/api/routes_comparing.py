@@ -11,13 +11,13 @@ from fastapi import APIRouter, Depends, Path, Request
 
 from ragtrial.api.access import Needs
 from ragtrial.api.errors import responses
-from ragtrial.api.routes_asking import Given, IdempotencyKey, TrustedUser, asserted
-from ragtrial.api.wire import NO_NUL, OutcomeOut, SourceOut
+from ragtrial.api.routes_asking import Given, IdempotencyKey, TrustedUser, asserted, source_out
+from ragtrial.api.wire import NO_NUL, OutcomeOut
 from ragtrial.api.wire_comparing import AnswerOut, CompareIn, ComparisonOut, PreferenceIn, SideOut, StandingVote, VotedSource
 from ragtrial.domain.access import ApiKey
 from ragtrial.domain.live_preference import Preference
 from ragtrial.domain.live_trial import Vote
-from ragtrial.serving.asking import Question, Source
+from ragtrial.serving.asking import Question
 from ragtrial.serving.comparing import SideBySide
 from ragtrial.serving.recalling import ShownAnswer
 
@@ -36,7 +36,7 @@ async def answer(request: Request, trial_id: Name, parts: Given, key: Annotated[
         query=found.query,
         answer=found.shown.text,
         abstained=found.shown.abstained,
-        sources=[VotedSource(**_source(s).model_dump(), vote=_vote(found.votes.get(s.passage_id))) for s in found.shown.sources],
+        sources=[VotedSource(**source_out(s).model_dump(), vote=_vote(found.votes.get(s.passage_id))) for s in found.shown.sources],
         solicit_rating=found.solicited,
         vote=_vote(found.votes.get(None)),
     )
@@ -104,11 +104,7 @@ def _comparison(found: SideBySide) -> ComparisonOut:
 
 
 def _side(shown: ShownAnswer) -> SideOut:
-    return SideOut(answer=shown.text, abstained=shown.abstained, sources=[_source(source) for source in shown.sources])
-
-
-def _source(source: Source) -> SourceOut:
-    return SourceOut(passage_id=source.passage_id, title=source.title, text=source.text, cited=source.cited)
+    return SideOut(answer=shown.text, abstained=shown.abstained, sources=[source_out(source) for source in shown.sources])
 
 
 def _vote(vote: Vote | None) -> StandingVote | None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from ragtrial.api.access import Needs, reads_texts
+from ragtrial.api.access import Needs
 from ragtrial.api.errors import responses
 from ragtrial.api.parts import Parts, parts_of
 from ragtrial.api.wire import (
@@ -28,11 +28,11 @@ from ragtrial.api.wire import (
     VotesOut,
 )
 from ragtrial.db.live_reader import LiveExperiment
-from ragtrial.domain.access import ApiKey
+from ragtrial.domain.access import ApiKey, reads_texts
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import TrafficState
 from ragtrial.domain.live_scores import Exposure
-from ragtrial.domain.live_trial import LiveTrial
+from ragtrial.domain.live_trial import LiveTrial, offered_tags
 from ragtrial.formats.experiment import parse_experiment
 
 Given = Annotated[Parts, Depends(parts_of)]
@@ -179,7 +179,7 @@ def _exposure(exposure: Exposure) -> ExposureOut:
 
 
 def _trial(found: LiveTrial, parts: Parts, key: ApiKey) -> TrialOut:
-    texts, arms = reads_texts(key), key.sees_arms
+    texts, arms = reads_texts(key.scopes), key.sees_arms
     made, answer, failure = found.trial, found.trial.answer, found.trial.failure
     scores = {
         score.metric: score.unscored or "" if score.value is None else score.value for score in parts.reader.scores_of(found.trial_id)
@@ -204,7 +204,13 @@ def _trial(found: LiveTrial, parts: Parts, key: ApiKey) -> TrialOut:
         usage=UsageOut.model_validate(answer.usage, from_attributes=True) if answer is not None else None,
         scores=scores,
         votes=[
-            VoteOut(thumb=v.thumb, passage_id=v.passage_id, tags=list(v.tags), comment=v.comment if texts else None, at=v.at)
+            VoteOut(
+                thumb=v.thumb,
+                passage_id=v.passage_id,
+                tags=list(v.tags if texts else offered_tags(v.tags)),
+                comment=v.comment if texts else None,
+                at=v.at,
+            )
             for v in parts.reader.votes_of(found.trial_id)
         ],
     )

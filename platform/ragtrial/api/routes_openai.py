@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from ragtrial.api.access import Needs
 from ragtrial.api.errors import error_response, responses
 from ragtrial.api.parts import Parts, parts_of
-from ragtrial.api.routes_asking import IdempotencyKey, TrustedUser, ask_service, asserted, sources_of
+from ragtrial.api.routes_asking import IdempotencyKey, TrustedUser, ask_service, asserted, source_out
 from ragtrial.api.wire import NO_NUL
 from ragtrial.api.wire_openai import (
     AnswerMessage,
@@ -74,7 +74,7 @@ async def chat_completions(
         solicit_rating=served.solicited,
         has_unit=bool(question.unit),
         logged=served.logged,
-        sources=sources_of(served),
+        sources=[source_out(source) for source in served.sources],
         arm=served.arm if key.sees_arms else None,
     )
     text = NO_ANSWER if served.abstained else served.answer

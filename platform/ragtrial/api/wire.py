@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ragtrial.domain.live_trial import Signal, Thumb, VoteOutcome
+from ragtrial.domain.live import LONGEST_REASON
+from ragtrial.domain.live_trial import LONGEST_QUERY, Signal, Thumb, VoteOutcome
 
 NO_NUL = r"^[^\x00]*$"
 SAYS_SOMETHING = r"^[^\x00]*[^\s\x00][^\x00]*$"
@@ -31,7 +32,9 @@ class AskIn(Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"query": "When may a truck pass the gate?", "unit": "user-1729"}]})
 
-    query: Annotated[str, Field(min_length=1, max_length=8000, pattern=SAYS_SOMETHING, description="The question, as the user typed it.")]
+    query: Annotated[
+        str, Field(min_length=1, max_length=LONGEST_QUERY, pattern=SAYS_SOMETHING, description="The question, as the user typed it.")
+    ]
     unit: Annotated[
         Unit | None,
         Field(description="User or session id. It is stored as a pseudonym. Without one the baseline answers, outside the experiment."),
@@ -155,7 +158,9 @@ class TrafficIn(Request):
     share: Annotated[float | None, Field(ge=0, le=1, description="Share of the units that take part.")] = None
     treatment: Annotated[float | None, Field(gt=0, lt=1, description="Share of those that get the treatment.")] = None
     stopped: Annotated[bool | None, Field(description="True gives everyone the baseline within a second.")] = None
-    reason: Annotated[str, Field(min_length=1, max_length=1000, pattern=SAYS_SOMETHING, description="Why; kept in the audit log.")]
+    reason: Annotated[
+        str, Field(min_length=1, max_length=LONGEST_REASON, pattern=SAYS_SOMETHING, description="Why; kept in the audit log.")
+    ]
     expected_version: Annotated[
         int | None, Field(ge=1, le=2**31 - 1, description="409 where another version is current; null: change whatever holds.")
     ] = None
@@ -234,7 +239,7 @@ class VoteOut(BaseModel):
 
     thumb: Thumb
     passage_id: str | None
-    tags: list[str]
+    tags: Annotated[list[str], Field(description="Keys that may not operate see those that the tester's page offers.")]
     comment: Annotated[str | None, Field(description="Only for keys that may operate.")]
     at: float
 

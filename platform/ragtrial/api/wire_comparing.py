@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ragtrial.api.wire import NO_NUL, SAYS_SOMETHING, TRIAL, Id, Key, Request, SourceOut, Unit
 from ragtrial.domain.live_preference import Choice
-from ragtrial.domain.live_trial import Thumb
+from ragtrial.domain.live_trial import LONGEST_QUERY, Thumb
 
 COMPARISON = "comparison_7b1e4c0d92f84a6ab3d5c8e1f0a29764"
 
@@ -70,7 +70,9 @@ class CompareIn(Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"query": "When may a truck pass the gate?", "unit": "user-1729"}]})
 
-    query: Annotated[str, Field(min_length=1, max_length=8000, pattern=SAYS_SOMETHING, description="The question, as the user typed it.")]
+    query: Annotated[
+        str, Field(min_length=1, max_length=LONGEST_QUERY, pattern=SAYS_SOMETHING, description="The question, as the user typed it.")
+    ]
     unit: Annotated[Unit | None, Field(description="User or session id, so that it can be erased; it decides nothing here.")] = None
 
 

@@ -76,7 +76,7 @@ def dashboard(
         "host": host,
         "port": number,
         "secrets": None if secrets is None else str(secrets.absolute()),
-    }
+    }  # the fields of `ragtrial_board.told.Told`, which is no part of this package
     stop = threading.Event()
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, lambda *_: stop.set())
@@ -145,11 +145,13 @@ def _check_access(opened: _Opened, host: str, *, no_auth: bool, secrets: Path | 
     """Whether visitors are asked to sign in.
 
     Raises:
-        InputError: `--no-auth` would make everyone in reach an admin, or there is no such secrets file.
+        InputError: `--no-auth` would make everyone in reach an admin, or nobody could sign in by what the secrets file says.
         SetupError: Others can reach the server, and nobody could sign in.
     """
-    if secrets is not None and not secrets.is_file():
-        raise InputError(f"there is no secrets file {str(secrets)!r}: give another one with --secrets")
+    if secrets is not None:
+        from ragtrial.suite.visiting import check_secrets
+
+        check_secrets(secrets)
     if no_auth:
         if not is_loopback(host):
             raise InputError(f"--no-auth with --host {host}: everyone in reach would be admin; leave the host out, or make keys")
@@ -226,14 +228,15 @@ def _until_it_answers(server: "subprocess.Popen[bytes]", address: str, stop: thr
         SetupError: It ended, or does not answer in time.
     """
     import time
-    from urllib.request import urlopen
+    from urllib.request import ProxyHandler, build_opener
 
+    asking = build_opener(ProxyHandler({}))  # a proxy of the environment is not for our own server
     deadline = time.monotonic() + _STARTS_WITHIN_S
     while not stop.is_set():
         if server.poll() is not None:
             raise SetupError(f"the dashboard's server ended as it began (exit code {server.returncode}); what it said stands above")
         try:
-            with urlopen(f"{address}/_stcore/health", timeout=5) as answer:  # noqa: S310 - our own server
+            with asking.open(f"{address}/_stcore/health", timeout=5) as answer:
                 if answer.status == 200:
                     return True
         except OSError:

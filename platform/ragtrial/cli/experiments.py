@@ -169,10 +169,12 @@ def evaluate_prepared(
 
 
 def show(outcome: "Outcome", *, as_json: bool, quiet: bool) -> None:
-    """The result as a table, as one sentence, or as JSON."""
+    """The result as a table, as one sentence, or as JSON; on standard error why the dashboard does not get it, where that is so."""
     from ragtrial.report.json_report import as_json as report_json
     from ragtrial.report.terminal import render_terminal
 
+    if outcome.not_stored is not None:
+        error_console().print(f"the dashboard does not show this result: {outcome.not_stored}", markup=False, soft_wrap=True)
     if as_json:
         typer.echo(report_json(outcome.content))
     elif quiet:

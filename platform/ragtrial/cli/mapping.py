@@ -35,7 +35,6 @@ def map_embeddings(
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
     for each in made:
-        missed = sum(point.missed for point in each.points)
-        said = f"{each.arm}: {len(each.points)} texts, {missed} queries missed by the baseline, trustworthiness {each.trustworthiness:.2f}"
+        said = f"{each.arm}: {len(each.points)} texts, trustworthiness {each.trustworthiness:.2f}"
         console().print(said, markup=False, soft_wrap=True)
     console().print("see them on the dashboard: ragtrial dashboard, page Models and drift", markup=False, soft_wrap=True)

@@ -98,6 +98,8 @@ def _said(live: "RolledLive") -> str:
         said += "; another process went on with the rest"
     if live.problem:
         return f"{said}; no analysis: {live.problem}"
+    if live.snapshot == "waits":
+        return f"{said}; the analysis is left to that as well"
     return f"{said}; analysed in {live.took_s:.1f} s" if live.snapshot == "made" else f"{said}; the analysis is up to date"
 
 

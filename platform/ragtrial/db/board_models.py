@@ -27,14 +27,21 @@ from ragtrial.db.base import LARGEST, Base
 
 
 class ConclusionRow(Base):
-    """What an evaluation came to. `form` is the version of the document's form: one of another version is made again."""
+    """What an evaluation came to; `problem` says why there is no document.
+
+    `form` is the version of the document's form: one of another version is made again. `generation` says which of the query outcomes
+    belong to it; those of another one are about to be shown, or about to go.
+    """
 
     __tablename__ = "conclusions"
+    __table_args__ = (CheckConstraint("(document IS NULL) = (problem IS NOT NULL)", name="document_or_problem"),)
 
     evaluation_id: Mapped[str] = mapped_column(ForeignKey("evaluations.evaluation_id"), primary_key=True)
     form: Mapped[int]
     made_at: Mapped[float]
-    document: Mapped[dict[str, Any]]
+    generation: Mapped[int | None]
+    document: Mapped[dict[str, Any] | None]
+    problem: Mapped[str | None]
 
 
 class QueryOutcomeRow(Base):
@@ -49,12 +56,13 @@ class QueryOutcomeRow(Base):
         CheckConstraint(f"gain BETWEEN -{LARGEST} AND {LARGEST}", name="gain"),
         CheckConstraint(f"answer_gain BETWEEN -{LARGEST} AND {LARGEST}", name="answer_gain"),
         CheckConstraint("overlap BETWEEN 0 AND 1", name="overlap"),
-        Index("ix_query_outcomes_by_gain", "evaluation_id", "gain", "position"),
-        Index("ix_query_outcomes_by_answer_gain", "evaluation_id", "answer_gain", "position"),
+        Index("ix_query_outcomes_by_gain", "evaluation_id", "generation", "gain", "position"),
+        Index("ix_query_outcomes_by_answer_gain", "evaluation_id", "generation", "answer_gain", "position"),
         {"sqlite_with_rowid": False},
     )
 
     evaluation_id: Mapped[str] = mapped_column(ForeignKey("evaluations.evaluation_id"), primary_key=True)
+    generation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     query_id: Mapped[str]
     words: Mapped[int]
@@ -119,7 +127,11 @@ class LiveBucketRow(Base):
 
 
 class LiveSnapshotRow(Base):
-    """What a live experiment had come to at a moment; `problem` says why there is no document."""
+    """What a live experiment had come to at a moment; `problem` says why there is no document.
+
+    It is made again when the roll-up has another `version`, when what it depends on `beside` trials and votes has another digest, and when
+    `due_at` is over.
+    """
 
     __tablename__ = "live_snapshots"
     __table_args__ = (CheckConstraint("(document IS NULL) = (problem IS NOT NULL)", name="document_or_problem"),)
@@ -128,13 +140,15 @@ class LiveSnapshotRow(Base):
     form: Mapped[int]
     made_at: Mapped[float]
     took_s: Mapped[float]
-    newest_trial: Mapped[int]
+    version: Mapped[int]
+    beside: Mapped[str | None]
+    due_at: Mapped[float | None]
     document: Mapped[dict[str, Any] | None]
     problem: Mapped[str | None]
 
 
 class RollUpMarkRow(Base):
-    """Up to which trial and vote a live experiment's buckets hold everything."""
+    """Up to which trial and vote a live experiment's buckets hold everything; `version` counts the times that anything was new."""
 
     __tablename__ = "roll_up_marks"
 
@@ -142,6 +156,7 @@ class RollUpMarkRow(Base):
     trial: Mapped[int]
     vote: Mapped[int]
     erasure: Mapped[int]
+    version: Mapped[int]
     at: Mapped[float]
 
 

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, false, func, or_, select, true
 
-from ragtrial.db.board_models import ConclusionRow, QueryOutcomeRow
+from ragtrial.db.board_models import ConclusionRow, CurationRow, QueryOutcomeRow
 from ragtrial.db.curations import read_curations
 from ragtrial.db.embedding_maps import read_maps
 from ragtrial.db.live_rows import storable
@@ -42,6 +42,20 @@ class Stored:
     form: int
     made_at: float
     document: dict[str, Any]
+
+
+class Made(NamedTuple):
+    """When an evaluation was concluded.
+
+    Attributes:
+        form: Version of the document's form.
+        at: In seconds since 1970.
+        problem: Why it could not be concluded, or None.
+    """
+
+    form: int
+    at: float
+    problem: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,19 +97,26 @@ class BoardReader(ReadOnly):
     """
 
     def conclusion(self, evaluation_id: str) -> Stored | None:
-        """What the evaluation came to; None before it was concluded."""
+        """What the evaluation came to; None before it was concluded, and where it can't be."""
         wanted = select(ConclusionRow.form, ConclusionRow.made_at, ConclusionRow.document).where(
-            ConclusionRow.evaluation_id == evaluation_id
+            ConclusionRow.evaluation_id == evaluation_id, ConclusionRow.problem.is_(None)
         )
         with self._transaction() as connection:
             row = connection.execute(wanted).first()
         return None if row is None else Stored(form=row.form, made_at=row.made_at, document=row.document)
 
-    def made(self) -> Mapping[str, tuple[int, float]]:
-        """The form of every conclusion and when it was made (seconds since 1970), by evaluation."""
-        wanted = select(ConclusionRow.evaluation_id, ConclusionRow.form, ConclusionRow.made_at)
+    def problem(self, evaluation_id: str) -> str | None:
+        """Why the evaluation could not be concluded; None where it was, and where nobody has tried."""
+        wanted = select(ConclusionRow.problem).where(ConclusionRow.evaluation_id == evaluation_id)
         with self._transaction() as connection:
-            return {row.evaluation_id: (row.form, row.made_at) for row in connection.execute(wanted)}
+            return connection.execute(wanted).scalar()
+
+    def made(self) -> Mapping[str, Made]:
+        """When each evaluation was concluded, by evaluation; those that never were are missing."""
+        wanted = select(ConclusionRow.evaluation_id, ConclusionRow.form, ConclusionRow.made_at, ConclusionRow.problem)
+        with self._transaction() as connection:
+            rows = connection.execute(wanted)
+            return {row.evaluation_id: Made(form=row.form, at=row.made_at, problem=row.problem) for row in rows}
 
     def labelled_at(self) -> Mapping[str, float]:
         """When people labelled an answer last, in seconds since 1970, by experiment; those without labels are missing."""
@@ -114,16 +135,16 @@ class BoardReader(ReadOnly):
         with self._transaction() as connection:
             return connection.execute(wanted).scalar_one()
 
-    def missed_queries(self, evaluation_id: str) -> frozenset[str]:
-        """Queries of which the baseline retrieved no relevant passage though there is one."""
-        wanted = select(QueryOutcomeRow.query_id).where(QueryOutcomeRow.evaluation_id == evaluation_id, _VIEWS["baseline failures"][0])
-        with self._transaction() as connection:
-            return frozenset(connection.execute(wanted).scalars())
-
     def embedding_maps(self, evaluation_id: str) -> Mapping[str, EmbeddingMap]:
-        """Where the arms' models put passages and queries, by arm; empty where no map was made."""
+        """Where the arms' models put passages and queries, by arm; empty where no map was made.
+
+        Which queries the baseline misses is told as the evaluation was concluded last.
+        """
+        concluded = select(ConclusionRow.generation).where(ConclusionRow.evaluation_id == evaluation_id)
+        missed = select(QueryOutcomeRow.query_id).where(_of(evaluation_id), _VIEWS["baseline failures"][0])
         with self._transaction() as connection:
-            return read_maps(connection, evaluation_id)
+            is_known = connection.execute(concluded).scalar() is not None
+            return read_maps(connection, evaluation_id, frozenset(connection.execute(missed).scalars()) if is_known else None)
 
     def outcomes(
         self,
@@ -149,7 +170,7 @@ class BoardReader(ReadOnly):
         """
         kept, order = _VIEWS[view]
         with self._transaction() as connection:
-            chosen = and_(QueryOutcomeRow.evaluation_id == evaluation_id, kept, *_filters(connection, tag, text))
+            chosen = and_(_of(evaluation_id), kept, *_filters(connection, tag, text))
             counted = select(func.count()).select_from(QueryOutcomeRow).where(chosen)
             total = connection.execute(counted if tag is None and not text else counted.join(QueryRow, _SAME_QUERY)).scalar_one()
             rows = connection.execute(_outcomes().where(chosen).order_by(*order, QueryOutcomeRow.position).limit(limit).offset(offset))
@@ -161,7 +182,7 @@ class BoardReader(ReadOnly):
         baseline, custom = row.baseline_found == 0, row.custom_found == 0
         both = func.count(case((and_(baseline, custom), 1)))
         wanted = select(func.count(), func.count(case((baseline, 1))), func.count(case((custom, 1))), both).where(
-            row.evaluation_id == evaluation_id, row.relevant > 0
+            _of(evaluation_id), row.relevant > 0
         )
         with self._transaction() as connection:
             judged, by_baseline, by_custom, by_both = connection.execute(wanted).one()
@@ -169,7 +190,7 @@ class BoardReader(ReadOnly):
 
     def outcome(self, evaluation_id: str, query_id: str) -> QueryOutcome | None:
         """One query; None where it is not concluded or not of this evaluation."""
-        wanted = _outcomes().where(QueryRow.evaluation_id == evaluation_id, QueryRow.query_id == query_id)
+        wanted = _outcomes().where(_of(evaluation_id), QueryRow.evaluation_id == evaluation_id, QueryRow.query_id == query_id)
         with self._transaction() as connection:
             row = connection.execute(wanted).first()
         return None if row is None else _outcome(row)
@@ -196,6 +217,20 @@ class BoardReader(ReadOnly):
             found = read_curations(connection, experiment)
         return found if history else standing(found)
 
+    def curations_of(self, experiment: str, *, query_id: str | None, text: str | None) -> tuple[Curation, ...]:
+        """What stands chosen of one query, in order.
+
+        Args:
+            experiment: Its name.
+            query_id: Of the gold query; None: it is none.
+            text: As it was asked; None: it is not known.
+        """
+        same = [
+            column == value for column, value in ((CurationRow.query_id, query_id), (CurationRow.query_text, text)) if value is not None
+        ]
+        with self._transaction() as connection:
+            return standing(read_curations(connection, experiment, or_(false(), *same)))
+
 
 _SAME_QUERY = and_(QueryRow.evaluation_id == QueryOutcomeRow.evaluation_id, QueryRow.position == QueryOutcomeRow.position)
 
@@ -218,6 +253,12 @@ _VIEWS: dict[OutcomeView, tuple[ColumnElement[bool], tuple[ColumnElement[Any], .
     "failures": (QueryOutcomeRow.failed > 0, (QueryOutcomeRow.failed.desc(),)),
     "all": (true(), ()),
 }
+
+
+def _of(evaluation_id: str) -> ColumnElement[bool]:
+    """Rows of the conclusion that holds; none where there is no conclusion."""
+    holds = select(ConclusionRow.generation).where(ConclusionRow.evaluation_id == evaluation_id).scalar_subquery()
+    return and_(QueryOutcomeRow.evaluation_id == evaluation_id, QueryOutcomeRow.generation == holds)
 
 
 def _outcomes() -> Select[Any]:

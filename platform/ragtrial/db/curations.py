@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, insert, select
 
 from ragtrial.db import engine as database
 from ragtrial.db.board_models import CurationRow
@@ -54,12 +54,12 @@ class CurationRecorder(ReadOnly):
             raise ValueError("a curation that is added has no number yet, and takes nothing back")
         wanted = _storable(curation)
         with database.transaction(self._writing, self._name) as connection:
-            for other in standing(read_curations(connection, wanted.experiment)):
-                if (other.query_text, other.passage_id) == (wanted.query_text, wanted.passage_id):
-                    raise ConflictError(
-                        f"{other.actor} chose passage {other.passage_id!r} of this query as {other.chosen_as} already (number "
-                        f"{other.curation_id}): take that back first if it is to be something else"
-                    )
+            same = CurationRow.query_text == wanted.query_text, CurationRow.passage_id == wanted.passage_id
+            for other in standing(read_curations(connection, wanted.experiment, *same)):
+                raise ConflictError(
+                    f"{other.actor} chose passage {other.passage_id!r} of this query as {other.chosen_as} already (number "
+                    f"{other.curation_id}): take that back first if it is to be something else"
+                )
             return self._insert(connection, wanted)
 
     def take_back(self, curation_id: int, *, actor: str, note: str = "") -> Curation:
@@ -101,9 +101,15 @@ class CurationRecorder(ReadOnly):
         return replace(curation, curation_id=made, created_at=now.isoformat())
 
 
-def read_curations(connection: Connection, experiment: str) -> tuple[Curation, ...]:
-    """All rows of an experiment in the order in which they were written, those taken back and their takers-back too."""
-    wanted = select(CurationRow.__table__).where(CurationRow.experiment == storable(experiment)).order_by(CurationRow.id)
+def read_curations(connection: Connection, experiment: str, *of: ColumnElement[bool]) -> tuple[Curation, ...]:
+    """Rows of an experiment in the order in which they were written, those taken back and their takers-back too.
+
+    Args:
+        connection: To the log.
+        experiment: Its name.
+        of: Which rows; of what repeats in a row that takes another one back, so that both are found. Default: all.
+    """
+    wanted = select(CurationRow.__table__).where(CurationRow.experiment == storable(experiment), *of).order_by(CurationRow.id)
     return tuple(map(curation_of, connection.execute(wanted)))
 
 

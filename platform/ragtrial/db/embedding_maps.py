@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, delete, insert, select
@@ -25,7 +26,7 @@ def store_maps(url: str, evaluation_id: str, maps: Sequence[EmbeddingMap]) -> No
         StoreError: The database is out of reach or refuses, or there is no such evaluation; nothing was changed then.
     """
     rows = [
-        {"evaluation_id": evaluation_id, "arm": each.arm, "form": MAP_FORM, "made_at": each.made_at, "document": dataclasses.asdict(each)}
+        {"evaluation_id": evaluation_id, "arm": each.arm, "form": MAP_FORM, "made_at": each.made_at, "document": _document(each)}
         for each in maps
     ]
     engine = database.open_engine(url)
@@ -37,9 +38,30 @@ def store_maps(url: str, evaluation_id: str, maps: Sequence[EmbeddingMap]) -> No
         engine.dispose()
 
 
-def read_maps(connection: Connection, evaluation_id: str) -> dict[str, EmbeddingMap]:
-    """The maps of an evaluation in the present form, by arm."""
+def _document(each: EmbeddingMap) -> dict[str, Any]:
+    """Without what a later conclusion may tell otherwise."""
+    document = dataclasses.asdict(each)
+    for point in document["points"]:
+        del point["missed"]
+    return document
+
+
+def read_maps(connection: Connection, evaluation_id: str, missed: frozenset[str] | None) -> dict[str, EmbeddingMap]:
+    """The maps of an evaluation in the present form, by arm.
+
+    Args:
+        connection: Of a reader.
+        evaluation_id: The evaluation.
+        missed: Queries that the baseline misses; None where that is not known.
+    """
     wanted = select(EmbeddingMapRow.arm, EmbeddingMapRow.document).where(
         EmbeddingMapRow.evaluation_id == evaluation_id, EmbeddingMapRow.form == MAP_FORM
     )
-    return {arm: _MAP.validate_python(document) for arm, document in connection.execute(wanted)}
+    return {arm: _with_missed(_MAP.validate_python(document), missed) for arm, document in connection.execute(wanted)}
+
+
+def _with_missed(found: EmbeddingMap, missed: frozenset[str] | None) -> EmbeddingMap:
+    if missed is None:
+        return found
+    points = (dataclasses.replace(each, missed=each.key in missed) if each.kind == "query" else each for each in found.points)
+    return dataclasses.replace(found, points=tuple(points))

@@ -14,6 +14,7 @@ from ragtrial.db import engine as database
 from ragtrial.db.live_models import ApiKeyRow, AuditRow
 from ragtrial.db.live_rows import storable
 from ragtrial.domain.access import ApiKey, Role, Scope
+from ragtrial.domain.live import GUARDRAIL
 from ragtrial.errors import InputError
 
 DEMONSTRATION = "live demo"
@@ -81,8 +82,10 @@ class KeyStore:
             The key, `rt_<prefix>_<secret>`: this once, for it is not kept.
 
         Raises:
-            InputError: These are not what `ApiKey` allows.
+            InputError: These are not what `ApiKey` allows, or the name is the guardrails' own.
         """
+        if name.strip().casefold() == GUARDRAIL:
+            raise InputError(f"a key may not be called {name!r}: its changes of the traffic would pass for those of a broken guardrail")
         prefix, secret, now = secrets.token_hex(_PREFIX_BYTES), secrets.token_hex(_SECRET_BYTES), self._clock()
         limits = None if limited_to is None else frozenset(limited_to)
         try:

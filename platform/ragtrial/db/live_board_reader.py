@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -45,14 +45,18 @@ class SnapshotMade:
         form: Version of the document's form.
         made_at: Seconds since 1970.
         took_s: How long that took.
-        newest_trial: Number of the newest trial that was in the log then; 0 where there was none.
+        version: Of the sums that it was made from, see `RolledUp.version`.
+        beside: Digest of what it depends on beside trials and votes, see `Beside`; None where that is not known.
+        due_at: When it says something else though nothing is new, in seconds since 1970; None: never.
         problem: Why there is no document, or None.
     """
 
     form: int
     made_at: float
     took_s: float
-    newest_trial: int
+    version: int
+    beside: str | None = None
+    due_at: float | None = None
     problem: str | None
 
 
@@ -126,15 +130,11 @@ class PreferenceCount:
         choice: `preferred` an arm, `both` are good, `neither` is, `withdrawn`, or `open`: nobody has chosen yet.
         arm: The arm that was preferred; None for other choices.
         comparisons: How many.
-        units: People with such a comparison, as far as they are told apart.
-        callers: API keys with such a comparison.
     """
 
     choice: Literal["preferred", "both", "neither", "withdrawn", "open"]
     arm: str | None
     comparisons: int
-    units: int
-    callers: int
 
 
 class LiveBoardReader(ReadOnly):
@@ -157,36 +157,20 @@ class LiveBoardReader(ReadOnly):
             found = connection.execute(select(row.__table__).where(row.live_id == live_id)).first()
         if found is None:
             return None
-        return StoredSnapshot(
-            form=found.form,
-            made_at=found.made_at,
-            took_s=found.took_s,
-            newest_trial=found.newest_trial,
-            document=found.document,
-            problem=found.problem,
-        )
+        return StoredSnapshot(document=found.document, **{name: getattr(found, name) for name in _MADE})
 
     def snapshots_made(self) -> dict[int, SnapshotMade]:
         """When each experiment was last analysed, by its number; those that never were are left out."""
         row = LiveSnapshotRow
-        wanted = select(row.live_id, row.form, row.made_at, row.took_s, row.newest_trial, row.problem)
+        wanted = select(row.live_id, *(getattr(row, name) for name in _MADE))
         with self._transaction() as connection:
-            return {
-                live_id: SnapshotMade(form=form, made_at=made_at, took_s=took_s, newest_trial=newest_trial, problem=problem)
-                for live_id, form, made_at, took_s, newest_trial, problem in connection.execute(wanted)
-            }
+            return {live_id: SnapshotMade(**dict(zip(_MADE, made, strict=True))) for live_id, *made in connection.execute(wanted)}
 
     def rolled_up_at(self, live_id: int) -> float | None:
         """When the roll-up was last known to be up to date, in seconds since 1970; None before the first time."""
         with self._transaction() as connection:
             found = connection.execute(select(RollUpMarkRow.at).where(RollUpMarkRow.live_id == live_id)).scalar()
         return None if found is None else float(found)
-
-    def rolled_up_to(self, live_id: int) -> float | None:
-        """When the newest stretch of time with a trial ends, in seconds since 1970; None where there is none."""
-        with self._transaction() as connection:
-            found = connection.execute(select(func.max(LiveBucketRow.number)).where(LiveBucketRow.live_id == live_id)).scalar()
-        return None if found is None else float((found + 1) * BUCKET_SECONDS)
 
     def buckets(
         self, live_id: int, *, width_s: int = BUCKET_SECONDS, begin: float | None = None, end: float | None = None
@@ -236,12 +220,9 @@ class LiveBoardReader(ReadOnly):
     def preferences(self, live_id: int) -> tuple[PreferenceCount, ...]:
         """How comparisons side by side came out, by the last choice on each: the arms that were preferred, then the other choices."""
         chosen = _last_choices(live_id)
-        counts = (func.count(), func.count(chosen.c.unit.distinct()), func.count(chosen.c.caller.distinct()))
         with self._transaction() as connection:
-            rows = connection.execute(select(chosen.c.outcome, chosen.c.arm, *counts).group_by(chosen.c.outcome, chosen.c.arm)).all()
-        found = [
-            PreferenceCount(choice=choice, arm=arm, comparisons=n, units=units, callers=callers) for choice, arm, n, units, callers in rows
-        ]
+            rows = connection.execute(select(chosen.c.outcome, chosen.c.arm, func.count()).group_by(chosen.c.outcome, chosen.c.arm)).all()
+        found = [PreferenceCount(choice=choice, arm=arm, comparisons=n) for choice, arm, n in rows]
         return tuple(sorted(found, key=lambda count: (_CHOICES.index(count.choice), count.arm or "")))
 
     def preferred_by_person(self, live_id: int, *, arms: tuple[str, str]) -> Sums:
@@ -310,7 +291,7 @@ class LiveBoardReader(ReadOnly):
             return drift_sample(connection, live_id, arms=arms, n_trials=n_trials)
 
     def beside(self, live_id: int, *, metrics: Sequence[str], before: Beside | None = None) -> Beside:
-        """What an analysis depends on beside trials and votes: equal to the one `before` where nothing of that is new."""
+        """What an analysis depends on beside trials and votes; given the one `before`, it is found sooner."""
         with self._transaction() as connection:
             return beside(connection, live_id, metrics, before)
 
@@ -341,5 +322,6 @@ def _last_choices(live_id: int) -> Subquery:
 
 
 _CHOICES = ("preferred", "both", "neither", "withdrawn", "open")
+_MADE = tuple(field.name for field in fields(SnapshotMade))
 _KEYS = ("live_id", "number", "arm", "reason")
 _SUMMED = tuple(column.name for column in LiveBucketRow.__table__.columns if column.name not in _KEYS)

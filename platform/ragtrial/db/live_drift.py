@@ -1,5 +1,6 @@
 """A sample of live trials with what drift is told from, in a time that hardly grows with the log."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -52,11 +53,15 @@ def drift_sample(connection: Connection, live_id: int, *, arms: tuple[str, ...],
 
 
 def _chosen(n_trials: int, most: int) -> tuple[_Column, ...]:
-    """Ids that belong to the sample; no condition where all do."""
+    """Ids that belong to the sample; no condition where all do.
+
+    Its share is halved when the log outgrows it, and not at every trial: what was said of a window stays said until then.
+    """
     if n_trials <= most:
         return ()
+    share = 2 ** -math.ceil(math.log2(n_trials / most))
     mixed = (cast(trial.id, BigInteger) * literal_column(str(_GOLDEN), BigInteger)) % literal_column(str(_WHOLE), BigInteger)
-    return (mixed < literal_column(str(most * _WHOLE // n_trials), BigInteger),)
+    return (mixed < literal_column(str(int(share * _WHOLE)), BigInteger),)
 
 
 def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:

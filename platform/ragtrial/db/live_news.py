@@ -1,7 +1,8 @@
 """What an analysis of a live experiment depends on beside trials and votes, in a form that shows whether any of it is new."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -14,7 +15,7 @@ SCORES_LOOKED_AT_AGAIN = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """Two that are equal mean that nothing is new.
+    """Two with one digest mean that nothing is new.
 
     Attributes:
         scores: Of each metric the newest scored trial, and how many of the trials shortly before it are scored.
@@ -30,7 +31,12 @@ class Beside:
     traffic: int
     outage: int
     comparisons: tuple[int, int]
-    signals_seen: int = field(compare=False)
+    signals_seen: int
+
+    @property
+    def digest(self) -> str:
+        """Of all but `signals_seen`, as it is stored with an analysis."""
+        return hashlib.sha256(repr(astuple(self)[:-1]).encode()).hexdigest()
 
 
 def beside(connection: Connection, live_id: int, metrics: Sequence[str], before: Beside | None) -> Beside:

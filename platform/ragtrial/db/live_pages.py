@@ -4,10 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select
+from sqlalchemy.orm import aliased
 
 from ragtrial.db.board_models import LiveBucketRow, RollUpMarkRow
 from ragtrial.db.live_models import LiveExperimentRow, LiveScoreRow, LiveTrialRow, LiveVoteRow
+from ragtrial.db.live_plans import planned_metrics
 from ragtrial.db.live_sums import bucket
 from ragtrial.db.live_values import last_votes
 from ragtrial.domain.live_trial import Thumb
@@ -36,7 +38,8 @@ class TrialRow:
         failure: `stage: kind`, or None.
         abstained: Whether it has an answer, and that abstains.
         thumb: The vote on the answer that counts now; None where nobody voted.
-        comment: The last comment on the answer or on a source; empty where there is none.
+        comment: The last comment on the answer or on a source that its author has neither taken back nor replaced, late ones too; empty
+            where there is none.
         unscored: Metrics without a value, each with the reason, in the order of their names.
         query_text: None where it is not kept.
         gold_query_id: The gold query with the same text, or None.
@@ -99,27 +102,26 @@ def _thumbs_down(connection: Connection, live_id: int, before: int | None, limit
 
 def _commented(connection: Connection, live_id: int, before: int | None, limit: int) -> list[int]:
     vote = LiveVoteRow
-    wanted = select(vote.trial).where(vote.live_id == live_id, vote.comment != "", *_behind(vote.trial, before))
+    wanted = select(vote.trial).where(vote.live_id == live_id, *_says_something(), *_behind(vote.trial, before))
     return list(connection.execute(wanted.distinct().order_by(vote.trial.desc()).limit(limit)).scalars())
+
+
+def _says_something() -> tuple[_Column, ...]:
+    """Votes with a comment that are the last on their answer or source: a later one says all that its author still says of it."""
+    vote, later = LiveVoteRow, aliased(LiveVoteRow)
+    same = or_(later.passage_id == vote.passage_id, and_(later.passage_id.is_(None), vote.passage_id.is_(None)))
+    return vote.comment != "", ~exists().where(later.trial == vote.trial, same, later.id > vote.id)
 
 
 def _not_scored(connection: Connection, live_id: int, before: int | None, limit: int) -> list[int]:
     """Of each planned metric the newest: the index holds a metric's scores by trial."""
     score, found = LiveScoreRow, set()
-    for metric in _planned(connection, live_id):
+    plan = connection.execute(select(LiveExperimentRow.plan).where(LiveExperimentRow.id == live_id)).scalar()
+    for metric in planned_metrics(plan or {}):
         mine = (score.live_id == live_id, score.metric == metric, score.value.is_(None))
         wanted = select(score.trial).where(*mine, *_behind(score.trial, before))
         found |= set(connection.execute(wanted.order_by(score.trial.desc()).limit(limit)).scalars())
     return sorted(found, reverse=True)[:limit]
-
-
-def _planned(connection: Connection, live_id: int) -> list[str]:
-    plan = connection.execute(select(LiveExperimentRow.plan).where(LiveExperimentRow.id == live_id)).scalar()
-    if plan is None:
-        return []
-    metrics = plan["live"]["metrics"]
-    guarded = [guardrail["name"] for guardrail in metrics["guardrails"]]
-    return list(dict.fromkeys([metrics["primary"]["name"], *metrics["secondary"], *guarded, *metrics["exploratory"]]))
 
 
 def _failures(connection: Connection, live_id: int, before: int | None, limit: int) -> list[int]:
@@ -239,7 +241,7 @@ def _thumbs(connection: Connection, live_id: int, numbers: Sequence[int]) -> dic
 
 def _comments(connection: Connection, numbers: Sequence[int]) -> dict[int, str]:
     vote = LiveVoteRow
-    mine = and_(vote.trial.in_(numbers), vote.comment != "")
+    mine = and_(vote.trial.in_(numbers), *_says_something())
     return {row[0]: row[1] for row in connection.execute(select(vote.trial, vote.comment).where(mine).order_by(vote.id))}
 
 

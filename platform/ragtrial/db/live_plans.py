@@ -1,12 +1,18 @@
-"""Whether an experiment has already been served under a plan that is not the present one."""
+"""What the log says of plans: what one measures, and whether an experiment was served under another one than the present one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import func, select
 
 from ragtrial.db import engine as database
 from ragtrial.db.live_models import LiveExperimentRow, LiveTrialRow
 from ragtrial.domain.experiment import Experiment
+from ragtrial.domain.live import LiveMetrics
+
+_METRICS = TypeAdapter(LiveMetrics)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +26,14 @@ class EarlierPlan:
 
     live_digest: str
     units: int
+
+
+def planned_metrics(plan: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of a logged plan's live metrics, the primary first; empty where it is no plan that this version understands."""
+    try:
+        return _METRICS.validate_python(plan["live"]["metrics"]).names
+    except (LookupError, TypeError, ValidationError):
+        return ()
 
 
 def earlier_plan(url: str, experiment: Experiment) -> EarlierPlan | None:

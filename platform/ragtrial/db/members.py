@@ -13,6 +13,7 @@ from ragtrial.db.board_models import MemberRow
 from ragtrial.db.live_models import AuditRow
 from ragtrial.db.live_rows import storable
 from ragtrial.domain.access import ROLES, Role
+from ragtrial.domain.live import GUARDRAIL
 from ragtrial.errors import InputError
 
 _LONGEST = 320  # an address may have 64 characters, an @ and a domain of 255
@@ -23,7 +24,7 @@ class Member:
     """Somebody who may look.
 
     Attributes:
-        name: As their login provider knows them, in lower case: an address that it has verified.
+        name: As their login provider knows them: an address that it has verified, in lower case, or ISSUER#SUBJECT.
         role: What they may do; None: it was taken back.
         actor: Who gave it to them, or took it back.
         at: When, in seconds since 1970.
@@ -36,12 +37,14 @@ class Member:
 
 
 def member_name(name: str) -> str:
-    """The name as it is kept and looked up: addresses are the same in any case.
+    """The name as it is kept and looked up: addresses are the same in any case; what providers call people (ISSUER#SUBJECT) is not.
 
     Raises:
         InputError: It is empty, or too long for a name.
     """
-    kept = storable(name).strip().casefold()
+    kept = storable(name).strip()
+    if "@" in kept and "#" not in kept:
+        kept = kept.lower()
     if not kept or len(kept) > _LONGEST:
         raise InputError(f"{name[:_LONGEST]!r} is no member's name: give the address that the login provider knows them under")
     return kept
@@ -96,6 +99,10 @@ class MemberStore:
         if role not in ROLES:
             raise InputError(f"role {role!r}: give one of {', '.join(ROLES)}")
         member = Member(name=member_name(name), role=role, actor=storable(actor), at=self._clock())
+        if member.name.casefold() == GUARDRAIL:
+            raise InputError(
+                f"a member may not be called {name!r}: their changes of the traffic would pass for those of a broken guardrail"
+            )
         with database.transaction(self._engine, self._name) as connection:
             _write(connection, member, action="add member")
         return member

@@ -12,8 +12,6 @@ from ragtrial.settings import Settings
 VARIABLE = "RAGTRIAL_KEY_PEPPER"
 FILE = "key-pepper"
 """What key digests are made with besides the key, so that they can't be tried out offline."""
-SESSIONS_FILE = "session-secret"
-"""What the dashboard signs its cookies with."""
 
 
 def pepper_for(sql_url: str, folder: Path, settings: Settings) -> str:
@@ -38,16 +36,6 @@ def known_pepper(sql_url: str, folder: Path, settings: Settings) -> str | None:
     if settings.key_pepper is None and not (_place(sql_url, folder) / FILE).exists():
         return None
     return pepper_for(sql_url, folder, settings)
-
-
-def session_secret(sql_url: str, folder: Path) -> str:
-    """What sessions are signed with, of the file `session-secret` in the place of the pepper; made where there is none.
-
-    Raises:
-        InputError: `sql_url` is no URL of a database.
-        SetupError: The file can't be made or read, is empty, or others may read it.
-    """
-    return _kept(_place(sql_url, folder) / SESSIONS_FILE, "the session secret", "make its folder writable")
 
 
 def _place(sql_url: str, folder: Path) -> Path:

@@ -29,7 +29,7 @@ from ragtrial.db.roll_up_reading import (
     changes_since,
     logged_rows,
     look_at,
-    marks_of,
+    marked,
     summed_rows,
 )
 from ragtrial.errors import InputError
@@ -51,14 +51,14 @@ class RolledUp:
         stretches: Stretches of time that were summed again.
         rows: Rows that were written or removed.
         newest_trial: Number of the newest trial that is in; 0 where there is none.
-        news: Whether the log held anything that it did not hold at the pass before.
+        version: Of the sums: another one than before where the log held anything new.
         complete: Whether everything is in; False where another process rolled up the same experiment meanwhile.
     """
 
     stretches: int
     rows: int
     newest_trial: int
-    news: bool
+    version: int
     complete: bool
 
 
@@ -124,19 +124,21 @@ class RollUp:
         with database.transaction(self._reading, self._name) as connection:
             if connection.execute(select(LiveExperimentRow.id).where(LiveExperimentRow.id == live_id)).first() is None:
                 raise InputError(f"there is no live experiment {live_id} in database {self._name!r}")
-            found = marks_of(connection, live_id)
-            marks = Marks() if found is None else found[0]
+            found = marked(connection, live_id)
+            marks = Marks() if found is None else found.marks
             look = look_at(connection, live_id, marks)
             changes = changes_since(connection, live_id, marks, look, before, again=self._again.pop(live_id, ()))
             after = look_at(connection, live_id, look.newest)
-        rows = 0
+        rows, version = 0, 1 if found is None else found.version + 1
         try:
             if found is None:
                 marks = self._begin(live_id, look.newest)
-            for written in self._written(live_id, changes, marks, progress):
+            for written in self._written(live_id, changes, marks, version, progress):
                 rows += written
-            if changes.stretches or changes.news or found is None or self._clock() - found[1] >= HEARTBEAT_SECONDS:
-                self._move(live_id, marks, look.newest)
+            if found is not None and not (changes.news or rows):
+                version = found.version
+            if changes.stretches or changes.news or found is None or self._clock() - found.at >= HEARTBEAT_SECONDS:
+                self._move(live_id, marks, look.newest, version)
                 self._looks[live_id] = after
             else:  # the marks stay; at most votes on other experiments lie between
                 self._looks[live_id] = look._replace(newest=marks)
@@ -144,17 +146,17 @@ class RollUp:
             self._again[live_id] = changes.stretches
             if before is not None:
                 self._looks[live_id] = before
-            return _rolled(changes, rows, look, complete=False)
-        return _rolled(changes, rows, look, complete=True)
+            return _rolled(changes, rows, look, version, complete=False)
+        return _rolled(changes, rows, look, version, complete=True)
 
     def store_snapshot(self, live_id: int, snapshot: StoredSnapshot) -> None:
-        """Write what an experiment has come to, in place of what it had come to before."""
-        statement = self._upsert(LiveSnapshotRow, ("live_id",))
+        """Write what an experiment has come to, unless what is there is of a later version: another process may be ahead."""
+        statement = self._upsert(LiveSnapshotRow, ("live_id",), where=lambda new: LiveSnapshotRow.version <= new.version)
         values = {"live_id": live_id, **asdict(snapshot)}
         with database.transaction(self._writing, self._name) as connection:
             connection.execute(statement, values)
 
-    def _written(self, live_id: int, changes: Changes, marks: Marks, progress: Progress) -> Iterator[int]:
+    def _written(self, live_id: int, changes: Changes, marks: Marks, version: int, progress: Progress) -> Iterator[int]:
         """Rows that were written, for each group of stretches."""
         if not changes.stretches:
             return
@@ -163,7 +165,7 @@ class RollUp:
             stretches = changes.stretches[begin : begin + _STRETCHES_AT_ONCE]
             changed, gone = self._difference(live_id, stretches)
             for portion in _portions(changed, gone):
-                self._replace(live_id, marks, portion, changed)
+                self._replace(live_id, marks, version, portion, changed)
             yield len(changed) + len(gone)
             advance(len(stretches))
 
@@ -177,14 +179,14 @@ class RollUp:
     def _begin(self, live_id: int, newest: Marks) -> Marks:
         """The first marks: votes and erasures until now will be in whatever is summed from now on, trials are found by their counts."""
         marks = Marks(trial=0, vote=newest.vote, erasure=newest.erasure)
-        values = {"live_id": live_id, **marks._asdict(), "at": self._clock()}
+        values = {"live_id": live_id, **marks._asdict(), "version": 0, "at": self._clock()}
         statement = self._insert(RollUpMarkRow).values(**values).on_conflict_do_nothing().returning(RollUpMarkRow.live_id)
         with database.transaction(self._writing, self._name) as connection:
             if connection.execute(statement).first() is None:
                 raise _OvertakenError
         return marks
 
-    def _replace(self, live_id: int, marks: Marks, keys: Sequence[Key], changed: Rows) -> None:
+    def _replace(self, live_id: int, marks: Marks, version: int, keys: Sequence[Key], changed: Rows) -> None:
         rows = [_row(live_id, key) | dict(zip(SUMS, changed[key], strict=True)) for key in keys if key in changed]
         gone = [{f"of_{name}": value for name, value in _row(live_id, key).items()} for key in keys if key not in changed]
         names = ("live_id", "number", "arm", "reason")
@@ -196,23 +198,25 @@ class RollUp:
                 connection.execute(upsert, rows)
             if gone:
                 connection.execute(delete(LiveBucketRow).where(same), gone)
+            # With the rows, so that whoever goes on after a kill knows that they are new.
+            connection.execute(update(RollUpMarkRow).where(RollUpMarkRow.live_id == live_id).values(version=version))
 
-    def _move(self, live_id: int, marks: Marks, newest: Marks) -> None:
+    def _move(self, live_id: int, marks: Marks, newest: Marks, version: int) -> None:
         with database.transaction(self._writing, self._name) as connection:
             self._require(connection, live_id, marks)
             row = RollUpMarkRow
-            connection.execute(update(row).where(row.live_id == live_id).values(**newest._asdict(), at=self._clock()))
+            connection.execute(update(row).where(row.live_id == live_id).values(**newest._asdict(), version=version, at=self._clock()))
 
     @staticmethod
     def _require(connection: Connection, live_id: int, marks: Marks) -> None:
-        found = marks_of(connection, live_id)
-        if found is None or found[0] != marks:
+        found = marked(connection, live_id)
+        if found is None or found.marks != marks:
             raise _OvertakenError
 
-    def _upsert(self, table: type[Base], keys: Sequence[str]) -> Any:
+    def _upsert(self, table: type[Base], keys: Sequence[str], *, where: Callable[[Any], Any] = lambda _new: None) -> Any:
         statement = self._insert(table)
         others = {column.name: statement.excluded[column.name] for column in table.__table__.columns if column.name not in keys}
-        return statement.on_conflict_do_update(index_elements=list(keys), set_=others)
+        return statement.on_conflict_do_update(index_elements=list(keys), set_=others, where=where(statement.excluded))
 
 
 def _are_same(sums: Sequence[float], others: Sequence[float]) -> bool:
@@ -237,6 +241,5 @@ def _portions(changed: Rows, gone: set[Key]) -> Iterator[list[Key]]:
         yield portion
 
 
-def _rolled(changes: Changes, rows: int, look: Look, *, complete: bool) -> RolledUp:
-    news = changes.news or bool(rows)
-    return RolledUp(stretches=len(changes.stretches), rows=rows, newest_trial=look.newest.trial, news=news, complete=complete)
+def _rolled(changes: Changes, rows: int, look: Look, version: int, *, complete: bool) -> RolledUp:
+    return RolledUp(stretches=len(changes.stretches), rows=rows, newest_trial=look.newest.trial, version=version, complete=complete)

@@ -62,11 +62,25 @@ class Changes(NamedTuple):
     news: bool
 
 
-def marks_of(connection: Connection, live_id: int) -> tuple[Marks, float] | None:
-    """The marks, and when they were written; None before the first time."""
+class Marked(NamedTuple):
+    """What was written at the end of the last pass.
+
+    Attributes:
+        marks: Of it.
+        version: How many passes have found anything new.
+        at: Seconds since 1970.
+    """
+
+    marks: Marks
+    version: int
+    at: float
+
+
+def marked(connection: Connection, live_id: int) -> Marked | None:
+    """How far an experiment was rolled up; None before the first time."""
     row = RollUpMarkRow
-    found = connection.execute(select(row.trial, row.vote, row.erasure, row.at).where(row.live_id == live_id)).first()
-    return None if found is None else (Marks(*found[:3]), float(found[3]))
+    found = connection.execute(select(row.trial, row.vote, row.erasure, row.version, row.at).where(row.live_id == live_id)).first()
+    return None if found is None else Marked(Marks(*found[:3]), *found[3:])
 
 
 def look_at(connection: Connection, live_id: int, marks: Marks) -> Look:

@@ -18,7 +18,7 @@ WAIT_SECONDS = 5.0
 
 
 class TrafficStore(ReadOnly):
-    """Reads and changes the traffic of experiments that were served, and registers none.
+    """Changes the traffic of experiments that were served, and registers none.
 
     Args:
         url: SQLAlchemy URL of the log.
@@ -40,16 +40,6 @@ class TrafficStore(ReadOnly):
         """Let go of the database."""
         super().close()
         self._writing.dispose()
-
-    def current(self, live_id: int) -> TrafficState:
-        """What holds of the traffic now.
-
-        Raises:
-            InputError: There is no such live experiment.
-        """
-        with self._transaction() as connection:
-            _name_of(connection, live_id)
-            return current_state(connection, live_id)
 
     def change(
         self,

@@ -1,6 +1,6 @@
 """Who may do what with the live service: an API key has a role, a role has scopes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -18,6 +18,22 @@ SCOPES: Mapping[Role, frozenset[Scope]] = {
 }
 """viewer: reads results and changes nothing. tester, and every front end: asks and votes, reads no results, never learns which arm
 answered. operator: both, and changes the traffic. admin: also makes and revokes keys, reads the audit log, erases."""
+
+
+def allows(role: Role | None, scopes: Collection[Scope] | None, scope: Scope) -> bool:
+    """Whether somebody may do this.
+
+    Args:
+        role: Theirs; None: nobody gave them one, so that they may do nothing.
+        scopes: All that they may do of it; None: what the role may.
+        scope: What they want to do.
+    """
+    return role is not None and scope in SCOPES.get(role, frozenset()) and (scopes is None or scope in scopes)
+
+
+def reads_texts(scopes: Collection[Scope]) -> bool:
+    """Whether whoever may do this much may read what users typed."""
+    return "operate" in scopes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

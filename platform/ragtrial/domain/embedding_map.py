@@ -16,7 +16,8 @@ class Plotted:
         x: To the right; only distances mean anything.
         y: Up.
         topic: Value of the tag that the map is coloured by; a passage has that of a query that it is relevant for. None where it has none.
-        missed: A query of which the baseline retrieved no relevant passage though there is one.
+        missed: Whether the baseline retrieved no relevant passage of this query though there is one; None for a passage, and while the
+            evaluation is not concluded.
     """
 
     kind: PlottedKind
@@ -24,7 +25,7 @@ class Plotted:
     x: float
     y: float
     topic: str | None
-    missed: bool = False
+    missed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

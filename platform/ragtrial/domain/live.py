@@ -4,7 +4,7 @@ The field descriptions are the reference of the `live` section of the experiment
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,12 @@ N_BUCKETS = 10_000
 
 MINIMUM_ARM = 100
 """With fewer units in an arm (in all, where the mode has no split) there is no interval, so a plan for fewer never comes to a verdict."""
+
+LONGEST_REASON = 1000
+"""Characters of the reason that a change of the traffic is given."""
+
+GUARDRAIL = "guardrail"
+"""The actor of a change of the traffic that a broken guardrail made by itself; nobody else is called that."""
 
 THUMBS = ("thumbs_up", "thumbs_down", "up_share", "rated")
 """Metrics that volunteers decide about: who rates may differ between the arms, so they never are the primary metric."""
@@ -222,6 +228,12 @@ class TrafficState:
     def __post_init__(self) -> None:
         if not (0 <= self.share <= 1 and 0 < self.treatment < 1 and math.isfinite(self.at)):
             raise ValueError(f"traffic is {self.share} with {self.treatment} treatment: give shares from 0 to 1, treatment between")
+
+
+def acted_on(history: Sequence[TrafficState]) -> tuple[str, ...]:
+    """The metrics whose guardrails have changed the traffic: the reasons of those changes begin with their names and a colon."""
+    found = [state.reason.partition(":")[0].split(", ") for state in history if state.actor == GUARDRAIL]
+    return tuple(dict.fromkeys(name for names in found for name in names))
 
 
 AssignmentReason = Literal["split", "override", "no unit", "outside", "holdout", "denied", "stopped", "fallback"]

@@ -1,6 +1,6 @@
 """What happened to one live query, and what its user said of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,17 @@ Team = Literal["control", "treatment", "both"]
 Thumb = Literal["up", "down", "withdrawn"]
 Signal = Literal["copied", "rephrased", "citation_clicked"]
 VoteOutcome = Literal["recorded", "repeated", "late"]
+
+LONGEST_QUERY = 8_000
+"""Characters of a query that is answered."""
+
+VOTE_TAGS = ("wrong", "wrong source", "incomplete", "outdated", "hard to read")
+"""What the tester's page offers to say of an answer. Other front ends may send what they like, which then is a text of its user's."""
+
+
+def offered_tags(tags: Sequence[str]) -> tuple[str, ...]:
+    """Those that were chosen and not typed: what may be shown to those who may not read what users typed."""
+    return tuple(tag for tag in tags if tag in VOTE_TAGS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from ragtrial.domain.metric import Metric
 from ragtrial.domain.outcome import TIE
 from ragtrial.domain.verdict import Comparison, Slice
 from ragtrial.report import words
+from ragtrial.report.cost_words import STAGE_NAMES, timed
 from ragtrial.report.drawing import (
     FONT,
     Look,
@@ -250,21 +251,28 @@ def means(comparison: Comparison, *, baseline: str, custom: str, look: Look) -> 
 
 def latency(rows: Sequence[StageLatency], *, baseline: str, custom: str, look: Look, asked: str = "queries asked alone") -> Spec:
     """p50, p95 and p99 of every stage and arm that was timed; `asked` says what the timings are of."""
-    stages = {"embed": "embed the query", "search": "search the index", "generate": "make the answer", "total": "all together"}
     found = [(row, row.quantiles) for row in rows if row.quantiles is not None]
     data = [
-        {"stage": stages[row.stage], "arm": row.arm, "p50": q.p50, "p95": q.p95, "p99": q.p99, "n": q.n, "value": words.milliseconds(q.p50)}
+        {
+            "stage": STAGE_NAMES[row.stage],
+            "arm": row.arm,
+            "p50": q.p50,
+            "p95": q.p95,
+            "p99": q.p99,
+            "n": q.n,
+            "value": words.milliseconds(q.p50),
+        }
         for row, q in found
     ]
-    n = max((q.n for _, q in found), default=0)
-    order = [stages[stage] for stage in stages if any(row.stage == stage for row, _ in found)]
+    n = timed([row for row, _ in found], (baseline, custom), asked)
+    order = [STAGE_NAMES[stage] for stage in STAGE_NAMES if any(row.stage == stage for row, _ in found)]
     arms = alt.Scale(domain=[baseline, custom], range=[look.baseline, look.custom])
     legend = alt.Legend(title=None, orient="top", symbolSize=110, symbolOpacity=1)
     y = alt.Y("stage:N", sort=order, axis=name_axis(order, look), scale=alt.Scale(paddingInner=0.25, paddingOuter=0.2))
     offset = alt.YOffset("arm:N", sort=[baseline, custom])
     colour = alt.Color("arm:N", scale=arms, legend=legend)
     shape = alt.Shape("arm:N", scale=alt.Scale(domain=[baseline, custom], range=["circle", "square"]), legend=legend)
-    title = title_of(f"milliseconds (filled mark p50, bar p95, ring p99; n = {n:,} {asked})", look)
+    title = title_of(f"milliseconds (filled mark p50, bar p95, ring p99; {n})", look)
     x = alt.X("p50:Q", title=title, scale=alt.Scale(zero=True, nice=True), axis=value_axis(look))
     base = alt.Chart(values(data)).encode(y=y, yOffset=offset)
     layers = [
@@ -276,7 +284,7 @@ def latency(rows: Sequence[StageLatency], *, baseline: str, custom: str, look: L
         base.mark_point(filled=True, size=100, opacity=1).encode(x=x, color=colour, shape=shape),
     ]
     said = "; ".join(
-        f"{row.arm}, {stages[row.stage]}: p50 {words.milliseconds(q.p50)}, p95 {words.milliseconds(q.p95)}, p99 {words.milliseconds(q.p99)}"
+        f"{row.arm}, {STAGE_NAMES[row.stage]}: p50 {words.milliseconds(q.p50)}, p95 {words.milliseconds(q.p95)}, p99 {words.milliseconds(q.p99)}"
         for row, q in found
     )
-    return spec_of(alt.layer(*layers), look, height=alt.Step(22), description=f"Latency of {n:,} {asked}. {said}.")
+    return spec_of(alt.layer(*layers), look, height=alt.Step(22), description=f"Latency ({n}). {said}.")

@@ -9,14 +9,14 @@ from typing import Any
 import altair as alt
 
 from ragtrial.report import words
-from ragtrial.report.cost_words import IndexSize
+from ragtrial.report.cost_words import IndexSize, timed
 from ragtrial.report.drawing import Look, Spec, name_axis, spec_of, title_of, value_axis, values
 from ragtrial.report.summary import StageLatency
 
 _BEYOND_P95 = 1.7
 """How far the axis goes, in times of the slower arm's p95: a single slow answer would press all others to the left."""
 
-_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
 
 
 def waits(rows: Sequence[StageLatency], *, baseline: str, custom: str, asked: str, look: Look) -> Spec:
@@ -26,7 +26,7 @@ def waits(rows: Sequence[StageLatency], *, baseline: str, custom: str, asked: st
         rows: One stage of both arms; those without timings are left out.
         baseline: The control's name.
         custom: The treatment's name.
-        asked: What the timings are of, as in `n = 200 queries asked alone`.
+        asked: What the timings are of, as in `queries asked alone`.
         look: Colours and width.
     """
     found = [(row, row.quantiles) for row in rows if row.quantiles is not None and row.sample_ms]
@@ -35,8 +35,8 @@ def waits(rows: Sequence[StageLatency], *, baseline: str, custom: str, asked: st
     ]
     reach = max((min(row.sample_ms[-1], _BEYOND_P95 * q.p95) for row, q in found), default=1.0)
     scale = alt.Scale(domain=[0, reach * 1.02], nice=False, clamp=True)
-    n = min((q.n for _, q in found), default=0)
-    x = alt.X("ms:Q", title=title_of(f"milliseconds from query to answer (n = {n:,} {asked} in each arm)", look), scale=scale)
+    n = timed([row for row, _ in found], (baseline, custom), asked)
+    x = alt.X("ms:Q", title=title_of(f"milliseconds from query to answer ({n})", look), scale=scale)
     x.axis = value_axis(look)
     axis = value_axis(look)
     axis.format, axis.values = ".0%", [0, 0.25, 0.5, 0.75, 0.95]
@@ -50,7 +50,7 @@ def waits(rows: Sequence[StageLatency], *, baseline: str, custom: str, asked: st
         alt.Chart(values(marks)).mark_point(filled=True, size=100, opacity=1).encode(x=x, y=y, color=colour, shape=shape),
     ]
     said = "; ".join(f"{row.arm} half within {words.milliseconds(q.p50)}, 95% within {words.milliseconds(q.p95)}" for row, q in found)
-    return spec_of(alt.layer(*layers), look, height=250, description=f"Share of queries answered by a time: {said}.")
+    return spec_of(alt.layer(*layers), look, height=250, description=f"Share of queries answered by a time ({n}): {said}.")
 
 
 def index_sizes(sizes: Sequence[IndexSize], *, look: Look) -> Spec:
@@ -61,11 +61,13 @@ def index_sizes(sizes: Sequence[IndexSize], *, look: Look) -> Spec:
         look: Colours and width.
     """
     names = [each.form for each in sizes]
+    largest = max((each.bytes for each in sizes), default=0)
+    scale, unit = next((each for each in _UNITS if largest >= each[0]), _UNITS[-1])
     rows = [
-        {"form": each.form, "mib": each.bytes / 2**20, "said": words.size(each.bytes), "now": place == 0}
+        {"form": each.form, "size": each.bytes / scale, "said": words.size(each.bytes), "now": place == 0}
         for place, each in enumerate(sizes)
     ]
-    x = alt.X("mib:Q", title="size of the vectors (MiB)", scale=alt.Scale(zero=True, nice=True), axis=value_axis(look))
+    x = alt.X("size:Q", title=f"size of the vectors ({unit})", scale=alt.Scale(zero=True, nice=True), axis=value_axis(look))
     y = alt.Y("form:N", sort=names, axis=name_axis(names, look), scale=alt.Scale(paddingInner=0.45, paddingOuter=0.2))
     base: Any = alt.Chart(values(rows)).encode(x=x, y=y)
     filled = alt.condition("datum.now", alt.value(look.custom), alt.value(look.reference))

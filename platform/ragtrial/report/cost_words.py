@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ragtrial.domain.evaluation import ArmFacts, IndexFacts
-from ragtrial.report import words
+from ragtrial.report import live_words, words
 from ragtrial.report.live_summary import LiveSummary, LiveUsage
 from ragtrial.report.summary import STAGES, ArmUsage, StageLatency, Summary
 from ragtrial.report.verdict_words import PER, cost_of
@@ -30,19 +30,14 @@ def speed(content: Summary) -> str:
     better = words.beyond_chance(found, alpha=content.experiment.analysis.alpha)
     if not better:
         return "Neither arm is shown to be faster"
-    change = words.milliseconds(abs(found.effect.estimate))
-    return f"{content.label(content.treatment).capitalize()} is {'faster' if better > 0 else 'slower'}, by {change} a query on average"
+    who = words.capital(content.label(content.treatment))
+    change = words.difference(found.effect, found.metric)
+    return f"{who} is {'faster' if better > 0 else 'slower'}: {change} a query on average (n = {found.n_scored:,})"
 
 
 def live_speed(content: LiveSummary) -> str:
-    """What the tail of the waiting time says, where it was compared."""
-    tail = content.analysis.tail
-    if tail is None or tail.ratio is None or tail.ratio_low is None or tail.ratio_high is None:
-        return "It is not shown which arm is faster"
-    if tail.ratio_low <= 1 <= tail.ratio_high:
-        return "Neither arm is shown to keep its slowest users waiting longer"
-    longer = "longer" if tail.ratio > 1 else "shorter"
-    return f"{content.treatment.capitalize()}'s slowest 5% wait {abs(tail.ratio - 1):.0%} {longer} [{tail.ratio_low - 1:+.0%}, {tail.ratio_high - 1:+.0%}]"
+    """Both arms' p95, where it was measured. Its interval is for a single look, so no arm is called faster by it."""
+    return live_words.tail(content.analysis.tail) or "It is not shown which arm is faster"
 
 
 def latency_lead(rows: Sequence[StageLatency], arms: tuple[str, str]) -> str:
@@ -56,6 +51,27 @@ def latency_lead(rows: Sequence[StageLatency], arms: tuple[str, str]) -> str:
             half, most = words.milliseconds(found.quantiles.p50), words.milliseconds(found.quantiles.p95)
             said.append(f"{arm}: half are answered within {half}, 95% within {most} (n = {found.quantiles.n:,})")
     return f"{'; '.join(said)}."
+
+
+def answered_by(rows: Sequence[StageLatency], arms: tuple[str, str], asked: str) -> str:
+    """Within what time nearly everything is answered, as a finding; at least one arm was timed."""
+    p95 = {row.arm: row.quantiles.p95 for row in rows if row.stage == "total" and row.quantiles is not None}
+    said = ", ".join(f"{words.milliseconds(p95[arm])} with {arm}" for arm in arms if arm in p95)
+    return f"95% of {asked} are answered within {said}"
+
+
+def timed(rows: Sequence[StageLatency], arms: tuple[str, str], asked: str) -> str:
+    """How many timings of each arm there are, e.g. `n = 200 queries asked alone in each arm`.
+
+    Args:
+        rows: Of any stages; an arm counts with the one that was timed most often.
+        arms: Control and treatment.
+        asked: What the timings are of.
+    """
+    n = {arm: max((row.quantiles.n for row in rows if row.arm == arm and row.quantiles is not None), default=0) for arm in arms}
+    if len(set(n.values())) == 1:
+        return f"n = {n[arms[0]]:,} {asked} in each arm"
+    return f"n = {n[arms[0]]:,} {asked} of {arms[0]}, {n[arms[1]]:,} of {arms[1]}"
 
 
 def slowest_stage(rows: Sequence[StageLatency], arm: str) -> str | None:

@@ -133,9 +133,10 @@ def spec_of(chart: Any, look: Look, *, height: Any, description: str) -> Spec:
 def finished(chart: Any, look: Look, description: str) -> Spec:
     """The specification with its text alternative, in the look's colours, on whatever it lies on.
 
-    Altair copies the whole chart, data and all, for each property that is set; so what goes for all charts is put in afterwards.
+    Altair copies the whole chart, data and all, for each property that is set; so what goes for all charts is put in afterwards. Tests
+    check every chart against Vega-Lite's schema, which takes more than half of the time and is left out here.
     """
-    spec: Spec = chart.to_dict()
+    spec: Spec = chart.to_dict(validate=False)
     own = spec.get("config", {})
     config = {**own, **_config(look), "view": {**own.get("view", {}), "stroke": None}}
     return {**spec, "description": description, "background": "transparent", "padding": 4, "config": config}

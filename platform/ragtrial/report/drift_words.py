@@ -218,9 +218,9 @@ def method(signals: Sequence[DriftSignal]) -> tuple[str, ...]:
             "has the same scale. Below 0.2 a difference is called none, below 0.5 small, below 0.8 medium, above that large (Cohen 1988)."
         ),
         (
-            f"All intervals hold together with {LEVEL:.0%} confidence: those of thirty windows, all signals and all arms, with users who ask "
-            "more than once taken into account. A difference has a name only where its interval excludes 0, so without any drift fewer than one "
-            "experiment in twenty shows some. The newest window is judged when it is over."
+            f"All intervals hold together with {LEVEL:.0%} confidence: those of all windows, signals and arms, at every look, with users who "
+            "ask more than once taken into account. A difference has a name only where its interval excludes 0, so without any drift fewer than "
+            "one experiment in twenty ever shows some. The newest window is judged when it is over."
         ),
         (
             "Only what was split at random counts: testers, ramps and stops would look like drift. Query length is known where the log keeps "

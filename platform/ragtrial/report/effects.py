@@ -216,6 +216,11 @@ def state(row: EffectRow) -> str:
     return {1: "better", -1: "worse", 0: "open"}[row.shown]
 
 
+OFFLINE_MEANS = "Means are over the queries scored in both arms."
+LIVE_MEANS = "Means are over the units that the interval is of; where there is none, over those so far."
+"""What the means of `metric_table` and of `live_metric_table` are of."""
+
+
 def ends(row: EffectRow) -> str:
     """The metric's own interval."""
     return f"[{words.signed(row.low, row.metric, unit=False)}, {words.signed(row.high, row.metric, unit=False)}]"
@@ -256,19 +261,20 @@ def metric_table(content: Summary) -> list[dict[str, Any]]:
 
 
 def live_metric_table(content: LiveContent) -> list[dict[str, Any]]:
-    """The same of a live experiment."""
+    """The same of a live experiment, by the interval that counts: means, too, are of the units that it is of; so far where there is none."""
     widened = live_together(content.analysis.comparisons, content.analysis.progress.levels, content.experiment.analysis)
     rows = []
     for c in content.analysis.comparisons:
         found, wide = None if c.effect is None else c.effect.intervals[0], widened.get(c.metric.name)
+        means = (c.baseline.mean, c.custom.mean) if found is None else found.means or (None, None)
         rows.append(
             {
                 "metric": c.metric.name,
                 "role": c.role,
                 "unit": c.metric.unit,
                 "better": words.direction(c.metric).removesuffix(" is better"),
-                content.control: c.baseline.mean,
-                content.treatment: c.custom.mean,
+                content.control: means[0],
+                content.treatment: means[1],
                 "difference": None if found is None else found.estimate,
                 "low": None if found is None else found.low,
                 "high": None if found is None else found.high,
@@ -276,6 +282,7 @@ def live_metric_table(content: LiveContent) -> list[dict[str, Any]]:
                 "low, together": None if wide is None else wide.low,
                 "high, together": None if wide is None else wide.high,
                 "relative": None if found is None else found.relative,
+                "p": None if found is None else found.p_value,
                 "adjusted p": c.p_adjusted,
                 "units": c.n_units if found is None else found.n_units,
                 "why no difference": live_words.not_compared(c) or "",

@@ -178,6 +178,12 @@ def wavering(judge: JudgeQuality | None) -> str:
     return f"{judge.noise_share:.0%} of the uncertainty of {judge.metric} is the judge's wavering"
 
 
+def changed_mind(judges: Sequence[JudgeQuality]) -> str:
+    """On how many answers judges changed their mind, in one sentence without its full stop; at least one was asked again."""
+    said = [f"{each.flipped:.0%} of {each.n_repeated:,} on {each.metric}" for each in judges if each.flipped is not None]
+    return f"Asked again about the same answers, it changed its mind on {', '.join(said)}"
+
+
 def worth(judge: JudgeQuality) -> str:
     """Whether more judgments or more queries help more, in one sentence without its full stop; the widths are known."""
     now, judged, asked = judge.half_width, judge.half_width_judgments, judge.half_width_queries
@@ -232,8 +238,11 @@ def unscored_title(found: Sequence[Unscored], metric: str, *, control: str, trea
     """How many answers have no judged value, by arm, in one sentence without its full stop."""
     if not found:
         return f"Every answer has a value of {metric}"
-    counts = {arm: sum(each.n for each in found if each.arm == arm) for arm in (control, treatment)}
-    return f"No value of {metric} for {' and '.join(f'{n:,} of {arm}' for arm, n in counts.items())}"
+    said = []
+    for arm in (control, treatment):
+        mine = [each for each in found if each.arm == arm]
+        said.append(f"{words.share(sum(each.n for each in mine), mine[0].of)} of {arm}" if mine else f"none of {arm}")
+    return f"No value of {metric} for {' and '.join(said)}"
 
 
 def came_since(found: Calibration, labels: Sequence[Label], evaluation_id: str) -> int:

@@ -68,7 +68,7 @@ def essence(document: Mapping[str, Any]) -> Essence:
     return Essence(decision=analysis["verdict"]["decision"], effect=f"{metric.name} {estimate} [{low}, {high}]")
 
 
-def listed_evaluation(evaluation: Evaluation, *, done: int, planned: int, known: Essence | None) -> Listed:
+def listed_evaluation(evaluation: Evaluation, *, done: int, planned: int, known: Essence | None, problem: str | None = None) -> Listed:
     """An evaluation.
 
     Args:
@@ -76,21 +76,27 @@ def listed_evaluation(evaluation: Evaluation, *, done: int, planned: int, known:
         done: Trials that are in the log, of one that is not finished.
         planned: Trials that there are when it is complete.
         known: What it came to; None before it is concluded.
+        problem: Why it could not be concluded, or None.
     """
+    found = _found(known, words.DECISIONS)
+    if problem is not None:
+        found["effect"] = problem
     return Listed(
         kind="evaluation",
         key=evaluation.evaluation_id,
         name=evaluation.experiment,
         at=evaluation.started_at[:16].replace("T", " "),
-        state=evaluation_state(evaluation, done=done, planned=planned, concluded=known is not None),
-        **_found(known, words.DECISIONS),
+        state=evaluation_state(evaluation, done=done, planned=planned, concluded=known is not None, problem=problem),
+        **found,
     )
 
 
-def evaluation_state(evaluation: Evaluation, *, done: int, planned: int, concluded: bool) -> str:
-    """How far an evaluation is."""
+def evaluation_state(evaluation: Evaluation, *, done: int, planned: int, concluded: bool, problem: str | None = None) -> str:
+    """How far an evaluation is; `problem` says why it could not be concluded."""
     if evaluation.finished_at is None:
         return f"in progress: {done:,} of {words.count(planned, 'trial')}"
+    if problem is not None:
+        return "finished, can't be concluded"
     return "finished" if concluded else "finished, being concluded"
 
 

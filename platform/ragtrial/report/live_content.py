@@ -7,6 +7,7 @@ from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import LiveSpec
 from ragtrial.domain.live_verdict import LiveAnalysis, LiveComparison
 from ragtrial.domain.planned import Guardrail
+from ragtrial.report import words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,5 +62,4 @@ class LiveContent:
 
     def label(self, arm: str) -> str:
         """The arm's name, with its role where the name doesn't say it."""
-        role = {self.control: "baseline", self.treatment: "custom"}.get(arm)
-        return arm if role is None or role == arm else f"{arm} ({role})"
+        return words.with_role(arm, {self.control: "baseline", self.treatment: "custom"}.get(arm))

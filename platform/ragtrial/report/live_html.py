@@ -1,7 +1,6 @@
 """A live analysis as one page that holds everything it shows, needs no script and asks nothing of any network."""
 
 from collections.abc import Callable
-from typing import Any
 
 import yaml
 from markupsafe import Markup
@@ -31,7 +30,7 @@ def as_live_html(content: LiveContent) -> str:
         tone=TONES[analysis.verdict.decision],
         groups=_groups(content),
         checks=sorted(analysis.checks, key=lambda check: URGENCY.index(check.state)),
-        unscored=_unscored(content),
+        unscored=live_words.unscored(content),
         plan=words.without_credentials(yaml.safe_dump(plan_of(content.experiment), sort_keys=False, allow_unicode=True, width=100)),
     )
 
@@ -64,14 +63,3 @@ def _groups(content: LiveContent) -> list[tuple[str, list[LiveComparison]]]:
     """Comparisons by role, in words."""
     rows = [(said, [c for c in content.analysis.comparisons if c.role == role]) for role, said in ROLES.items()]
     return [(said, found) for said, found in rows if found]
-
-
-def _unscored(content: LiveContent) -> list[dict[str, Any]]:
-    """What has no value, a row for each reason and number of trials."""
-    rows: dict[tuple[str, str, int], list[str]] = {}
-    for comparison in content.analysis.comparisons:
-        names = ("both",) if comparison.within else (content.control, content.treatment)
-        for name, arm in zip(names, comparison.samples, strict=True):
-            for reason, n in arm.unscored.items():
-                rows.setdefault((name, reason, n), []).append(comparison.metric.name)
-    return [{"arm": arm, "reason": reason, "n": n, "metrics": names} for (arm, reason, n), names in rows.items()]

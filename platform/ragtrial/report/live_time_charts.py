@@ -274,8 +274,7 @@ def votes_over_time(
         greyed: It must not be read: without the arms' colours.
     """
     rows = [row for arm in arms for row in _shares(buckets, arm, names.get(arm, arm), measure)]
-    last = [[row for row in rows if row["arm"] == names.get(arm, arm)][-1:] for arm in arms]
-    shown = [row for found in last for row in found]
+    shown = [row for arm in arms for row in [row for row in rows if row["arm"] == names.get(arm, arm)][-1:]]
     order = [names.get(arm, arm) for arm in arms]
     tones = [look.muted, look.muted] if greyed else [look.baseline, look.custom]
     starts = [bucket.start for bucket in buckets]
@@ -294,10 +293,16 @@ def votes_over_time(
         alt.Chart(values(rows)).mark_line(strokeWidth=2.2, clip=True).encode(x=x, y=y, color=colour, strokeDash=dash),
         alt.Chart(values(shown)).mark_point(filled=True, size=100, opacity=1).encode(x=x, y=y, color=colour, shape=shape),
     ]
-    said = "; ".join(f"{row['arm']} {row['share']:.1%} of {row['n']:,}" for row in shown) or "nothing yet"
-    noun = "Thumbs up among the votes" if measure == "up" else "Rated answers"
+    said = shares_now(buckets, arms=arms, names=names, measure=measure)
     refused = " Not to be read: users of one arm rate more often." if greyed else ""
-    return spec_of(alt.layer(*layers), look, height=170, description=f"{noun} over time, by arm: now {said}.{refused}")
+    return spec_of(alt.layer(*layers), look, height=170, description=f"Votes over time, by arm. {said}.{refused}")
+
+
+def shares_now(buckets: Sequence[Bucket], *, arms: tuple[str, str], names: Mapping[str, str], measure: Measure) -> str:
+    """What `votes_over_time` ends with, with its n, in one sentence without a full stop."""
+    last = [row for arm in arms for row in _shares(buckets, arm, names.get(arm, arm), measure)[-1:]]
+    said = "; ".join(f"{row['arm']} {row['share']:.1%} of {row['n']:,}" for row in last) or "nothing yet"
+    return f"{'Thumbs up among the votes' if measure == 'up' else 'Rated answers'}: {said}"
 
 
 def _shares(buckets: Sequence[Bucket], arm: str, name: str, measure: Measure) -> list[dict[str, Any]]:

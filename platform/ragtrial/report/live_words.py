@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import UTC, datetime
+from typing import Any
 
 from ragtrial.analysis.live_guardrails import guardrail_change
 from ragtrial.domain.live import Mode, TrafficState
@@ -59,7 +60,7 @@ def plain(content: LiveContent) -> str:
     if progress.traffic.stopped:
         wait = " The experiment is stopped: everyone gets the baseline."
     if verdict.decision == "adopt custom":
-        held = "and nothing that is guarded got worse" if content.guardrails else "though no guardrail was planned"
+        held = "and nothing that is guarded got worse than is tolerated" if content.guardrails else "though no guardrail was planned"
         return f"{BETTER[content.live.mode]}, {held}: switch to it."
     if verdict.decision == "keep baseline":
         return "Stay with the baseline: custom does not earn its place."
@@ -159,6 +160,17 @@ def without_score(content: LiveContent) -> str | None:
     primary = content.primary
     trials, missing = sum(arm.n_trials for arm in primary.samples), sum(arm.n_trials - arm.n_scored for arm in primary.samples)
     return f"Without a score on {primary.metric.name}: {missing:,} of {trials:,} trials" if missing > 0 else None
+
+
+def unscored(content: LiveContent) -> list[dict[str, Any]]:
+    """Trials without a score, a row for each arm, reason and number of them, with the metrics that it is on."""
+    rows: dict[tuple[str, str, int, int], list[str]] = {}
+    for comparison in content.analysis.comparisons:
+        names = ("both",) if comparison.within else (content.control, content.treatment)
+        for name, arm in zip(names, comparison.samples, strict=True):
+            for reason, n in arm.unscored.items():
+                rows.setdefault((name, reason, n, arm.n_trials), []).append(comparison.metric.name)
+    return [{"arm": arm, "reason": reason, "n": n, "of": of, "metrics": names} for (arm, reason, n, of), names in rows.items()]
 
 
 def amount(value: float, found: LiveGuardrail, metric: Metric) -> str:

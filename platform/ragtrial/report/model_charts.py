@@ -96,8 +96,9 @@ def embedding_map(found: EmbeddingMap, *, topics: Sequence[str], look: Look) -> 
         base.transform_filter(alt.datum.what == "missed").mark_point(filled=False, size=95, opacity=1, shape="cross", strokeWidth=2),
     ]
     kinds = Counter(row["what"] for row in rows)
+    is_known = all(point.missed is not None for point in found.points if point.kind == "query")
+    missed = f", {kinds['missed']} of them missed by the baseline" if is_known else ""
     description = (
-        f"Map of {kinds['query'] + kinds['missed']} queries, {kinds['missed']} of them missed by the baseline, and {kinds['passage']} passages "
-        f"as {found.arm}'s model sees them."
+        f"Map of {kinds['query'] + kinds['missed']} queries{missed}, and {kinds['passage']} passages as {found.arm}'s model sees them."
     )
     return spec_of(alt.layer(*layers), look, height=_HEIGHT, description=description)

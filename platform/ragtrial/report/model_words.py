@@ -11,6 +11,7 @@ from ragtrial.report.json_report import lineage_summary
 from ragtrial.report.summary import Summary
 
 _SHORT = 8
+_CROSSES = "Crosses: the baseline found no relevant passage. "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,18 +92,23 @@ def _base(lineage: Mapping[str, Any]) -> str:
 
 
 def versions_finding(found: Sequence[Version]) -> str:
-    """Which model is best on the newest evaluation's queries, and how many there are."""
+    """How many models there are, and which has the best mean of those that are measured as the newest one: same metric, same queries."""
     trained = sum(bool(each.lineage) for each in found)
     said = f"{words.count(len(found), 'model')} evaluated, {trained or 'none'} trained here"
-    newest = found[0].evaluation.gold_fingerprint if found else ""
-    rows = zip(found, version_rows(found), strict=True)
-    scored = [(row["mean"], each) for each, row in rows if row["mean"] is not None and each.evaluation.gold_fingerprint == newest]
+    primary = found[0].summary.primary if found and found[0].summary is not None else None
+    if primary is None:
+        return said
+    rows, alike = version_rows(found), (found[0].evaluation.gold_fingerprint, primary.metric.name, primary.n_scored)
+    scored = {
+        each.name: row["mean"]
+        for each, row in zip(found, rows, strict=True)
+        if row["mean"] is not None and (each.evaluation.gold_fingerprint, row["metric"], row["n"]) == alike
+    }
     if len(scored) < 2:
         return said
-    mean, best = max(scored, key=lambda row: row[0])
-    name = "" if best.facts.model is None else best.facts.model.name
-    metric = "" if best.summary is None else best.summary.primary.metric.name
-    return f"{name} leads with {metric} {mean:.3f}: {said}"
+    which, best = ("highest", max) if primary.metric.higher_is_better else ("lowest", min)
+    name = best(scored, key=scored.__getitem__)
+    return f"{name} has the {which} mean {primary.metric.name}, {words.number(scored[name], primary.metric)} (n = {primary.n_scored:,}): {said}"
 
 
 def lineage_rows(lineage: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -141,7 +147,9 @@ def map_finding(maps: Mapping[str, EmbeddingMap], control: str) -> str:
     """What the maps show."""
     found = maps[control]
     queries = [point for point in found.points if point.kind == "query"]
-    missed = sum(point.missed for point in queries)
+    if any(point.missed is None for point in queries):
+        return f"Where {len(queries)} queries lie, in both models' eyes"
+    missed = sum(point.missed is True for point in queries)
     if not missed:
         return f"The baseline finds a relevant passage for each of the {len(queries)} queries on the map"
     return f"The baseline misses {missed} of {len(queries)} queries: where they lie, in both models' eyes"
@@ -151,8 +159,9 @@ def map_caption(found: EmbeddingMap) -> str:
     """How to read a map."""
     coloured = f"coloured by {found.tag}" if found.tag else "queries have no tag to colour by"
     n = sum(point.kind == "query" for point in found.points)
+    crosses = "" if any(point.missed is None for point in found.points if point.kind == "query") else _CROSSES
     return (
-        f"Small: passages. Large: queries, {coloured}. Crosses: the baseline found no relevant passage. "
+        f"Small: passages. Large: queries, {coloured}. {crosses}"
         f"{n} of {found.n_queries} queries, {len(found.points) - n} of {found.n_passages} passages; {found.method}; neighbours stay neighbours, "
         f"far distances mean nothing (trustworthiness {found.trustworthiness:.2f})."
     )

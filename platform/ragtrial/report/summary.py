@@ -19,6 +19,7 @@ from ragtrial.domain.score import ScoreTable
 from ragtrial.domain.trial import Trial
 from ragtrial.domain.verdict import Analysis, Comparison
 from ragtrial.errors import NotEnoughDataError, StoreError
+from ragtrial.report import words
 from ragtrial.stats.quantiles import Quantiles, latency_quantiles
 
 CONCLUSION_FORM = 1
@@ -165,8 +166,7 @@ class Summary:
 
     def label(self, arm: str) -> str:
         """The arm's name, with its role where the name doesn't say it."""
-        role = {self.control: "baseline", self.treatment: "custom"}.get(arm)
-        return arm if role is None or role == arm else f"{arm} ({role})"
+        return words.with_role(arm, {self.control: "baseline", self.treatment: "custom"}.get(arm))
 
     def latency_of(self, arm: str, stage: LatencyStage) -> StageLatency:
         """One row of `latency`."""

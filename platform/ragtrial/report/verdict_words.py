@@ -45,7 +45,7 @@ def plain(content: Summary) -> str:
     if decision == "adopt custom" and any(check.name == "free_method" and check.state == "warn" for check in content.analysis.checks):
         return f"{BETTER[content.primary.metric.kind]} than the baseline, but it is not shown to beat plain BM25, which needs no model."
     if decision == "adopt custom":
-        held = "and nothing that is guarded got worse" if content.guardrails else "though no guardrail was planned"
+        held = "and nothing that is guarded got worse than is tolerated" if content.guardrails else "though no guardrail was planned"
         return f"{BETTER[content.primary.metric.kind]}, {held}: switch to it."
     if decision == "keep baseline":
         return "Stay with the baseline: custom does not earn its place."

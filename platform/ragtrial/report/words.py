@@ -147,6 +147,16 @@ def check_name(name: str) -> str:
     return CHECK_NAMES.get(name, name.replace("_", " "))
 
 
+def with_role(arm: str, role: str | None) -> str:
+    """An arm's name, with its role (`baseline`, `custom`) where the name doesn't say it."""
+    return arm if role is None or role == arm else f"{arm} ({role})"
+
+
+def capital(text: str) -> str:
+    """The text with its first letter large and all others as they are: names of arms are written as they were given."""
+    return text[:1].upper() + text[1:]
+
+
 def direction(metric: Metric) -> str:
     """Which way is better."""
     return "higher is better" if metric.higher_is_better else "lower is better"

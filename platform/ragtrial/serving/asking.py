@@ -8,9 +8,6 @@ from typing import Literal
 from ragtrial.domain.live import AssignmentReason
 from ragtrial.domain.trial import Usage
 
-MAX_QUERY_CHARS = 8_000
-"""Longest query that is answered."""
-
 ServedReason = AssignmentReason | Literal["unlogged"]
 
 
@@ -19,7 +16,7 @@ class Question:
     """A query of a user.
 
     Attributes:
-        text: At most `MAX_QUERY_CHARS` characters, and not blank.
+        text: At most `LONGEST_QUERY` characters, and not blank.
         unit: The randomisation unit, e.g. a user's id; None gets the baseline and stays out of the analysis.
         caller: Name of the API key.
         idempotency_key: The same key of the same caller gets the same answer again.

@@ -23,7 +23,7 @@ from typing import Any
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import TrafficState
 from ragtrial.domain.live_preference import Preference
-from ragtrial.domain.live_trial import SignalEvent, Vote, VoteOutcome
+from ragtrial.domain.live_trial import LONGEST_QUERY, SignalEvent, Vote, VoteOutcome
 from ragtrial.errors import (
     AnswerFailedError,
     InputError,
@@ -35,7 +35,7 @@ from ragtrial.errors import (
     UnknownSourceError,
     UnknownTrialError,
 )
-from ragtrial.serving.asking import MAX_QUERY_CHARS, Question, Readiness, Served, Source, new_comparison_id, new_trial_id
+from ragtrial.serving.asking import Question, Readiness, Served, Source, new_comparison_id, new_trial_id
 from ragtrial.serving.comparing import SideBySide
 from ragtrial.serving.counting import ServingCounts
 from ragtrial.serving.handling import Request
@@ -43,7 +43,7 @@ from ragtrial.serving.parts import ServiceLimits, ServiceParts
 from ragtrial.serving.recalling import Recalled
 from ragtrial.serving.running import Running
 
-__all__ = ["MAX_QUERY_CHARS", "LiveService", "Question", "Readiness", "Served", "ServiceLimits", "ServiceParts", "Source"]
+__all__ = ["LiveService", "Question", "Readiness", "Served", "ServiceLimits", "ServiceParts", "Source"]
 
 logger = logging.getLogger("ragtrial.serving")
 
@@ -215,8 +215,8 @@ class LiveService:
         """Refuse what is no query, or too much."""
         if not question.text.strip():
             raise InputError("the query is blank: ask something")
-        if len(question.text) > MAX_QUERY_CHARS:
-            raise InputError(f"the query has {len(question.text):,} characters: ask with at most {MAX_QUERY_CHARS:,}")
+        if len(question.text) > LONGEST_QUERY:
+            raise InputError(f"the query has {len(question.text):,} characters: ask with at most {LONGEST_QUERY:,}")
         running = self.running
         if self._closing:
             raise OverloadedError("the service is closing", retry_after_s=_RETRY_S)

@@ -5,14 +5,13 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, Protocol
 
-from ragtrial.domain.live import TrafficState
+from ragtrial.domain.live import GUARDRAIL, TrafficState, acted_on
 from ragtrial.domain.live_verdict import GuardrailAlarm
 from ragtrial.errors import ConflictError, NotEnoughDataError, StoreError
 from ragtrial.serving.counting import ServingCounts
 
 logger = logging.getLogger("ragtrial.serving")
 
-ACTOR = "guardrail"
 EVERY_S = 10.0
 _RAMP = 0.1
 
@@ -79,24 +78,20 @@ class GuardrailWatch:
         except NotEnoughDataError:
             return None
         now = history[-1]
-        fresh = [alarm for alarm in alarms if not any(_is_about(state, alarm.metric) for state in history)]
+        done = acted_on(history)
+        fresh = [alarm for alarm in alarms if alarm.metric not in done]
         if not fresh:
             return None
         metrics = ", ".join(alarm.metric for alarm in fresh)
         reason = f"{metrics}: {' '.join(alarm.sentence for alarm in fresh)}"
         try:
             if self._when_broken == "stop":
-                state = await self._change(stopped=True, actor=ACTOR, reason=reason, expected_version=now.version)
+                state = await self._change(stopped=True, actor=GUARDRAIL, reason=reason, expected_version=now.version)
             else:
-                state = await self._change(share=now.share * _RAMP, actor=ACTOR, reason=reason, expected_version=now.version)
+                state = await self._change(share=now.share * _RAMP, actor=GUARDRAIL, reason=reason, expected_version=now.version)
         except ConflictError:  # another worker, or an operator, was faster: look again next time
             return None
         for alarm in fresh:
             self._counts.acted(alarm.metric)
         logger.warning("guardrail broken: %s", reason)
         return state
-
-
-def _is_about(state: TrafficState, metric: str) -> bool:
-    """Whether this state is what the watch did about the metric."""
-    return state.actor == ACTOR and metric in state.reason.partition(":")[0].split(", ")

@@ -143,13 +143,14 @@ def conclude_into(url: str, evaluation_id: str) -> Summary:
     return summary
 
 
-def unconcluded(url: str, *, now: float | None = None) -> tuple[str, ...]:
+def unconcluded(url: str, *, failed_too: bool = False, now: float | None = None) -> tuple[str, ...]:
     """The finished evaluations whose conclusion is missing, of another form, or older than labels of their experiment; oldest first.
 
     While people are labelling, their labels wait: a conclusion for each of them would be made in vain.
 
     Args:
         url: SQLAlchemy URL.
+        failed_too: Also those that could not be concluded before from the same data.
         now: Seconds since 1970; default: the present.
 
     Raises:
@@ -161,16 +162,19 @@ def unconcluded(url: str, *, now: float | None = None) -> tuple[str, ...]:
         finished = [evaluation for evaluation in reader.evaluations() if evaluation.finished_at is not None]
 
     def is_stale(evaluation: Evaluation) -> bool:
-        form, at = made.get(evaluation.evaluation_id, (None, 0.0))
-        return form != CONCLUSION_FORM or at < labelled.get(evaluation.experiment, 0.0) < quiet
+        found = made.get(evaluation.evaluation_id)
+        if found is None or found.form != CONCLUSION_FORM or (failed_too and found.problem is not None):
+            return True
+        return found.at < labelled.get(evaluation.experiment, 0.0) < quiet
 
     return tuple(evaluation.evaluation_id for evaluation in finished if is_stale(evaluation))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Logged:
-    """What the log holds of a finished evaluation."""
+    """What the log holds of a finished evaluation, as of `read_at`: what was logged later may not be in it."""
 
+    read_at: float
     evaluation: Evaluation
     gold: GoldSet
     tables: Mapping[str, ScoreTable]
@@ -182,6 +186,7 @@ class _Logged:
         if evaluation.finished_at is None:
             raise InputError(f"evaluation {evaluation.evaluation_id!r} is not finished: ragtrial evaluate ... --resume goes on with it")
         return cls(
+            read_at=time.time(),
             evaluation=evaluation,
             gold=reader.gold(evaluation.evaluation_id),
             tables=reader.scores(evaluation.evaluation_id, None),
@@ -207,7 +212,7 @@ class _Logged:
             url,
             self.evaluation.evaluation_id,
             form=CONCLUSION_FORM,
-            made_at=time.time(),
+            made_at=self.read_at,
             document=as_document(summary),
             outcomes=outcomes_of(
                 experiment=summary.experiment, analysis=summary.analysis, gold=self.gold, tables=self.tables, trials=self.trials

@@ -8,7 +8,7 @@ from ragtrial.db.curations import CurationRecorder
 from ragtrial.db.live_reader import LiveExperiment, LiveReader
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import utc_now
-from ragtrial.domain.access import SCOPES, Role, Scope
+from ragtrial.domain.access import Role, Scope, allows
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.curation import Curation, CurationKind
 from ragtrial.domain.evaluation import Evaluation
@@ -42,40 +42,34 @@ class Choice:
     trial_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examined:
-    """A choice as it would be written, and what is to be known before.
+class UnconfirmedError(InputError):
+    """A choice of which somebody should know something before it is written.
 
-    Attributes:
-        curation: Not written.
-        refusal: Why it can't be written; None where it can.
-        warnings: What has to be confirmed before it is.
+    Args:
+        warnings: What; at least one.
     """
 
-    curation: Curation
-    refusal: str | None = None
-    warnings: tuple[str, ...] = ()
+    def __init__(self, warnings: tuple[str, ...]) -> None:
+        self.warnings = warnings
+        super().__init__(f"this has to be confirmed: {'; '.join(warnings)}")
 
 
-def examine(url: str, choice: Choice, *, actor: str) -> Examined:
-    """Look a choice over, without writing it.
-
-    Raises:
-        InputError: There is no such evaluation, query, trial or passage, or the grade is missing or below 0.
-    """
+def _examined(url: str, choice: Choice, actor: str) -> tuple[Curation, tuple[str, ...]]:
+    """A choice as it would be written, and what somebody should know before it is."""
     with Reader(url) as reader, LiveReader(url) as live, BoardReader(url) as board:
         found = _of_evaluation(reader, choice, actor) if choice.trial_id is None else _of_trial(reader, live, choice, actor)
         curation = found.curation
         chosen = board.curations(curation.experiment)
         if choice.kind == "judgment":
-            return Examined(curation=curation, warnings=_doubts(reader, url, found, chosen))
+            return curation, _doubts(reader, url, found, chosen)
         golds = [Gold.read(reader, each, [curation.passage_id]) for each in found.golds]
         leaks = gold_leaks([curation], {curation.passage_id: found.document_id}, golds, chosen)
         if leaks:
-            refusal = f"this can't be used for training: {leaks[0]}, and a model trained on it would be tested on what it has learned"
-            return Examined(curation=curation, refusal=refusal)
+            raise InputError(
+                f"this can't be used for training: {leaks[0]}, and a model trained on it would be tested on what it has learned"
+            )
         unchecked = "no gold set of this experiment or corpus is in the database, so that only export and training can see whether this is (nearly) of it"
-        return Examined(curation=curation, warnings=() if found.golds else (unchecked,))
+        return curation, () if found.golds else (unchecked,)
 
 
 def curate(
@@ -89,20 +83,19 @@ def curate(
         actor: Who chooses it.
         role: What that person or key is; None: nobody gave them a role.
         scopes: All that a limited key may do; None: what its role may.
-        despite_warnings: They have seen what `examine` warns of.
+        despite_warnings: They have seen the warnings.
 
     Raises:
-        InputError: The actor may not, the choice is refused, or there is a warning that was not confirmed; the message says why.
+        InputError: The actor may not, there is no such evaluation, query, trial or passage, or the choice is refused; the message says why.
+        UnconfirmedError: There are warnings; nothing speaks against it otherwise.
         ConflictError: The passage is chosen for this query already.
     """
     _require(actor, role, scopes)
-    examined = examine(url, choice, actor=actor)
-    if examined.refusal is not None:
-        raise InputError(examined.refusal)
-    if examined.warnings and not despite_warnings:
-        raise InputError(f"this has to be confirmed: {'; '.join(examined.warnings)}")
+    curation, warnings = _examined(url, choice, actor)
+    if warnings and not despite_warnings:
+        raise UnconfirmedError(warnings)
     with CurationRecorder(url) as recorder:
-        return recorder.add(examined.curation)
+        return recorder.add(curation)
 
 
 def take_back(
@@ -119,13 +112,8 @@ def take_back(
         return recorder.take_back(curation_id, actor=actor, note=note)
 
 
-def may_curate(role: Role | None, scopes: Collection[Scope] | None = None) -> bool:
-    """Whether a role, with no more than these scopes, may choose for the gold set or for training."""
-    return role is not None and "operate" in SCOPES.get(role, frozenset()) and (scopes is None or "operate" in scopes)
-
-
 def _require(actor: str, role: Role | None, scopes: Collection[Scope] | None) -> None:
-    if not may_curate(role, scopes):
+    if not allows(role, scopes, "operate"):
         known = f"is a {role}" if role is not None else "has no role"
         raise InputError(f"{actor!r} {known} and may not choose for the gold set or for training: ask an operator")
 
@@ -191,10 +179,10 @@ def _of_evaluation(reader: Reader, choice: Choice, actor: str) -> _Found:
     if choice.evaluation_id is None or choice.query_id is None:
         raise InputError("say where the passage was found: an evaluation and its query, or a live trial")
     evaluation = reader.evaluation(choice.evaluation_id)
-    gold = reader.gold(evaluation.evaluation_id)
-    query = next((query for query in gold.queries if query.query_id == choice.query_id), None)
-    if query is None:
+    gold = reader.gold(evaluation.evaluation_id, [choice.query_id])
+    if not gold.queries:
         raise InputError(f"query {choice.query_id!r} was not asked in evaluation {choice.evaluation_id!r}")
+    (query,) = gold.queries
     passage = reader.passages(evaluation.evaluation_id, [choice.passage_id]).get(choice.passage_id)
     if passage is None:
         raise InputError(f"evaluation {choice.evaluation_id!r} holds no passage {choice.passage_id!r}: no arm retrieved it")

@@ -16,7 +16,7 @@ from ragtrial.analysis.calibrating import Beside, beside, corrected_fit, planned
 from ragtrial.analysis.setting import Setting
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder, utc_now
-from ragtrial.domain.access import SCOPES, Role, Scope
+from ragtrial.domain.access import Role, Scope, allows
 from ragtrial.domain.calibration import PlannedWidth
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.label import LABEL_WORDS, Label
@@ -129,11 +129,6 @@ class Standing:
     planned: tuple[PlannedWidth, ...] = ()
     to_halve: int | None = None
     why_not: str | None = None
-
-
-def may_label(role: Role | None, scopes: Collection[Scope] | None = None) -> bool:
-    """Whether a role, with no more than these scopes, may label: whoever may vote, for labelling shows no results."""
-    return role is not None and "feedback" in SCOPES[role] and (scopes is None or "feedback" in scopes)
 
 
 def metrics_to_ask(reader: Reader, evaluation_id: str) -> tuple[str, ...]:
@@ -312,7 +307,7 @@ def record(
         StoreError: The database refused. Nothing was recorded.
     """
     item, name, why = queue.item(item_id), labeller.strip(), note.strip()
-    if not may_label(role, scopes):
+    if not allows(role, scopes, "feedback"):  # whoever may vote, for labelling shows no results
         raise InputError(f"{name!r} is a {role} and may not label: ask for the role of a tester")
     if word not in queue.words:
         raise InputError(f"{word!r} is none of {', '.join(queue.words)}")

@@ -67,7 +67,9 @@ def analyse_live(file: ExperimentFile, reader: LiveReader, *, pictures: bool = T
     return analyse_tables(live_setting(file.experiment, reader, pictures=pictures))
 
 
-def live_setting(experiment: Experiment, reader: LiveReader, *, pictures: bool = True, live_id: int | None = None) -> LiveSetting:
+def live_setting(
+    experiment: Experiment, reader: LiveReader, *, pictures: bool = True, live_id: int | None = None, now: float | None = None
+) -> LiveSetting:
     """Everything that the analysis looks at, read from the log.
 
     Args:
@@ -75,6 +77,7 @@ def live_setting(experiment: Experiment, reader: LiveReader, *, pictures: bool =
         reader: Of the log.
         pictures: As in `analyse_live`.
         live_id: The experiment's number, where the plan was read from the log; None: it is found by the plan's digest.
+        now: Seconds since 1970; default: the present.
 
     Raises:
         InputError: As `analyse_live`.
@@ -106,7 +109,9 @@ def live_setting(experiment: Experiment, reader: LiveReader, *, pictures: bool =
         outages=reader.outages(live_id),
         parity=_parity(found.facts),
         given=_checks(found.facts),
-        clock=Clock(now=time.time(), first=times.first, last=times.last, backwards=times.backwards, planned_at=reached),
+        clock=Clock(
+            now=time.time() if now is None else now, first=times.first, last=times.last, backwards=times.backwards, planned_at=reached
+        ),
     )
 
 

@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 from ragtrial.analysis.drift import DriftSignal, drift_signals, windows_of
 from ragtrial.analysis.live import analyse_tables
-from ragtrial.analysis.live_guardrail_looks import MOST_LOOKS, GuardrailLook, guardrail_looks, with_look
+from ragtrial.analysis.live_guardrail_looks import GuardrailLook, guardrail_looks, with_look
 from ragtrial.analysis.live_setting import LiveSetting
 from ragtrial.analysis.side_by_side import PreferencesFound, preferences_found
 from ragtrial.db.live_board_reader import BUCKET_SECONDS, LiveBoardReader, StoredSnapshot
 from ragtrial.db.live_reader import LiveExperiment, LiveReader
-from ragtrial.domain.live_verdict import LiveAnalysis
 from ragtrial.errors import InputError, NotEnoughDataError, StoreError
 from ragtrial.formats.experiment import logged_experiment
 from ragtrial.report.live_summary import SNAPSHOT_FORM, LiveSummary, as_document, latencies, read_live_summary, usage_of
@@ -21,7 +20,13 @@ _ALL_TIME = 100_000_000 * BUCKET_SECONDS
 
 
 def snapshot_of(
-    live: LiveExperiment, reader: LiveReader, board: LiveBoardReader, *, newest_trial: int, clock: Callable[[], float] = time.time
+    live: LiveExperiment,
+    reader: LiveReader,
+    board: LiveBoardReader,
+    *,
+    version: int,
+    beside: str | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> StoredSnapshot:
     """The analysis as of now as it is stored: a document, or why there is none.
 
@@ -29,16 +34,18 @@ def snapshot_of(
         live: The experiment.
         reader: Of the log.
         board: Of its roll-ups, which must be up to date.
-        newest_trial: Number of the newest trial that is in the roll-ups.
+        version: Of the roll-ups.
+        beside: Digest of what it depends on beside trials and votes, as it was before anything is read for it.
         clock: Seconds since 1970.
 
     Raises:
         StoreError: The database fails.
     """
     begin = clock()
-    document, problem = None, None
+    document, problem, due_at = None, None, None
     try:
-        document = as_document(summarise_live(live, reader, board, now=begin, before=_stored(live.live_id, reader, board)))
+        summary = summarise_live(live, reader, board, now=begin, before=_stored(live.live_id, reader, board))
+        document, due_at = as_document(summary), _due_at(summary)
     except (InputError, NotEnoughDataError) as error:
         problem = str(error)
     except (ValueError, ArithmeticError, LookupError) as error:  # an analysis that fails on these data must not stop those of others
@@ -47,10 +54,18 @@ def snapshot_of(
         form=SNAPSHOT_FORM,
         made_at=begin,
         took_s=max(0.0, clock() - begin),
-        newest_trial=newest_trial,
+        version=version,
+        beside=beside,
+        due_at=due_at,
         document=document,
         problem=problem,
     )
+
+
+def _due_at(summary: LiveSummary) -> float | None:
+    """When the newest window of drift is over, which is judged then and not before; None where there is none."""
+    ends = [window.end for signal in summary.drift for window in signal.windows if window.end > summary.made_at]
+    return max(ends, default=None)
 
 
 def _stored(live_id: int, reader: LiveReader, board: LiveBoardReader) -> LiveSummary | None:
@@ -78,7 +93,7 @@ def summarise_live(
         StoreError: The database fails.
     """
     experiment = logged_experiment(live.plan, f"the plan of {live.name!r} in the log")
-    setting = live_setting(experiment, reader, live_id=live.live_id)
+    setting = live_setting(experiment, reader, live_id=live.live_id, now=now)
     # The plan is the log's own: its digest differs only where units are named in it, which the log keeps as pseudonyms.
     setting = dataclasses.replace(setting, stored_digest=experiment.live_digest())
     analysis = analyse_tables(setting)
@@ -89,7 +104,7 @@ def summarise_live(
         made_at=now,
         models=models_of(live.facts),
         environment=environment_of(live.facts),
-        guardrail_looks=_guardrail_looks(live.live_id, setting, analysis, reader, board, before),
+        guardrail_looks=_guardrail_looks(live.live_id, setting, reader, board, before),
         latency=latencies(
             board.stage_times(live.live_id, mode=setting.live.mode), arms=() if setting.live.mode == "interleaved" else setting.arms
         ),
@@ -111,23 +126,22 @@ def _drift(live_id: int, setting: LiveSetting, board: LiveBoardReader, *, n_tria
 
 
 def _guardrail_looks(
-    live_id: int, setting: LiveSetting, analysis: LiveAnalysis, reader: LiveReader, board: LiveBoardReader, before: LiveSummary | None
+    live_id: int, setting: LiveSetting, reader: LiveReader, board: LiveBoardReader, before: LiveSummary | None
 ) -> dict[str, tuple[GuardrailLook, ...]]:
     """Of the guardrails that the mode can measure. To read one by time takes as long as half of the analysis."""
-    now = {comparison.metric.name: comparison.guardrail for comparison in analysis.comparisons}
     found = {}
     for planned in setting.live.metrics.guardrails:
         if planned.name not in setting.tables:
             continue
         seen = () if before is None else before.guardrail_looks.get(planned.name, ())
-        if seen and len(seen) < 2 * MOST_LOOKS and setting.clock.last is not None:
-            found[planned.name] = with_look(seen, setting.clock.last, now.get(planned.name))
+        if seen and setting.clock.last is not None:
+            found[planned.name] = with_look(seen, setting.clock.last, setting.tables[planned.name], planned, setting.experiment)
             continue
         timed = reader.timed(live_id, planned.name, experiment=setting.experiment)
         twins = None
         if setting.live.mode == "shadow" and timed is not None and setting.clock.first is not None:
             twins = board.twin_sums(live_id, planned.name, arms=setting.arms, begin=setting.clock.first, ends=timed.ends)
-        found[planned.name] = guardrail_looks(timed, planned, setting.experiment, now=now.get(planned.name), twins=twins)
+        found[planned.name] = guardrail_looks(timed, planned, setting.experiment, twins=twins)
     return found
 
 

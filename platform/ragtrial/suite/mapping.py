@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragtrial.contracts import Embedder, Progress, no_progress
-from ragtrial.db.board_reader import BoardReader
 from ragtrial.db.embedding_maps import store_maps
 from ragtrial.db.reader import Reader
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.embedding_map import EmbeddingMap, Plotted
+from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.gold import GoldSet, Query
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
 from ragtrial.errors import InputError
-from ragtrial.formats.experiment import resolve_path, sql_url
+from ragtrial.formats.experiment import load_experiment, resolve_path, sql_url
 from ragtrial.settings import Settings
 from ragtrial.stats.projection import on_a_plane
 from ragtrial.suite.arms import load_models
@@ -65,19 +65,22 @@ def map_file(
         progress: Told of texts embedded.
 
     Raises:
-        InputError: There is no such evaluation or tag, or the evaluation was of another corpus or other queries than the file names now.
+        InputError: There is no such evaluation or tag, or the evaluation was of another corpus, other queries or other models than the file
+            names now.
         NotEnoughDataError: There are too few texts for a map.
         MissingExtraError: scikit-learn is not installed.
     """
-    prepared = prepare(path, settings=settings)
-    url = sql_url(prepared.file)
-    with Reader(url) as reader, BoardReader(url) as board:
-        evaluation = find_evaluation(reader, prepared.experiment.name, evaluation_id)
-        if evaluation.corpus_fingerprint != prepared.corpus.fingerprint:
-            raise InputError(f"evaluation {evaluation.evaluation_id!r} was of another corpus than {str(path)!r} names now: evaluate again")
-        missed = board.missed_queries(evaluation.evaluation_id)
+    file = load_experiment(path)
+    url = sql_url(file)
+    with Reader(url) as reader:
+        evaluation = find_evaluation(reader, file.experiment.name, evaluation_id)
+    prepared = prepare(path, settings=settings, limit=evaluation.n_queries)
+    _require("another corpus", evaluation, evaluation.corpus_fingerprint == prepared.corpus.fingerprint, path)
+    _require("other queries or judgments", evaluation, evaluation.gold_fingerprint == prepared.gold.fingerprint, path)
     chosen = choose(prepared, tag=tag)
     embedders = load_models(prepared, progress=progress)
+    measured = {facts.arm: facts.model for facts in evaluation.arms if facts.model is not None}
+    _require("other models", evaluation, measured == {arm: embedder.identity for arm, embedder in embedders.items()}, path)
     advance = progress("embed the texts of the map", 2 * (len(chosen.queries) + len(chosen.passages)))
     with VectorCache(resolve_path(prepared.file.folder, prepared.experiment.stores.vectors)) as cache:
         vectors = {}
@@ -96,12 +99,17 @@ def map_file(
             tag=chosen.tag,
             n_queries=len(prepared.gold.queries),
             n_passages=len(prepared.corpus.passages),
-            points=_points(chosen, plane.points, missed),
+            points=_points(chosen, plane.points),
         )
         for arm, plane in ((control, first), (treatment, second))
     )
     store_maps(url, evaluation.evaluation_id, made)
     return made[0], made[1]
+
+
+def _require(other: str, evaluation: Evaluation, same: bool, path: Path) -> None:
+    if not same:
+        raise InputError(f"evaluation {evaluation.evaluation_id!r} was of {other} than {str(path)!r} names now: evaluate again")
 
 
 def choose(prepared: Prepared, *, tag: str | None) -> Chosen:
@@ -156,7 +164,7 @@ def _vectors(chosen: Chosen, embedder: Embedder) -> NDArray[np.float32]:
     return np.concatenate([queries, passages])
 
 
-def _points(chosen: Chosen, plane: NDArray[np.float64], missed: frozenset[str]) -> tuple[Plotted, ...]:
+def _points(chosen: Chosen, plane: NDArray[np.float64]) -> tuple[Plotted, ...]:
     n = len(chosen.queries)
     queries = [
         Plotted(
@@ -165,7 +173,6 @@ def _points(chosen: Chosen, plane: NDArray[np.float64], missed: frozenset[str]) 
             x=float(x),
             y=float(y),
             topic=query.tags.get(chosen.tag) if chosen.tag else None,
-            missed=query.query_id in missed,
         )
         for query, (x, y) in zip(chosen.queries, plane[:n], strict=True)
     ]

@@ -10,12 +10,15 @@ from typing import Literal, Self
 
 from ragtrial.contracts import Progress, no_progress
 from ragtrial.db import engine as database
+from ragtrial.db.conclusions import store_problem
 from ragtrial.db.live_board_reader import LiveBoardReader, SnapshotMade
 from ragtrial.db.live_news import Beside
+from ragtrial.db.live_plans import planned_metrics
 from ragtrial.db.live_reader import LiveExperiment, LiveReader
 from ragtrial.db.roll_up import RolledUp, RollUp
 from ragtrial.errors import RagtrialError, StoreError
 from ragtrial.report.live_summary import SNAPSHOT_FORM
+from ragtrial.report.summary import CONCLUSION_FORM
 from ragtrial.suite.concluding import conclude_into, unconcluded
 from ragtrial.suite.live_snapshots import snapshot_of
 
@@ -26,7 +29,6 @@ SHORTEST_PAUSE_S = 5.0
 """Between two snapshots of one experiment."""
 
 _LONGEST_PAUSE_S = 30.0  # between two passes: a first one may take long, and is no reason to be late afterwards
-_DAY_SECONDS = 86_400.0
 
 Say = Callable[[str], None]
 SnapshotState = Literal["made", "current", "waits"]
@@ -41,7 +43,7 @@ class RolledLive:
         live_id: Its number.
         rolled: What the roll-up did.
         rolled_s: How long that took.
-        snapshot: `made`; `current`: nothing is new; `waits`: until the next one is due.
+        snapshot: `made`; `current`: nothing is new; `waits`: until the next one is due, or for the process that sums the rest of the log.
         took_s: How long the snapshot took; 0 where none was made.
         problem: Why the analysis could not be made, or None.
     """
@@ -90,7 +92,7 @@ class Rolling:
         self._reader, self._board = LiveReader(url), LiveBoardReader(url)
         self._known: dict[int, _Known] = {}
         self._not_before = 0.0
-        self._hopeless: set[str] = set()
+        self._failed_too = True
 
     def __enter__(self) -> Self:
         return self
@@ -106,6 +108,8 @@ class Rolling:
     def once(self, *, progress: Progress = no_progress, stop: threading.Event | None = None) -> Pass:
         """Conclude what is finished, and roll up all live experiments. What fails for one of them does not stop the others.
 
+        What could not be concluded is tried again by the first pass, and then when its data are other ones.
+
         Args:
             progress: Told how far long steps are.
             stop: Ends it early, between two experiments.
@@ -116,7 +120,8 @@ class Rolling:
         errors: list[str] = []
         live: list[RolledLive] = []
         stopped = threading.Event() if stop is None else stop
-        concluded = [found for found in unconcluded(self._url) if not stopped.is_set() and self._conclude(found, errors)]
+        found_open, self._failed_too = unconcluded(self._url, failed_too=self._failed_too), False
+        concluded = [found for found in found_open if not stopped.is_set() and self._conclude(found, errors)]
         made = self._board.snapshots_made()
         for experiment in _in_turn(self._reader.experiments(), made):
             if stopped.is_set():
@@ -128,16 +133,23 @@ class Rolling:
         return Pass(concluded=tuple(concluded), live=tuple(live), errors=tuple(errors))
 
     def _conclude(self, evaluation_id: str, errors: list[str]) -> bool:
-        if evaluation_id in self._hopeless:
-            return False
+        made_at = self._clock()
         try:
-            conclude_into(self._url, evaluation_id)
-        except RagtrialError as error:
-            if not isinstance(error, StoreError):
-                self._hopeless.add(evaluation_id)  # the same data would fail in the same way every time
-            errors.append(f"evaluation {evaluation_id!r} can't be concluded: {error}")
-            return False
-        return True
+            try:
+                conclude_into(self._url, evaluation_id)
+            except StoreError:
+                raise
+            except RagtrialError as error:
+                problem = str(error)
+            except (ValueError, ArithmeticError, LookupError) as error:
+                problem = f"the analysis failed ({type(error).__name__}: {error}); please report this"
+            else:
+                return True
+            store_problem(self._url, evaluation_id, form=CONCLUSION_FORM, made_at=made_at, problem=problem)
+        except StoreError as error:
+            problem = str(error)
+        errors.append(f"evaluation {evaluation_id!r} can't be concluded: {problem}")
+        return False
 
     def _roll(self, live: LiveExperiment, made: SnapshotMade | None, progress: Progress) -> RolledLive:
         known = self._known.setdefault(live.live_id, _Known())
@@ -146,22 +158,20 @@ class Rolling:
         rolled_s = time.monotonic() - begin
         if made is not None and made.form != SNAPSHOT_FORM:
             made = None
-        if rolled.news or made is None or made.newest_trial != rolled.newest_trial:
-            known.news_at = self._clock()
-        elif known.news_at is not None and made.made_at > known.news_at:  # another process has seen to it
-            known.news_at = None
-        done = functools.partial(RolledLive, name=live.name, live_id=live.live_id, rolled=rolled, rolled_s=rolled_s)
         problem = None if made is None else made.problem
+        done = functools.partial(RolledLive, name=live.name, live_id=live.live_id, rolled=rolled, rolled_s=rolled_s)
+        if not rolled.complete:
+            return done(snapshot="waits", problem=problem)
+        is_old = made is None or made.version != rolled.version or (made.due_at is not None and made.due_at <= self._clock())
         if self._paced and made is not None and not self._is_due(made, known):
-            return done(snapshot="current" if known.news_at is None else "waits", problem=problem)
+            return done(snapshot="waits" if is_old else "current", problem=problem)
         known.looked_at = self._clock()
-        beside = self._board.beside(live.live_id, metrics=_metrics(live), before=known.beside)
-        if made is not None and known.news_at is None and not self._is_news(live, made, known, beside):
-            known.beside = beside
+        known.beside = self._board.beside(live.live_id, metrics=planned_metrics(live.plan), before=known.beside)
+        digest = known.beside.digest
+        if made is not None and not is_old and made.beside == digest:
             return done(snapshot="current", problem=problem)
-        snapshot = snapshot_of(live, self._reader, self._board, newest_trial=rolled.newest_trial, clock=self._clock)
+        snapshot = snapshot_of(live, self._reader, self._board, version=rolled.version, beside=digest, clock=self._clock)
         self._writer.store_snapshot(live.live_id, snapshot)
-        known.beside, known.news_at = beside, None
         self._not_before = self._clock() + PACE * snapshot.took_s
         return done(snapshot="made", took_s=snapshot.took_s, problem=snapshot.problem)
 
@@ -169,19 +179,11 @@ class Rolling:
         earliest = max(self._not_before, max(known.looked_at, made.made_at + made.took_s) + SHORTEST_PAUSE_S)
         return self._clock() >= earliest
 
-    def _is_news(self, live: LiveExperiment, made: SnapshotMade, known: "_Known", beside: Beside) -> bool:
-        """Whether anything beside trials and votes is new. After a start that is not known: while votes still count, it may be."""
-        if known.beside is not None:
-            return beside != known.beside
-        newest = self._board.rolled_up_to(live.live_id)
-        return newest is not None and made.made_at < newest + (live.plan["live"]["late_vote_days"] + 1) * _DAY_SECONDS
-
 
 @dataclass(slots=True)
 class _Known:
-    """What this process knows of one experiment: since when the snapshot is old, and what was looked at last."""
+    """What this process looked at last of one experiment, and when."""
 
-    news_at: float | None = None
     looked_at: float = 0.0
     beside: Beside | None = None
 
@@ -193,13 +195,6 @@ def _in_turn(found: Iterable[LiveExperiment], made: Mapping[int, SnapshotMade]) 
         return made[live.live_id].made_at if live.live_id in made else 0.0, -live.created_at
 
     return sorted(found, key=turn)
-
-
-def _metrics(live: LiveExperiment) -> list[str]:
-    """Names of the planned metrics."""
-    metrics = live.plan["live"]["metrics"]
-    guarded = [guardrail["name"] for guardrail in metrics["guardrails"]]
-    return list(dict.fromkeys([metrics["primary"]["name"], *metrics["secondary"], *guarded, *metrics["exploratory"]]))
 
 
 def roll_once(url: str, *, progress: Progress = no_progress, clock: Callable[[], float] = time.time) -> Pass:

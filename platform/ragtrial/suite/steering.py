@@ -4,15 +4,9 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from ragtrial.db.traffic import TrafficStore
-from ragtrial.domain.access import SCOPES, Role, Scope
-from ragtrial.domain.live import Mode, TrafficState
+from ragtrial.domain.access import Role, Scope, allows
+from ragtrial.domain.live import LONGEST_REASON, Mode, TrafficState, acted_on
 from ragtrial.errors import InputError
-
-LONGEST_REASON = 1000
-"""As in the API."""
-
-GUARDRAIL = "guardrail"
-"""Who has changed the traffic where a broken guardrail did it by itself; its reason begins with the metrics and a colon."""
 
 _SHADOWS = "custom answers the queries of {share} of the units silently; nobody sees its answers"
 _SHARES_ANSWERS = "{share} of the units get answers from both models' passages"
@@ -53,7 +47,7 @@ def change_traffic(
         ConflictError: Somebody else, or a guardrail, has changed it meanwhile. Nothing was changed.
         StoreError: The database refused. Nothing was changed.
     """
-    if not may_steer(role, scopes):
+    if not allows(role, scopes, "operate"):
         raise InputError(f"{actor!r} is a {role} and may not change traffic: ask an operator")
     why = reason.strip()
     if not why:
@@ -64,11 +58,6 @@ def change_traffic(
         raise InputError("nothing is to be changed: give another share, or stop it or start it again")
     with TrafficStore(url, clock=clock) as store:
         return store.change(live_id, expected_version=expected_version, actor=actor, reason=why, share=share, stopped=stopped)
-
-
-def may_steer(role: Role, scopes: Collection[Scope] | None = None) -> bool:
-    """Whether a role, with no more than these scopes, may change traffic."""
-    return "operate" in SCOPES.get(role, frozenset()) and (scopes is None or "operate" in scopes)
 
 
 def consequences(
@@ -97,12 +86,6 @@ def consequences(
         return (f"{moved} of the units come in.", *_said(then, now.treatment, mode), *nobody, *_unprotected(history))
     left = f"{moved} of the units leave: {_gets_baseline(mode)}, and what they ask from then on does not count."
     return (left, *_said(then, now.treatment, mode), "What was logged stays in the analysis.", *nobody)
-
-
-def broken_metrics(history: Sequence[TrafficState]) -> tuple[str, ...]:
-    """The guardrails that have acted on the traffic so far; the service does not act on them again."""
-    found = [state.reason.partition(":")[0].split(", ") for state in history if state.actor == GUARDRAIL]
-    return tuple(dict.fromkeys(name for names in found for name in names))
 
 
 def percent(share: float) -> str:
@@ -137,7 +120,7 @@ def _gets_baseline(mode: Mode) -> str:
 
 def _unprotected(history: Sequence[TrafficState]) -> tuple[str, ...]:
     """What a guardrail has done once it does not do again (`serving.watching`)."""
-    broken = broken_metrics(history)
+    broken = acted_on(history)
     if not broken:
         return ()
     acted = "stopped it" if history[-1].stopped else "acted"

@@ -1,14 +1,19 @@
 """Who looks at the dashboard: what a key or a membership allows, looked up anew each time that somebody asks."""
 
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ragtrial.db.access_reader import AccessReader
-from ragtrial.db.pepper import VARIABLE, known_pepper, session_secret
+from ragtrial.db.pepper import VARIABLE, known_pepper
 from ragtrial.domain.access import ApiKey, Role
-from ragtrial.errors import SetupError
+from ragtrial.errors import InputError, SetupError
 from ragtrial.settings import Settings
 
 _LONGEST_TOKEN = 200
+_OF_ALL_PROVIDERS = ("redirect_uri", "cookie_secret")
+_OF_A_PROVIDER = ("client_id", "client_secret", "server_metadata_url")
 
 
 class Visitors:
@@ -61,10 +66,31 @@ class Visitors:
         found = self._reader.member(name)
         return None if found is None else found.role
 
-    def session_secret(self) -> str:
-        """What cookies are signed with.
 
-        Raises:
-            SetupError: It can't be kept.
-        """
-        return session_secret(self._url, self._folder)
+def login_providers(secrets: Mapping[str, Any]) -> tuple[str | None, ...]:
+    """Login providers that a secrets file configures completely under `[auth]`: by name, None for the one without a name."""
+    auth = secrets.get("auth")
+    if not isinstance(auth, Mapping) or not all(auth.get(field) for field in _OF_ALL_PROVIDERS):
+        return ()
+    given = {None: auth, **{name: section for name, section in auth.items() if isinstance(section, Mapping) and "_" not in name}}
+    return tuple(name for name, section in given.items() if all(section.get(field) for field in _OF_A_PROVIDER))
+
+
+def check_secrets(path: Path) -> None:
+    """See whether people can sign in with what a secrets file says.
+
+    Raises:
+        InputError: There is no such file, it is no TOML, or no login provider is configured in it.
+    """
+    name = repr(str(path))
+    if not path.is_file():
+        raise InputError(f"there is no secrets file {name}: give another one with --secrets")
+    if path.suffix != ".toml":
+        raise InputError(f"the secrets file {name} must have a name that ends in .toml")
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"the secrets file {name} can't be read ({error}): correct it, or leave --secrets out") from error
+    if not login_providers(found):
+        fields = ", ".join((*_OF_ALL_PROVIDERS, *_OF_A_PROVIDER))
+        raise InputError(f"the secrets file {name} configures no login provider: its section [auth] needs {fields}")

@@ -48,6 +48,13 @@ def with_decision(decision: str, *, n_more: int | None = None) -> Callable[[Summ
     return change
 
 
+def with_two_tags(content: Summary) -> Summary:
+    """The same slices once more, by another tag."""
+    found = content.analysis.slices
+    more = tuple(dataclasses.replace(each, tag="source") for each in found)
+    return dataclasses.replace(content, analysis=dataclasses.replace(content.analysis, slices=(*found, *more)))
+
+
 def execute(board: SmallBoard, *statements: str) -> None:
     with sqlite3.connect(board.path.parent / ".ragtrial" / "ragtrial.db") as connection:
         for statement in statements:
@@ -65,7 +72,7 @@ def serve(board: SmallBoard, content: LiveContent | None, *, problem: str | None
             found = live_summary.as_document(
                 live_summary.LiveSummary(experiment=plan, analysis=content.analysis, made_at=content.made_at, models=content.models)
             )
-        snapshot = StoredSnapshot(form=live_summary.SNAPSHOT_FORM, made_at=1.0, took_s=0.1, newest_trial=1, document=found, problem=problem)
+        snapshot = StoredSnapshot(form=live_summary.SNAPSHOT_FORM, made_at=1.0, took_s=0.1, version=1, document=found, problem=problem)
         with RollUp(board.url) as roll_up:
             roll_up.roll(live_id)
             roll_up.store_snapshot(live_id, snapshot)

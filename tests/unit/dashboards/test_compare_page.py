@@ -12,7 +12,7 @@ from ragtrial.domain.metric import metric_named
 from ragtrial.domain.verdict import Comparison
 from ragtrial.report import anatomy_words, findings
 from ragtrial.report.summary import Summary
-from unit.dashboards.boards import changed, concluded, execute, serve
+from unit.dashboards.boards import changed, concluded, execute, serve, with_two_tags
 from unit.report import live_samples
 from unit.report.test_effects import MANY
 
@@ -56,26 +56,29 @@ def test_the_page_says_what_the_report_says(board: SmallBoard, monkeypatch: pyte
 def test_tables_hold_every_metric_and_every_slice_with_their_n(board: SmallBoard, monkeypatch: pytest.MonkeyPatch) -> None:
     content = concluded(board)
     test = app_test(monkeypatch, board.url, "compare")
-    metrics, slices = (each.value for each in test.dataframe)
+    metrics, slices, lengths = (each.value for each in test.dataframe)
     assert set(metrics["metric"]) == {c.metric.name for c in content.analysis.comparisons}
     assert {"difference", "low", "high", "low, together", "high, together", "adjusted p", "scored", "of"} <= set(metrics.columns)
-    assert len(slices) == len(content.analysis.slices) + len(content.anatomy.lengths)
+    assert len(slices) == len(content.analysis.slices)
+    assert len(lengths) == len(content.anatomy.lengths)
+    found = findings.slices(content.analysis.slices, alpha=content.experiment.analysis.alpha, higher_is_better=True)
+    assert f'<h2 class="rt-part">{found}</h2>' in html_of(test), "as the report counts them"
     assert (slices["n"] > 0).all()
     assert "adjusted p" in slices.columns
 
 
 def test_a_tag_in_the_address_leaves_only_its_slices(board: SmallBoard, monkeypatch: pytest.MonkeyPatch) -> None:
-    test = app_test(monkeypatch, board.url, "compare", tag="topic")
+    test = app_test(monkeypatch, changed(board, with_two_tags).url, "compare", tag="topic")
     slices = test.dataframe[1].value
     assert set(slices["tag"]) == {"topic"}
     test.pills(key="tag").set_value("every tag").run()
-    assert set(test.dataframe[1].value["tag"]) == {"topic", "length"}
+    assert set(test.dataframe[1].value["tag"]) == {"topic", "source"}
     test.pills(key="tag").set_value("topic").run()
     assert test.query_params["tag"] == "topic"
 
 
 def test_a_tag_that_there_is_not_shows_every_tag(board: SmallBoard, monkeypatch: pytest.MonkeyPatch) -> None:
-    test = app_test(monkeypatch, board.url, "compare", tag="colour")
+    test = app_test(monkeypatch, changed(board, with_two_tags).url, "compare", tag="colour")
     assert not test.exception
     assert not test.error
     assert test.pills(key="tag").value == "every tag"

@@ -17,9 +17,9 @@ def test_an_evaluation_shows_its_waits_money_and_indexes(tmp_path: Path, monkeyp
     assert not test.error
     said = html_of(test)
     assert "Answers are sentences picked from passages: no LLM, no fee" in said
-    assert "answered within" in said
+    assert "95% of queries asked alone are answered within" in said
     assert "As int8 the vectors would take" in said
-    for alternative in ("Share of queries answered by a time:", "queries asked alone.", "Size of custom&#x27;s vectors:"):
+    for alternative in ("Share of queries answered by a time (n = ", "queries asked alone in each arm).", "Size of custom&#x27;s vectors:"):
         assert alternative in said
 
 

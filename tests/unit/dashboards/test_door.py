@@ -1,47 +1,16 @@
-"""The dashboard's door without a server: sessions, who has to wait, and where a login may lead."""
+"""Both doors without a server: who has to wait, and where a login may lead."""
 
-import time
+import asyncio
+from urllib.parse import urlencode
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
+from ragtrial_board import door, tester_door
 from ragtrial_board.access import login_name
-from ragtrial_board.door import Doorkeeper, local_path
-from ragtrial_board.sessions import LASTS_S, Sessions, cookie_name
-
-
-def test_a_session_names_its_key_until_it_is_ended_or_twelve_hours_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    sessions = Sessions("a secret")
-    cookie = sessions.begin("0a1b2c")
-    session = sessions.read(cookie)
-    assert session is not None
-    assert session.key == "0a1b2c"
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + LASTS_S - 2)
-    assert sessions.read(cookie) == session
-    monkeypatch.setattr(time, "time", lambda: now + LASTS_S + 2)
-    assert sessions.read(cookie) is None
-    monkeypatch.undo()
-    sessions.end(session)
-    assert sessions.read(cookie) is None
-    assert sessions.read(sessions.begin("0a1b2c")) is not None, "ending one session ends no other"
-
-
-@pytest.mark.parametrize("cookie", [None, "", "x", "WyIwYSIsICIxIl0.aaaa.bbbb", "é", "\0"])
-def test_what_nobody_signed_is_no_session(cookie: str | None) -> None:
-    assert Sessions("a secret").read(cookie) is None
-
-
-def test_a_cookie_that_another_secret_signed_or_that_was_changed_is_no_session() -> None:
-    sessions = Sessions("a secret")
-    cookie = sessions.begin("0a1b2c")
-    assert Sessions("another secret").read(cookie) is None
-    payload, rest = cookie.split(".", 1)
-    assert sessions.read(Sessions("another secret").begin("ffffff").split(".", 1)[0] + "." + rest) is None
-    assert sessions.read(payload + "." + rest) is not None
-
-
-def test_two_dashboards_on_one_host_have_cookies_of_their_own() -> None:
-    assert cookie_name("sqlite:////a.db") != cookie_name("sqlite:////b.db")
+from ragtrial_board.asking import Trouble
+from ragtrial_board.door import Door, Doorkeeper, local_path
 
 
 def test_whoever_fails_five_times_a_minute_waits_and_others_do_not() -> None:
@@ -70,6 +39,32 @@ def test_addresses_that_fail_are_not_kept_without_end() -> None:
     for i in range(10_000):
         keeper.failure(str(i))
     assert len(keeper._by_address) <= 4096
+
+
+def entered(at: Door | tester_door.TesterDoor, key: str) -> Response:
+    """What a door answers to somebody behind a proxy, who types this key."""
+    body = urlencode({"key": key}).encode()
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    headers = [(b"content-type", b"application/x-www-form-urlencoded")]
+    scope = {"type": "http", "method": "POST", "path": "/login", "query_string": b"", "headers": headers, "client": ("10.0.0.1", 1)}
+    return asyncio.run(at.enter(Request({**scope, "scheme": "http", "server": ("board", 80)}, receive)))
+
+
+@pytest.mark.parametrize("which", [Door, tester_door.TesterDoor])
+def test_a_stranger_who_tries_keys_waits_and_locks_nobody_out(
+    monkeypatch: pytest.MonkeyPatch, which: "type[Door] | type[tester_door.TesterDoor]"
+) -> None:
+    monkeypatch.setattr(door, "_opened_by", lambda key: ("a_session", "a_name", "") if key == "right" else (None, "", "No."))
+    monkeypatch.setattr(tester_door, "_trouble_with", lambda key: None if key == "right" else Trouble("key", "No.", ""))
+    monkeypatch.setattr(door.access, "providers", lambda: ())
+    at = which(Doorkeeper(clock=lambda: 0.0))
+    assert [entered(at, "wrong").status_code for _ in range(7)] == [401] * 5 + [429] * 2
+    assert entered(at, "wrong").headers["Retry-After"] == "60"
+    assert at.keeper.failed == 5, "and fills no log meanwhile"
+    assert entered(at, "right").status_code == 303
 
 
 @pytest.mark.parametrize(

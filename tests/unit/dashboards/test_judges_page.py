@@ -58,7 +58,7 @@ def test_a_labelled_judge_is_shown_beside_people_and_beside_itself(url: str, mon
     assert "<h1>The judge agrees with people on " in said
     assert ARMS[1] in said
     assert charts_of(test) == {*BESIDE_PEOPLE, *BESIDE_ITSELF}
-    assert f"No value of {METRIC} for 0 of {ARMS[0]} and 1 of {ARMS[1]}" in said
+    assert f"No value of {METRIC} for none of {ARMS[0]} and 1 of " in said
     assert "calls to LLMs" in said
     tables = [list(frame.value.columns) for frame in test.dataframe]
     assert any("reason" in columns for columns in tables)

@@ -219,6 +219,17 @@ def test_a_tester_labels_under_their_own_name_and_sees_no_way_to_results(url: st
     assert "What the labels say of the judge" not in html_of(test)
 
 
+def test_a_word_is_recorded_for_whoever_looks_when_the_key_is_pressed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    visiting_as(monkeypatch, url, "tester")
+    test = app_test(monkeypatch, url, "labelling", no_auth=False, evaluation=EVALUATION, metric=METRIC)
+    visiting_as(monkeypatch, url, "operator")
+    press(test, "Correct")
+    assert (said(url, "a tester"), list(said(url, "a operator"))) == ({}, items(url)[:1])
+    visiting_as(monkeypatch, url, "viewer")
+    button(test, "Wrong").click().run()
+    assert rows(url) == 1
+
+
 def test_a_viewer_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     visiting_as(monkeypatch, url, "viewer")
     test = app_test(monkeypatch, url, "labelling", no_auth=False, evaluation=EVALUATION, metric=METRIC)

@@ -22,8 +22,10 @@ from ragtrial.db.roll_up import RollUp
 from ragtrial.db.traffic import TrafficStore
 from ragtrial.domain.access import Role
 from ragtrial.domain.live import Assignment
+from ragtrial.report import live_verdict_words
 from ragtrial.report.live_content import LiveContent
 from ragtrial.report.live_summary import SNAPSHOT_FORM, GuardrailLook, LiveSummary, as_document
+from ragtrial_board.live_votes import votes_row
 from unit.db.live_samples import live_trial
 from unit.live_parts import DAY, START, experiment, setting, within
 from unit.report.live_samples import build, interleaved
@@ -68,7 +70,7 @@ def log_with(tmp_path: Path) -> Made:
 
 def snapshot_with(*, document: dict[str, Any] | None, problem: str | None = None, form: int = SNAPSHOT_FORM) -> StoredSnapshot:
     """A snapshot that was made 40 seconds ago."""
-    return StoredSnapshot(form=form, made_at=time.time() - 40, took_s=0.1, newest_trial=8, document=document, problem=problem)
+    return StoredSnapshot(form=form, made_at=time.time() - 40, took_s=0.1, version=1, document=document, problem=problem)
 
 
 def summary_of(content: LiveContent) -> LiveSummary:
@@ -103,7 +105,7 @@ def test_the_page_says_what_the_live_report_says_and_of_when_that_is(log_with: M
     test = app_test(monkeypatch, log_with(build()), "live")
     said = said_by(test)
     assert not test.error
-    assert "Custom is better for users, and nothing that is guarded got worse: switch to it." in said
+    assert "Custom is better for users, and nothing that is guarded got worse than is tolerated: switch to it." in said
     assert re.search(r"as of \d\d:\d\d:\d\d UTC, 4\d s ago, from 2,000 units, 6,068 trials", said)
     assert "100% of the units take part, 50% of them get custom (version 1, by plan)" in said
     assert "Nothing is shown to have become worse than is tolerated" in said
@@ -139,7 +141,7 @@ def test_a_guardrail_that_stopped_it_is_named_with_its_numbers_and_the_moment(lo
 def test_too_few_units_say_so_and_show_no_number(log_with: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     said = said_by(app_test(monkeypatch, log_with(build(reached=False, n=60)), "live"))
     assert "Too early to say anything. Look again in about" in said
-    assert "How large is the gain? Not known 60 and 60 units in the arms have a value so far" in said
+    assert "How large is the gain? Not known nDCG@10: 60 and 60 units in the arms have a value so far" in said
     assert "No interval" in said
 
 
@@ -213,6 +215,47 @@ def test_votes_that_must_not_be_compared_are_struck_out(log_with: Made, monkeypa
     assert "Users of one arm rate more often: only answers that asked for a rating can be compared" in said_by(test)
 
 
+def test_thumbs_leave_as_numbers_without_what_must_not_be_read() -> None:
+    rows = {each.solicited: votes_row(each) for each in build().analysis.votes}
+    assert rows[False]["difference in thumbs up"] is None, "users of one arm rate more often"
+    assert isinstance(rows[False]["difference in rating, low"], float)
+    assert isinstance(rows[True]["difference in thumbs up"], float)
+    assert rows[True].keys() == rows[False].keys()
+
+
+def test_the_facts_are_those_of_the_verdict(log_with: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = summary_of(build())
+    said = said_by(app_test(monkeypatch, log_with(build()), "live"))
+    for card in (live_verdict_words.gain(content), live_verdict_words.sure(content)):
+        assert f"{card.ask} {card.big} {' '.join(card.lines)}" in said
+
+
+def test_where_a_check_fails_no_sureness_is_shown(log_with: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "How sure is it? Not to be read" in said_by(app_test(monkeypatch, log_with(build(lost=300)), "live"))
+
+
+def test_tables_hold_numbers_and_what_is_open_stands_in_the_address(log_with: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = app_test(monkeypatch, log_with(build()), "live", metrics="true")
+    assert not test.exception
+    metrics = next(each.value for each in test.dataframe if "difference" in each.value.columns)
+    assert all(metrics[name].dtype == float for name in ("baseline", "custom", "difference", "low", "high"))
+    history = next(each.value for each in test.dataframe if "units that take part" in each.value.columns)
+    assert history["units that take part"].tolist() == [1.0]
+    assert next(each for each in test.expander if each.label.startswith("All ")).proto.expanded
+    assert not next(each for each in test.expander if each.label.startswith("History")).proto.expanded
+    keys = {str(button.proto.id) for button in test.get("download_button")}
+    for key in ("thumbs", "guardrails", "health checks"):
+        assert any(each.endswith(f"csv {key}") for each in keys), key
+
+
+@pytest.mark.parametrize(
+    ("apart_s", "said"), [(DAY, "40 trials in all, at most 1 in a day"), (DAY / 24, "40 trials in all, at most 1 in an hour")]
+)
+def test_the_busiest_stretch_is_said_as_people_say_it(log_with: Made, monkeypatch: pytest.MonkeyPatch, apart_s: float, said: str) -> None:
+    trials = [live_trial(f"d{n}", f"u{n}", "baseline", at=START + n * apart_s) for n in range(40)]
+    assert said in said_by(app_test(monkeypatch, log_with(build(), trials=trials, snapshot=False), "live"))
+
+
 def test_what_does_not_count_is_counted_by_reason(log_with: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     outside = [live_trial(f"o{n}", f"o{n}", at=START + n, assignment=OUTSIDE) for n in range(3)]
     test = app_test(monkeypatch, log_with(build(), trials=[*TRIALS, *outside]), "live")
@@ -249,6 +292,20 @@ def test_an_operator_changes_the_share_after_reading_what_it_does(log_with: Made
     with LiveReader(url) as reader:
         assert (reader.traffic(1).share, reader.traffic(1).actor, reader.traffic(1).reason) == (0.25, "a operator", "too many complaints")
         assert reader.audit_log(1)[0].detail["reason"] == "too many complaints"
+
+
+@pytest.mark.parametrize("share", [1 / 3, 0.00004])
+def test_starting_again_leaves_a_share_as_it_was_that_the_box_shows_rounded(
+    log_with: Made, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    url = log_with(build())
+    with TrafficStore(url) as store:
+        store.change(1, expected_version=1, actor="ann", reason="slowly", share=share, stopped=True)
+    test = click(app_test(monkeypatch, url, "live"), "steer start")
+    test = click(test.text_area[0].set_value("mended").run(), "do start")
+    assert "Done" in said_by(test)
+    with LiveReader(url) as reader:
+        assert (reader.traffic(1).share, reader.traffic(1).stopped) == (share, False)
 
 
 def test_a_change_that_somebody_else_has_made_meanwhile_is_said_and_nothing_done(log_with: Made, monkeypatch: pytest.MonkeyPatch) -> None:

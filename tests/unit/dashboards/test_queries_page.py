@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -12,9 +13,15 @@ import odd_queries
 from board_pages import SmallBoard, app_test, html_of, small_board, visiting_as
 from odd_queries import ARABIC, LONG, MARKUP, UNBROKEN, odd_board
 from ragtrial.db.board_reader import BoardReader
+from ragtrial.db.live_board_reader import LiveBoardReader
+from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
 from ragtrial.domain.curation import Curation
+from ragtrial.domain.gold import GoldSet
+from ragtrial.domain.live_trial import Vote
+from ragtrial_board.query_reading import asked_live, without_texts
+from ragtrial_board.stores import Stores
 from unit.db import samples
 
 
@@ -150,13 +157,15 @@ def test_scores_have_their_n_and_their_reasons(odd: str, monkeypatch: pytest.Mon
     scores = test.dataframe[0].value.set_index("metric")
     assert list(scores.index) == ["nDCG@10", "answer_f1", "judge_correctness", "latency_ms"]
     assert scores.loc["nDCG@10", ["baseline", "custom", "bm25", "custom minus baseline", "n"]].tolist() == [
-        "0.2500",
-        "0.7500",
-        "0.5000",
-        "+0.5000",
+        0.25,
+        0.75,
+        0.5,
+        0.5,
         "1 of 1 / 1 of 1",
     ]
-    assert scores.loc["answer_f1", ["custom", "why no value"]].tolist() == ["–", "no reference answer"]  # noqa: RUF001 - a dash
+    assert scores["custom"].dtype == float, "numbers sort as numbers, and leave as numbers"
+    assert np.isnan(scores.loc["answer_f1", "custom"])
+    assert scores.loc["answer_f1", "why no value"] == "no reference answer"
     assert scores.loc["answer_f1", "n"] == "0 of 1 / 0 of 1"
     assert scores.loc["judge_correctness", "judgments"] == "2 / 2"
 
@@ -210,6 +219,80 @@ def test_the_neighbours_are_those_of_the_view_that_was_open(small: SmallBoard, e
     labels = [link.proto.label for link in first.get("page_link")]
     assert "← Previous" not in labels
     assert {"All of “largest wins”", "Next →"} <= set(labels)
+
+
+def back_to_the_list(test: AppTest) -> dict[str, str]:
+    """What the way back to the table leads to."""
+    (found,) = [
+        link.proto.query_string
+        for link in test.get("page_link")
+        if link.proto.label.startswith("All ") and "query=" not in link.proto.label
+    ]
+    return {name: values[0] for name, values in parse_qs(found).items()}
+
+
+def test_the_way_back_leads_to_the_page_of_the_list_that_holds_the_query(
+    small: SmallBoard, evaluation_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = links(third_page(monkeypatch, small.url))[-1]
+    test = app_test(monkeypatch, small.url, "query", **row)
+    assert back_to_the_list(test) == {"evaluation": evaluation_id, "view": "all", "size": "10", "page": "3"}
+    assert "All queries" in [link.proto.label for link in test.get("page_link")]
+    (following,) = [link.proto.query_string for link in test.get("page_link") if link.proto.label == "Next →"]
+    later = app_test(monkeypatch, small.url, "query", **{name: values[0] for name, values in parse_qs(following).items()})
+    assert back_to_the_list(later)["page"] == "4"
+
+
+def test_every_row_of_the_view_can_be_downloaded_and_not_only_those_of_the_page(small: SmallBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = third_page(monkeypatch, small.url)
+    assert len(closed.dataframe) == 0, "nothing is read for what is folded away"
+    test = app_test(monkeypatch, small.url, "queries", view="all", size="10", table="true")
+    assert len(test.dataframe[0].value) == 120
+    assert "All 120 queries." in html_of(test)
+
+
+def test_every_live_trial_of_the_view_can_be_downloaded_too(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = app_test(monkeypatch, odd, "queries", live="1", size="10", table="true")
+    assert not test.exception
+    assert len(test.dataframe[0].value) == 13
+    assert "All 13 live trials of this view." in html_of(test)
+
+
+def test_live_trials_are_paged_in_both_directions_and_another_view_begins_at_its_newest(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def towards(test: AppTest, label: str) -> AppTest:
+        (query,) = [link.proto.query_string for link in test.get("page_link") if link.proto.label == label]
+        return app_test(monkeypatch, odd, "queries", **{name: values[0] for name, values in parse_qs(query).items()})
+
+    with LiveBoardReader(odd) as board:
+        numbers = [row.number for row in board.trials(1, view="latest").rows]
+        last_but = board.trials(1, view="latest", limit=4).next
+    first = app_test(monkeypatch, odd, "queries", live="1", size="10", before=str(last_but))
+    assert [link["n"] for link in links(first)] == [str(number) for number in numbers[4:]][:10]
+    newest = app_test(monkeypatch, odd, "queries", live="1", size="10")
+    assert {"Newer", "Newest"}.isdisjoint(link.proto.label for link in newest.get("page_link"))
+    older = towards(newest, "Older")
+    assert [link["n"] for link in links(older)] == [str(number) for number in numbers[10:]]
+    assert links(towards(older, "Newer")) == links(newest)
+    trial = app_test(monkeypatch, odd, "query", **links(older)[0])
+    assert back_to_the_list(trial)["before"] == older.query_params["before"][0]
+    older.button_group(key="trials").set_value("thumbs down").run()
+    assert "before" not in older.query_params
+    assert [link["trial"] for link in links(older)] == ["t-arabic"]
+
+
+@pytest.mark.parametrize("before", ["99999999999999999999", "0.x", "", "900.", "²"])
+def test_a_place_in_the_live_list_that_is_none_is_passed_over(odd: str, monkeypatch: pytest.MonkeyPatch, before: str) -> None:
+    test = app_test(monkeypatch, odd, "queries", live="1", before=before)
+    assert not test.exception
+    assert not test.error
+
+
+@pytest.mark.parametrize("kind", ["evaluation", "live"])
+def test_an_address_writes_no_markdown_on_the_page(odd: str, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    test = app_test(monkeypatch, odd, "queries", **{kind: "**bold** [link](http://evil.example) ![i](http://evil.example/i.png)"})
+    (said,) = [warning.value for warning in test.warning]
+    assert "**" not in said
+    assert "\\[link\\](http\\:\u2060//evil.example)" in said
 
 
 @pytest.mark.parametrize(
@@ -269,6 +352,44 @@ def test_what_has_to_be_confirmed_is_written_only_when_it_is(odd: str, monkeypat
     assert [(each.passage_id, each.grade) for each in curations(odd, odd_queries.NAME)] == [("p-long", 3)]
 
 
+def test_whoever_lost_the_right_since_the_page_was_drawn_writes_nothing(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    visiting_as(monkeypatch, odd, "operator")
+    at = {"evaluation": odd_queries.EVALUATION, "query": "markup"}
+    test = app_test(monkeypatch, odd, "query", no_auth=False, **at)
+    test.selectbox(key="curation passage").set_value("p-plain")
+    test.button(key="curation add").click().run()
+    test.selectbox(key="curation passage").set_value("p-long").run()
+    visiting_as(monkeypatch, odd, "viewer")
+    for press in ("curation add", "take back 1"):
+        again = test.button(key=press).click().run()
+        assert not again.exception
+        assert "&#x27;a viewer&#x27; is a viewer and may not choose" in html_of(again)
+        assert [each.curation_id for each in curations(odd, odd_queries.NAME)] == [1]
+        visiting_as(monkeypatch, odd, "operator")
+        test = app_test(monkeypatch, odd, "query", no_auth=False, **at)
+        test.selectbox(key="curation passage").set_value("p-long")
+        test.button(key="curation add").click().run()
+        visiting_as(monkeypatch, odd, "viewer")
+    test.button(key="curation confirm").click().run()
+    assert [each.curation_id for each in curations(odd, odd_queries.NAME)] == [1]
+
+
+def test_a_choice_is_examined_once_and_of_the_gold_set_only_its_query_is_read(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = app_test(monkeypatch, odd, "query", evaluation=odd_queries.EVALUATION, query="markup")
+    test.selectbox(key="curation passage").set_value("p-plain")
+    asked: list[object] = []
+    read = Reader.gold
+
+    def gold(reader: Reader, evaluation_id: str, query_ids: object = None) -> GoldSet:
+        asked.append(query_ids)
+        return read(reader, evaluation_id, query_ids)  # type: ignore[arg-type]  # as it was called
+
+    monkeypatch.setattr(Reader, "gold", gold)
+    test.button(key="curation add").click().run()
+    assert "Kept as number 1" in html_of(test)
+    assert asked == [["markup"], ["markup"]]  # for the choice, and for the page
+
+
 def test_a_live_query_becomes_a_pair_but_not_where_it_is_gold(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
     test = app_test(monkeypatch, odd, "query", trial="t-failed")
     test.button_group(key="curation kind").set_value("pair").run()
@@ -318,6 +439,31 @@ def test_a_viewer_reads_results_gets_no_controls_and_no_text_of_users(odd: str, 
     assert everything.count("hidden from your role") >= 13
 
 
+def test_a_viewer_reads_no_note_on_a_live_query_and_no_tag_that_somebody_typed(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = ("wrong source", "my neighbour Zoe")
+    with LiveRecorder(odd, odd_queries.experiment(), clock=lambda: odd_queries.START + 990) as recorder:
+        recorder.vote(Vote(trial_id="t-long", key="k9", thumb="down", tags=tags, at=odd_queries.START + 990)).result(10)
+    test = app_test(monkeypatch, odd, "query", trial="t-long")
+    test.selectbox(key="curation passage").set_value("p-plain")
+    test.text_input(key="curation note").set_value("Zoe asks")
+    test.button(key="curation add").click().run()
+    assert "Zoe asks" in html_of(test)
+    assert "my neighbour Zoe" in html_of(test)
+    visiting_as(monkeypatch, odd, "viewer")
+    for at in ({"trial": "t-long"}, {"evaluation": odd_queries.EVALUATION, "query": "long"}):
+        shown = html_of(app_test(monkeypatch, odd, "query", no_auth=False, **at))
+        assert "judgment with grade 1" in shown
+        assert "Zoe" not in shown
+        assert ("wrong source" in shown) == ("trial" in at)
+
+
+def test_an_asked_query_without_its_texts_holds_none(odd: str) -> None:
+    asked = asked_live(Stores(url=odd), "t-long")
+    assert asked is not None
+    assert LONG in repr(asked)
+    assert LONG not in repr(without_texts(asked))
+
+
 def test_an_operator_reads_live_queries_votes_and_comments_with_their_history(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
     test = app_test(monkeypatch, odd, "query", trial="t-markup")
     assert not test.exception
@@ -330,7 +476,7 @@ def test_an_operator_reads_live_queries_votes_and_comments_with_their_history(od
 
 @pytest.mark.parametrize(
     ("view", "trials"),
-    [("thumbs down", ["t-arabic"]), ("commented", ["t-markup", "t-arabic"]), ("abstained", ["t-empty"]), ("failures", ["t-failed"])],
+    [("thumbs down", ["t-arabic"]), ("commented", ["t-arabic"]), ("abstained", ["t-empty"]), ("failures", ["t-failed"])],
 )
 def test_the_views_of_live_traffic_lead_to_its_trials(odd: str, monkeypatch: pytest.MonkeyPatch, view: str, trials: list[str]) -> None:
     test = app_test(monkeypatch, odd, "queries", live="1", trials=view)

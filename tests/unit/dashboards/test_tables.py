@@ -1,8 +1,10 @@
 """Tables leave the dashboard whole: as Parquet exactly as they are, as CSV so that no spreadsheet runs what a user typed."""
 
 import io
+import re
 
 import pandas as pd
+import pytest
 
 from ragtrial_board.linking import address
 from ragtrial_board.naming import slug
@@ -36,8 +38,17 @@ def test_what_others_wrote_is_shown_as_it_is() -> None:
     assert "&lt;img src=x" in shown
     assert 'dir="auto"' in shown
     assert "<b>" not in badge("good", "✓", "<b>x</b>")
-    for mark in ("*", "_", "[", "]", "<", "`", "$", ":", "!"):
+    for mark in ("*", "[", "]", "<", "`", "$", ":", "!"):
         assert f"\\{mark}" in unmarked(f"a{mark}b")
+    assert unmarked("_a_ and doc_type") == "\\_a\\_ and doc_type"
+
+
+@pytest.mark.parametrize("text", ["www.evil.example", "see WWW.evil.example/a", "https://evil.example/a?b=c", "mail ann@evil.example"])
+def test_an_address_that_others_wrote_becomes_no_link(text: str) -> None:
+    looked_for = re.compile(r"(https?:\\?/\\?/|www(?=\\?\.))|[-.\w+]+@[-\w]+\.", re.IGNORECASE)  # as the browser's Markdown looks for them
+    assert looked_for.search(text)
+    assert not looked_for.search(re.sub(r"\\(.)", r"\1", unmarked(text)))
+    assert unmarked("nDCG@10") == "nDCG@10"
 
 
 def test_an_address_holds_the_state_of_its_view() -> None:

@@ -1,16 +1,18 @@
 """The verdict page: every way in which an evaluation or a live experiment can stand, from a real database."""
 
 import dataclasses
+import html
 import re
 from pathlib import Path
 
 import pytest
 
 from board_pages import SmallBoard, app_test, html_of, small_board
+from ragtrial.db.conclusions import store_problem
 from ragtrial.db.reader import Reader
 from ragtrial.domain.verdict import Check
 from ragtrial.report import verdict_words
-from ragtrial.report.summary import Summary
+from ragtrial.report.summary import CONCLUSION_FORM, Summary
 from unit.dashboards.boards import changed, concluded, evaluation_id, execute, serve, store, with_decision
 from unit.report import live_samples
 
@@ -159,6 +161,20 @@ def test_a_finished_evaluation_waits_for_its_conclusion_and_then_shows_it(board:
     assert content.analysis.verdict.sentence[:40] in html_of(test)
 
 
+def test_an_evaluation_that_cant_be_concluded_says_why_and_not_that_it_will_be(board: SmallBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_problem(board.url, evaluation_id(board), form=CONCLUSION_FORM, made_at=3.0, problem="there is no metric 'x'")
+    test = app_test(monkeypatch, board.url)
+    assert not test.exception
+    said = html.unescape(html_of(test))
+    assert "Finished, can't be concluded" in said
+    assert said.count("there is no metric") == 2  # on top and in the list
+    assert "being worked out" not in said
+    for page in ("compare", "cost", "judges", "queries"):
+        said = html_of(app_test(monkeypatch, board.url, page))
+        assert "there is no metric" in said, page
+        assert "being worked out" not in said, page
+
+
 def test_a_conclusion_of_another_form_is_no_verdict(board: SmallBoard, monkeypatch: pytest.MonkeyPatch) -> None:
     execute(board, "UPDATE conclusions SET form = 999999")
     said = html_of(app_test(monkeypatch, board.url))
@@ -185,6 +201,14 @@ def test_statistics_stand_one_click_behind_with_their_place_in_the_address(board
     said = html_of(test)
     assert "Standard error, degrees of freedom" in said
     assert "p, sign flips" in said
+
+
+def test_every_list_of_the_page_can_be_downloaded(board: SmallBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = app_test(monkeypatch, board.url)
+    keys = {str(button.proto.id) for button in test.get("download_button")}
+    for key in ("experiments", "statistics", "guardrails", "health checks"):
+        assert any(each.endswith(f"csv {key}") for each in keys), key
+        assert any(each.endswith(f"parquet {key}") for each in keys), key
 
 
 # Live

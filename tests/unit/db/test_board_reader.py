@@ -2,12 +2,16 @@
 
 import dataclasses
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, Engine, event
 
-from ragtrial.db.board_reader import BoardReader, OutcomePage, OutcomeView
-from ragtrial.db.conclusions import store_conclusion
+from ragtrial.db import conclusions
+from ragtrial.db import engine as database
+from ragtrial.db.board_reader import BoardReader, Made, OutcomePage, OutcomeView
+from ragtrial.db.conclusions import store_conclusion, store_problem
 from ragtrial.db.curations import CurationRecorder
 from ragtrial.db.engine import open_engine
 from ragtrial.db.recorder import Recorder
@@ -182,7 +186,7 @@ def test_of_an_evaluation_that_is_not_there_there_is_nothing(log: str) -> None:
         assert board.outcome("e9", "q0") is None
         assert board.tags("e9") == {}
         assert board.n_trials_done("e9") == 0
-        assert {name: form for name, (form, _) in board.made().items()} == {"e1": 1, "e2": 1}
+        assert {name: made.form for name, made in board.made().items()} == {"e1": 1, "e2": 1}
 
 
 def test_trials_are_counted_as_they_come(url: str) -> None:
@@ -214,7 +218,7 @@ def test_whoever_concludes_again_replaces_what_was_there(log: str) -> None:
         assert (again.form, again.made_at, again.document) == (2, 13.5, {"what": "it is"})
         assert ids(board.outcomes("e1")) == ["q1"]
         assert board.outcomes("e2").total == 1
-        assert {name: form for name, (form, _) in board.made().items()} == {"e1": 2, "e2": 1}
+        assert {name: made.form for name, made in board.made().items()} == {"e1": 2, "e2": 1}
 
 
 @pytest.mark.parametrize("broken", [outcome(1, gain=float("inf")), outcome(1, overlap=2.0), outcome(0)])
@@ -225,6 +229,7 @@ def test_one_row_that_is_refused_leaves_everything_as_it_was(log: str, broken: Q
         with pytest.raises(StoreError, match="refused"):
             store_conclusion(log, "e1", form=2, made_at=99.0, document={}, outcomes=(outcome(0), broken))
         assert (board.conclusion("e1"), board.outcomes("e1")) == before
+    assert len(generations(log)) == 1
 
 
 def test_an_evaluation_that_is_not_there_can_not_be_concluded(log: str) -> None:
@@ -232,7 +237,8 @@ def test_an_evaluation_that_is_not_there_can_not_be_concluded(log: str) -> None:
         store_conclusion(log, "e9", form=1, made_at=1.0, document={}, outcomes=())
 
 
-def test_readers_see_the_old_rows_or_the_new_ones_and_never_some_of_both(log: str) -> None:
+def test_readers_see_the_old_rows_or_the_new_ones_and_never_some_of_both(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conclusions, "ROWS_AT_ONCE", 2)
     many = tuple(outcome(position, gain=0.25, relevant=1) for position in range(6))
     sums: set[float] = set()
     stop = threading.Event()
@@ -250,6 +256,78 @@ def test_readers_see_the_old_rows_or_the_new_ones_and_never_some_of_both(log: st
     stop.set()
     looking.join()
     assert sums <= {sum(row.gain or 0.0 for row in OUTCOMES), 1.5}
+    assert len(generations(log)) == 1
+
+
+def generations(url: str) -> set[int]:
+    """Of the rows of the first evaluation, those included that nobody sees."""
+    engine = open_engine(url, read_only=True)
+    with engine.connect() as connection:
+        found = set(connection.exec_driver_sql("SELECT DISTINCT generation FROM query_outcomes WHERE evaluation_id = 'e1'").scalars())
+    engine.dispose()
+    return found
+
+
+def test_rows_that_are_there_already_are_left_as_they_are(log: str) -> None:
+    before = generations(log)
+    store_conclusion(log, "e1", form=1, made_at=20.0, document={"what": "labelled"}, outcomes=OUTCOMES)
+    assert generations(log) == before
+    with BoardReader(log) as board:
+        found = board.conclusion("e1")
+        assert found is not None
+        assert (found.made_at, found.document) == (20.0, {"what": "labelled"})
+
+
+def test_nobody_else_who_writes_waits_for_more_than_a_portion(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    n = 3_000
+    rows = tuple(outcome(i, gain=(i % 7) / 10) for i in range(n))
+    record(sqlite_url, "e1", gold(tuple(f"query {i}" for i in range(n)), ({},) * n), rows[:1])
+    written: list[int] = []
+    real = database.transaction
+
+    @contextmanager
+    def counted(engine: Engine, name: str) -> Iterator[Connection]:
+        with real(engine, name) as connection:
+            before = connection.exec_driver_sql("SELECT total_changes()").scalar_one()
+            yield connection
+            written.append(connection.exec_driver_sql("SELECT total_changes()").scalar_one() - before)
+
+    monkeypatch.setattr(database, "transaction", counted)
+    for outcomes in (rows, rows[:1]):
+        store_conclusion(sqlite_url, "e1", form=1, made_at=2.0, document={}, outcomes=outcomes)
+    assert sum(written) > 2 * n
+    assert max(written) <= conclusions.ROWS_AT_ONCE
+
+
+def test_a_writer_that_was_overtaken_leaves_what_is_there(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = conclusions._Store.add
+    faster = (outcome(1, gain=0.25),)
+
+    def add(self: conclusions._Store, generation: int, rows: list[tuple[object, ...]]) -> None:
+        monkeypatch.setattr(conclusions._Store, "add", real)
+        self.add(generation, rows)
+        store_conclusion(log, "e1", form=1, made_at=30.0, document={"by": "another"}, outcomes=faster)
+
+    monkeypatch.setattr(conclusions._Store, "add", add)
+    store_conclusion(log, "e1", form=1, made_at=29.0, document={"by": "me"}, outcomes=(outcome(0), outcome(1)))
+    with BoardReader(log) as board:
+        found = board.conclusion("e1")
+        assert found is not None
+        assert found.document == {"by": "another"}
+        assert ids(board.outcomes("e1")) == ["q1"]
+    assert len(generations(log)) == 1
+
+
+def test_a_problem_takes_the_place_of_a_conclusion_and_is_said(log: str) -> None:
+    store_problem(log, "e1", form=1, made_at=31.0, problem="no plan")
+    with BoardReader(log) as board:
+        assert (board.conclusion("e1"), board.problem("e1"), board.outcomes("e1").total) == (None, "no plan", 0)
+        assert board.made()["e1"] == Made(form=1, at=31.0, problem="no plan")
+        assert board.problem("e2") is None
+        assert generations(log) == set()
+        store_conclusion(log, "e1", form=1, made_at=32.0, document={}, outcomes=OUTCOMES)
+        assert board.problem("e1") is None
+        assert board.outcomes("e1").total == len(OUTCOMES)
 
 
 # Curations

@@ -58,6 +58,21 @@ def test_what_is_chosen_comes_back_with_a_number_and_its_time(recorded: str) -> 
         assert reader.curations("another") == ()
 
 
+def test_what_stands_of_one_query_is_found_by_its_id_or_its_text(recorded: str) -> None:
+    live = dataclasses.replace(CHOSEN, evaluation_id=None, trial_id="t1", query_text="what OPENS the gate?", passage_id="p1")
+    other = dataclasses.replace(CHOSEN, query_id="q1", query_text="Who keeps the key?")
+    gold, pair, again, _ = choose(recorded, CHOSEN, PAIR, live, other)
+    with BoardReader(recorded) as reader:
+        assert reader.curations_of("handbook", query_id="q2", text=CHOSEN.query_text) == (gold, again)
+        assert reader.curations_of("handbook", query_id=None, text=PAIR.query_text) == (pair,)
+        assert reader.curations_of("handbook", query_id=None, text=None) == ()
+        assert reader.curations_of("another", query_id="q2", text=None) == ()
+    with CurationRecorder(recorded) as recorder:
+        recorder.take_back(gold.curation_id or 0, actor="bob")
+    with BoardReader(recorded) as reader:
+        assert reader.curations_of("handbook", query_id="q2", text=None) == (again,)
+
+
 def test_taking_back_adds_a_row_that_repeats_what_it_takes_back(recorded: str) -> None:
     made = choose(recorded, CHOSEN, PAIR)
     with CurationRecorder(recorded, clock=samples.clock) as recorder:

@@ -92,3 +92,11 @@ def test_who_asks_and_votes_is_blind_and_who_reads_changes_nothing() -> None:
     assert SCOPES["viewer"] | SCOPES["tester"] < SCOPES["operator"] < SCOPES["admin"] == set(ALL_SCOPES)
     sees = [role for role in ROLES if ApiKey(prefix="p", name="n", role=role, created_at=0).sees_arms]
     assert sees == ["viewer", "operator", "admin"]
+
+
+@pytest.mark.parametrize("name", ["guardrail", " Guardrail "])
+def test_nobody_is_called_as_the_guardrails_are(sqlite_url: str, name: str) -> None:
+    with KeyStore(sqlite_url) as keys:
+        with pytest.raises(InputError, match="would pass for those of a broken guardrail"):
+            keys.create(name, "operator", pepper=PEPPER)
+        assert keys.list() == ()

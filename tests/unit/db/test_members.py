@@ -40,6 +40,15 @@ def test_whoever_is_removed_is_out_and_can_come_back(url: str) -> None:
             assert again.role == "viewer"
 
 
+def test_the_names_by_which_providers_know_people_are_kept_in_their_case(url: str) -> None:
+    with MemberStore(url, clock=Clock()) as store, AccessReader(url) as reader:
+        store.add("https://login.example#aBc", "admin")
+        store.add("https://login.example#ABC@corp", "viewer")
+        for another in ("https://login.example#abc", "https://login.example#ABC", "https://login.example#abc@corp"):
+            assert reader.member(another) is None, another
+        assert [member.name for member in store.list()] == ["https://login.example#ABC@corp", "https://login.example#aBc"]
+
+
 def test_every_change_is_in_the_audit_log_and_a_second_removal_is_none(url: str) -> None:
     with MemberStore(url, clock=Clock()) as store:
         store.add("ada@example.com", "viewer", actor="grace")
@@ -101,3 +110,11 @@ def test_looking_somebody_up_makes_no_database(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is no database"):
         AccessReader(f"sqlite:///{tmp_path / 'none.db'}")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["guardrail", " Guardrail "])
+def test_nobody_is_called_as_the_guardrails_are(sqlite_url: str, name: str) -> None:
+    with MemberStore(sqlite_url) as members:
+        with pytest.raises(InputError, match="would pass for those of a broken guardrail"):
+            members.add(name, "operator")
+        assert members.list() == ()

@@ -205,15 +205,15 @@ def test_a_pass_without_news_writes_nothing_until_its_next_heartbeat(url: str) -
     log.trial(1, a_trial(1, at=0))
     with RollUp(url, clock=clock) as rolling, LiveBoardReader(url) as board:
         first = rolling.roll(live_id)
-        assert (first.stretches, first.rows, first.newest_trial, first.news) == (1, 1, 1, True)
+        assert (first.stretches, first.rows, first.newest_trial, first.version) == (1, 1, 1, 1)
         clock.now += 20
         with writes(rolling) as found:
-            assert not rolling.roll(live_id).news
+            assert rolling.roll(live_id).version == first.version
         assert found == []
         assert board.rolled_up_at(live_id) == START
         clock.now += 20
         with writes(rolling) as found:
-            assert not rolling.roll(live_id).news
+            assert rolling.roll(live_id).version == first.version
         assert len(found) == 1
         assert board.rolled_up_at(live_id) == START + 40
     log.close()
@@ -228,7 +228,7 @@ def test_what_happens_in_another_experiment_makes_no_work_here(url: str) -> None
         other.trial(2, a_trial(2, at=0))
         other.vote(2, vote("trial-2", "k"))
         with writes(rolling) as found:
-            assert rolling.roll(here) == roll_up.RolledUp(stretches=0, rows=0, newest_trial=1, news=False, complete=True)
+            assert rolling.roll(here) == roll_up.RolledUp(stretches=0, rows=0, newest_trial=1, version=1, complete=True)
         assert found == []
         assert rolling.roll(there).rows == 1
         assert stored_buckets(other.engine, there) == expected_buckets(other.engine, there)
@@ -244,7 +244,7 @@ def test_a_vote_on_a_source_is_news_though_no_sum_changes(url: str) -> None:
         rolling.roll(live_id)
         log.vote(1, vote("trial-1", "k", source="p1"))
         again = rolling.roll(live_id)
-    assert (again.news, again.rows) == (True, 0)
+    assert (again.version, again.rows) == (2, 0)
     log.close()
 
 
@@ -399,13 +399,17 @@ def test_moments_on_the_border_of_a_stretch_belong_to_one_stretch(url: str) -> N
 
 def test_a_snapshot_is_replaced_by_the_next_one(url: str) -> None:
     live_id = new_experiment(url)
-    first = StoredSnapshot(form=1, made_at=START, took_s=0.5, newest_trial=7, document={"sentence": "too few — noch"}, problem=None)
-    second = StoredSnapshot(form=2, made_at=START + 9, took_s=0.25, newest_trial=8, document=None, problem="no plan")
+    first = StoredSnapshot(
+        form=1, made_at=START, took_s=0.5, version=7, beside="b", due_at=9.0, document={"sentence": "too few — noch"}, problem=None
+    )
+    second = StoredSnapshot(form=2, made_at=START + 9, took_s=0.25, version=8, document=None, problem="no plan")
     with RollUp(url) as rolling, LiveBoardReader(url) as board:
         assert board.snapshot(live_id) is None
         for snapshot in (first, second):
             rolling.store_snapshot(live_id, snapshot)
             assert board.snapshot(live_id) == snapshot
+        rolling.store_snapshot(live_id, first)  # made by a slower process, from less
+        assert board.snapshot(live_id) == second
         assert board.snapshots_made()[live_id].problem == "no plan"
 
 

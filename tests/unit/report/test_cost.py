@@ -6,13 +6,15 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from ragtrial.domain.evaluation import IndexFacts
-from ragtrial.report import cost_charts, cost_words
+from ragtrial.domain.live_verdict import Tail
+from ragtrial.report import charts, cost_charts, cost_words, words
 from ragtrial.report.content import ReportContent
 from ragtrial.report.drawing import DARK, LIGHT, Look
-from ragtrial.report.live_summary import LiveUsage
+from ragtrial.report.live_summary import LiveSummary, LiveUsage
 from ragtrial.report.summary import ArmUsage, StageLatency
 from ragtrial.report.svg import svg_of
 from ragtrial.stats.quantiles import latency_quantiles
+from unit.report import live_samples
 
 INDEX = IndexFacts(collection="c", alias="a", index_type="HNSW", metric="COSINE", n_passages=1_000, bytes=1_536_000)
 
@@ -73,8 +75,37 @@ def test_speed_is_a_finding_only_beyond_chance(content: ReportContent) -> None:
         return cost_words.speed(dataclasses.replace(content, analysis=dataclasses.replace(content.analysis, comparisons=rest)))
 
     assert said(-1.0, 1.0, 0.9) == "Neither arm is shown to be faster"
-    assert said(2.0, 4.0, 0.001) == "Custom is slower, by 3.00 ms a query on average"
-    assert said(-4.0, -2.0, 0.001) == "Custom is faster, by 3.00 ms a query on average"
+    n = found.n_scored
+    assert said(2.0, 4.0, 0.001) == f"Custom is slower: +3 ms [+2, +4] a query on average (n = {n})"
+    assert said(-4.0, -2.0, 0.001) == f"Custom is faster: -3 ms [-4, -2] a query on average (n = {n})"
+
+
+def test_the_live_tail_is_given_with_its_interval_for_one_look_and_calls_no_arm_faster() -> None:
+    content = live_samples.build()
+    tail = Tail(quantile=0.95, control=800.0, treatment=896.0, ratio=1.12, ratio_low=1.03, ratio_high=1.21)
+    summary = LiveSummary(experiment=content.experiment, analysis=dataclasses.replace(content.analysis, tail=tail), made_at=content.made_at)
+    said = cost_words.live_speed(summary)
+    assert said == "p95 of the waiting time 800 ms with the baseline, 896 ms with custom (+12.0% [+3.0%, +21.0%] (at a single look))"
+    nothing = dataclasses.replace(summary, analysis=dataclasses.replace(content.analysis, tail=None))
+    assert cost_words.live_speed(nothing) == "It is not shown which arm is faster"
+
+
+def test_an_arms_name_is_written_as_it_was_given(content: ReportContent) -> None:
+    assert words.capital("bge-M3 (custom)") == "Bge-M3 (custom)"
+    assert words.with_role("custom", "custom") == "custom"
+    assert words.with_role("bge-M3", "custom") == "bge-M3 (custom)"
+
+
+def test_both_charts_of_the_waits_say_the_n_of_each_arm() -> None:
+    rows, arms = (timed("baseline", 10.0, 20.0, 30.0), timed("custom", 12.0, 18.0)), {"baseline": "baseline", "custom": "custom"}
+    for spec in (
+        cost_charts.waits(rows, **arms, asked="live trials", look=LIGHT),
+        charts.latency(rows, **arms, asked="live trials", look=LIGHT),
+    ):
+        assert "n = 3 live trials of baseline, 2 of custom" in spec["description"]
+        assert "n = 3 live trials of baseline, 2 of custom" in " ".join(ET.fromstring(svg_of(spec, prefix="x")).itertext())  # noqa: S314
+    assert cost_words.timed(rows[:1] * 2, ("baseline", "baseline"), "queries") == "n = 3 queries in each arm"
+    assert cost_words.answered_by(rows, ("baseline", "custom"), "live trials").startswith("95% of live trials are answered within 29.0 ms")
 
 
 def test_an_arm_without_timings_says_why() -> None:
@@ -83,7 +114,7 @@ def test_an_arm_without_timings_says_why() -> None:
     assert "baseline: half are answered within 15.0 ms" in said
     assert "custom: there are no latencies: no query was timed alone" in said
     drawn = cost_charts.waits((timed("baseline", 10.0, 20.0), nothing), baseline="baseline", custom="custom", asked="queries", look=LIGHT)
-    assert "custom" not in drawn["description"]
+    assert "n = 2 queries of baseline, 0 of custom" in drawn["description"]
 
 
 def test_smaller_vectors_are_fractions_of_the_index() -> None:
@@ -92,6 +123,10 @@ def test_smaller_vectors_are_fractions_of_the_index() -> None:
     assert sizes["int8"] == 384_000
     assert sizes["binary"] == 48_000  # one bit for 32
     assert "384 kB instead of 1.54 MB" in cost_words.forms_finding(INDEX)
+    drawn = cost_charts.index_sizes(cost_words.other_forms(INDEX), look=LIGHT)
+    assert "size of the vectors (MB)" in str(drawn), "the axis has the unit of the largest label"
+    small = cost_charts.index_sizes(cost_words.other_forms(dataclasses.replace(INDEX, bytes=900)), look=LIGHT)
+    assert "size of the vectors (bytes)" in str(small)
 
 
 @pytest.mark.parametrize("look", [LIGHT, DARK, dataclasses.replace(LIGHT, width=340)])

@@ -113,6 +113,14 @@ def test_a_table_has_every_metric_and_says_why_one_has_no_difference(content: Re
     assert rows["nDCG@10"]["low, together"] < rows["nDCG@10"]["low"]
     assert rows["nDCG@10"]["scored"] == 146
     assert rows["nDCG@10"]["of"] == 150
-    live = {found["metric"]: found for found in effects.live_metric_table(live_samples.build())}
+
+
+def test_a_live_table_holds_the_means_that_its_difference_is_of() -> None:
+    content = live_samples.build()
+    live = {found["metric"]: found for found in effects.live_metric_table(content)}
+    planned = content.primary.effect.intervals[0]
     assert live["nDCG@10"]["interval"] == "96% planned-size"
+    assert planned.means is not None
+    assert (live["nDCG@10"]["baseline"], live["nDCG@10"]["custom"]) == planned.means
+    assert planned.means != content.primary.effect.running.means, "those so far are others"
     assert live["failed"]["why no difference"] == ""

@@ -232,8 +232,12 @@ def test_what_has_no_value_is_counted_by_reason_and_arm(content: ReportContent) 
         ("judge failed: malformed", right, 3),
     ]
     assert all(each.of == next(usage.n_trials for usage in content.usage if usage.arm == each.arm) for each in found)
+    trials = found[0].of
     title = judge_words.unscored_title(found, METRIC, control=left, treatment=right)
-    assert title == f"No value of judge_correctness for 1 of {left} and 7 of {right}"
+    assert (
+        title
+        == f"No value of judge_correctness for 1 of {trials} ({1 / trials:.0%}) of {left} and 7 of {trials} ({7 / trials:.0%}) of {right}"
+    )
     assert judge_words.unscored_title((), METRIC, control=left, treatment=right) == "Every answer has a value of judge_correctness"
 
 

@@ -45,6 +45,11 @@ def test_one_that_is_finished_is_being_concluded(content: ReportContent) -> None
     assert row.verdict is None
 
 
+def test_one_that_cant_be_concluded_says_why(content: ReportContent) -> None:
+    row = listed_evaluation(content.evaluation, done=600, planned=600, known=None, problem="no plan")
+    assert (row.state, row.verdict, row.effect) == ("finished, can't be concluded", None, "no plan")
+
+
 def test_one_without_an_effect_says_why() -> None:
     same = samples.build(same=True)
     row = listed_evaluation(same.evaluation, done=1, planned=1, known=essence(document(same)))

@@ -19,8 +19,7 @@ from ragtrial.db.live_board_reader import LiveBoardReader, StoredSnapshot
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.roll_up import RollUp
 from ragtrial.domain.live import Mode
-from ragtrial.domain.live_scores import WithinScores
-from ragtrial.domain.live_verdict import LiveGuardrail
+from ragtrial.domain.live_scores import UnitSums, WithinScores
 from ragtrial.errors import InputError, StoreError
 from ragtrial.report import live_summary
 from ragtrial.report.live_summary import SNAPSHOT_FORM, LiveSummary, as_document, read_live_summary
@@ -52,7 +51,7 @@ class Read:
 
     def store(self, **changes: object) -> None:
         document = as_document(self.summary())
-        snapshot = StoredSnapshot(form=SNAPSHOT_FORM, made_at=START, took_s=0.1, newest_trial=1, document=document, problem=None)
+        snapshot = StoredSnapshot(form=SNAPSHOT_FORM, made_at=START, took_s=0.1, version=1, document=document, problem=None)
         self.writer.store_snapshot(self.live_id, dataclasses.replace(snapshot, **changes))
 
 
@@ -125,8 +124,8 @@ def test_the_last_look_at_a_guardrail_is_what_the_analysis_says(logs: Callable[[
             assert looks[-1] == GuardrailLook(at=looks[-1].at)
             continue
         tested += 1
-        assert looks[-1] == GuardrailLook(at=looks[-1].at, estimate=now.estimate, low=now.low, high=now.high)
-        # and it is what the sums by time come to, which the looks before it are made of
+        last = looks[-1]
+        assert (last.estimate, last.low, last.high) == pytest.approx((now.estimate, now.low, now.high), rel=1e-9, abs=1e-12)
         timed = read.reader.timed(read.live_id, planned.name, experiment=experiment)
         first = read.reader.times(read.live_id).first
         assert timed is not None
@@ -152,21 +151,35 @@ def test_a_look_is_what_one_would_have_seen_then(logs: Callable[[Mode], Read]) -
     assert (middle.estimate, middle.low, middle.high) == pytest.approx((found.estimate, found.low, found.high))
 
 
-def test_looks_go_on_from_what_was_seen_and_are_computed_again_when_there_are_many(logs: Callable[[Mode], Read]) -> None:
+def test_looks_go_on_from_what_was_seen_and_every_other_one_goes_when_there_are_many(logs: Callable[[Mode], Read]) -> None:
     read, first = logs("split"), logs("split").summary()
     seen = first.guardrail_looks["failed"]
     early = {name: tuple(dataclasses.replace(look, at=look.at - DAY) for look in looks) for name, looks in first.guardrail_looks.items()}
     again = read.anew(before=dataclasses.replace(first, guardrail_looks=early))
-    assert again.guardrail_looks["failed"] == (*early["failed"], seen[-1])
-    many = {name: looks * 2 for name, looks in early.items()}
-    again = read.anew(before=dataclasses.replace(first, guardrail_looks=many))
-    assert again.guardrail_looks == first.guardrail_looks
+    last = again.guardrail_looks["failed"][-1]
+    assert again.guardrail_looks["failed"][:-1] == early["failed"]
+    assert (last.at, last.estimate, last.low) == pytest.approx((seen[-1].at, seen[-1].estimate, seen[-1].low))
+    many = tuple(GuardrailLook(at=float(at)) for at in range(2 * MOST_LOOKS))
+    again = read.anew(before=dataclasses.replace(first, guardrail_looks={"failed": many}))
+    assert again.guardrail_looks["failed"] == (*many[1::2], last)
 
 
-def test_a_second_look_at_the_same_moment_replaces_the_first() -> None:
-    now = LiveGuardrail(margin=0.1, relative=False, estimate=0.01, low=-0.02, high=0.05, state="holds", method="by unit")
-    looks = with_look((GuardrailLook(at=1.0), GuardrailLook(at=2.0)), 2.0, now)
-    assert looks == (GuardrailLook(at=1.0), GuardrailLook(at=2.0, estimate=0.01, low=-0.02, high=0.05))
+def test_a_second_look_at_the_same_moment_replaces_the_first_and_leaves_out_what_was_before(logs: Callable[[Mode], Read]) -> None:
+    read, experiment = logs("split"), logs("split").summary().experiment
+    assert experiment.live is not None
+    planned = experiment.live.metrics.guardrails[1]
+    table = read.reader.split_scores(read.live_id, planned.name, experiment=experiment)
+    plain = with_look((GuardrailLook(at=1.0), GuardrailLook(at=2.0)), 2.0, table, planned, experiment)
+    assert [look.at for look in plain] == [1.0, 2.0]
+    assert plain[-1].estimate is not None
+
+    def known(arm: UnitSums) -> UnitSums:
+        alike = arm.totals + np.arange(arm.totals.size) % 7
+        return dataclasses.replace(arm, pre_totals=alike, pre_counts=arm.counts)
+
+    before = dataclasses.replace(table, control=known(table.control), treatment=known(table.treatment))
+    assert guardrail_of(before, planned, experiment).high != plain[-1].high
+    assert with_look((GuardrailLook(at=1.0),), 2.0, before, planned, experiment) == plain
 
 
 def test_latency_has_every_stage_of_the_arms_that_count(logs: Callable[[Mode], Read]) -> None:
@@ -247,7 +260,7 @@ def test_a_document_that_is_not_what_it_says_is_an_error_and_is_replaced_by_the_
     read.store(document={"made_at": 3})
     with pytest.raises(StoreError, match="make it again with ragtrial roll-up"):
         read_live_summary(read.reader, read.board, read.live_id)
-    snapshot = snapshot_of(read.live, read.reader, read.board, newest_trial=0)
+    snapshot = snapshot_of(read.live, read.reader, read.board, version=1)
     assert snapshot.document is not None
 
 
@@ -265,7 +278,7 @@ def test_a_young_experiment_has_reasons_in_the_place_of_numbers(url: str, stack:
     experiment = live_logs.experiment(mode)
     live_id = live_logs.fill(url, experiment, n_units=n_units, scored=n_units > 1) if n_units else live_logs.registered(url, experiment)
     read = Read(url, live_id, stack)
-    snapshot = snapshot_of(read.live, read.reader, read.board, newest_trial=0)
+    snapshot = snapshot_of(read.live, read.reader, read.board, version=1)
     assert snapshot.problem is None
     summary = read.summary()
     assert summary.analysis.verdict.decision == "too few"

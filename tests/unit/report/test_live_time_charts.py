@@ -181,7 +181,7 @@ def test_shares_of_votes_are_those_of_everything_until_then_and_only_of_the_spli
     custom = {row["n"]: row["share"] for row in up}
     assert custom == {12: pytest.approx(8 / 12), 18: pytest.approx(12 / 18)}, f"nothing before {FEWEST_VOTES} votes"
     rated = votes_over_time(found, arms=ARMS, names=NAMES, measure="rated", look=LIGHT)
-    assert rated["description"] == "Rated answers over time, by arm: now custom 20.0% of 90."
+    assert rated["description"] == "Votes over time, by arm. Rated answers: custom 20.0% of 90."
 
 
 def test_votes_that_must_not_be_read_lose_their_colours_and_say_so() -> None:
@@ -193,7 +193,7 @@ def test_votes_that_must_not_be_read_lose_their_colours_and_say_so() -> None:
 
 
 def test_nothing_yet_is_said_and_drawn_without_an_error() -> None:
-    assert "now nothing yet" in votes_over_time((), arms=ARMS, names=NAMES, measure="up", look=LIGHT)["description"]
+    assert "Thumbs up among the votes: nothing yet" in votes_over_time((), arms=ARMS, names=NAMES, measure="up", look=LIGHT)["description"]
     assert "none yet" in traffic_over_time((), (), arms=ARMS, names=NAMES, width_s=300, look=LIGHT)["description"]
     assert svg_of(guardrail_over_time(metric_named("failed"), GUARD, (), look=LIGHT), prefix="x")
 

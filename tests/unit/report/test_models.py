@@ -6,6 +6,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from ragtrial.domain.embedding_map import EmbeddingMap, Plotted
+from ragtrial.domain.metric import metric_named
 from ragtrial.report import model_charts, model_words
 from ragtrial.report.content import ReportContent
 from ragtrial.report.drawing import LIGHT
@@ -49,7 +50,30 @@ def test_a_model_of_two_evaluations_is_one_row_with_its_newest_result(content: R
     assert rows["baseline"]["mean"] == content.primary.baseline.mean
     assert rows["custom"]["last evaluated"] == "2027-01-02 03:04"
     assert rows["baseline"]["verdict"] == ""
-    assert "leads with nDCG@10" in model_words.versions_finding(found)
+    said = model_words.versions_finding(found)
+    assert f"has the highest mean nDCG@10, {max(row['mean'] for row in rows.values()):.4f} (n = {content.primary.n_scored})" in said
+
+
+def test_means_of_other_queries_or_of_fewer_or_of_another_metric_are_not_compared(content: ReportContent) -> None:
+    def said(**other: object) -> str:
+        facts = tuple(
+            dataclasses.replace(each, model=each.model and dataclasses.replace(each.model, name=f"old {each.arm}"))
+            for each in content.evaluation.arms
+        )
+        old = dataclasses.replace(
+            content.evaluation, evaluation_id="old", arms=facts, gold_fingerprint=other.pop("gold", content.evaluation.gold_fingerprint)
+        )
+        primary = dataclasses.replace(content.primary, custom=dataclasses.replace(content.primary.custom, mean=0.99), **other)
+        comparisons = tuple(primary if each is content.primary else each for each in content.analysis.comparisons)
+        then = dataclasses.replace(content, analysis=dataclasses.replace(content.analysis, comparisons=comparisons))
+        return model_words.versions_finding(
+            model_words.versions([old, content.evaluation], {"old": then, content.evaluation.evaluation_id: content})
+        )
+
+    assert said().startswith("old custom@")
+    assert "old" not in said(gold="another")
+    assert "old" not in said(n_scored=content.primary.n_scored - 1)
+    assert "old" not in said(metric=metric_named("R@10"))
 
 
 @pytest.mark.parametrize(("after", "said"), [(0.8, "Training raised"), (0.6, "Training did not raise")])

@@ -32,7 +32,7 @@ def with_usage(content: ReportContent, baseline: float | None, custom: float | N
 @pytest.mark.parametrize(
     ("decision", "begins"),
     [
-        ("adopt custom", "Custom finds better passages, and nothing that is guarded got worse: switch to it."),
+        ("adopt custom", "Custom finds better passages, and nothing that is guarded got worse than is tolerated: switch to it."),
         ("keep baseline", "Stay with the baseline: "),
         ("undecided", "Not settled yet: "),
         ("too few", "Too few queries to say anything."),

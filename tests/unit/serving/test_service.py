@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from ragtrial.domain.live_trial import SignalEvent, Vote
+from ragtrial.domain.live_trial import LONGEST_QUERY, SignalEvent, Vote
 from ragtrial.errors import AnswerFailedError, ConflictError, InputError, OverloadedError, SetupError, StartingError, UnknownTrialError
 from ragtrial.serving.answering import Patience
-from ragtrial.serving.asking import MAX_QUERY_CHARS, fallback_id
+from ragtrial.serving.asking import fallback_id
 from ragtrial.serving.committing import NOT_KEPT
 from ragtrial.serving.handling import Unitless
 from ragtrial.serving.health import MilvusHealth
@@ -70,7 +70,7 @@ def test_a_tester_gets_the_arm_that_was_asked_for(tmp_path):
     assert (served.arm, served.reason) == ("custom", "override")
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "x" * (MAX_QUERY_CHARS + 1)])
+@pytest.mark.parametrize("text", ["", "  \n", "x" * (LONGEST_QUERY + 1)])
 def test_what_is_no_query_is_refused(tmp_path, text):
     made = house(tmp_path)
 

@@ -2,43 +2,23 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from ragtrial.cli.experiments import evaluate_prepared
+from ragtrial.cli.experiments import evaluate_prepared, show
 from ragtrial.db.board_reader import BoardReader
 from ragtrial.db.conclusions import store_conclusion
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
 from ragtrial.domain.label import Label
+from ragtrial.domain.trial import Trial
 from ragtrial.errors import InputError
 from ragtrial.formats.experiment import sql_url
 from ragtrial.report.summary import CONCLUSION_FORM, Summary, as_document, read_summary
 from ragtrial.suite.concluding import LABELS_WAIT_S, conclude, conclude_file, conclude_into, unconcluded
-from servers import postgres_server
 from unit.logged import log, sample
 from unit.test_suite import made, prepared
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    reason = postgres_server.why_not()
-    if reason is not None:
-        pytest.skip(reason)
-    with postgres_server.running() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'log.db'}"
-        return
-    with postgres_server.fresh_database(request.getfixturevalue("postgres"), f"test_{uuid4().hex}") as fresh:
-        yield fresh
 
 
 @pytest.fixture
@@ -101,7 +81,7 @@ def test_an_analysis_under_another_plan_is_exploratory_and_takes_nothings_place(
     assert read(file_url, evaluation_id) == stored
 
 
-def test_a_log_that_can_not_be_written_to_is_no_reason_to_have_no_result(file_url: str) -> None:
+def test_a_log_that_can_not_be_written_to_is_no_reason_to_have_no_result(file_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     made = sample()
     evaluation_id = log(file_url, made)
     with Reader(file_url) as reader:
@@ -110,6 +90,25 @@ def test_a_log_that_can_not_be_written_to_is_no_reason_to_have_no_result(file_ur
         )
     assert outcome.analysis.verdict.sentence
     assert "out of reach" in str(outcome.not_stored)
+    show(outcome, as_json=False, quiet=True)
+    assert "the dashboard does not show this result: database" in capsys.readouterr().err
+
+
+def test_labels_that_came_while_it_was_concluded_make_it_anew(file_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = sample()
+    evaluation_id = log(file_url, made)
+    real = Reader.labels
+
+    def labels(self: Reader, experiment: str) -> tuple[Label, ...]:
+        found = real(self, experiment)
+        with Recorder(file_url) as recorder:
+            recorder.add_labels([label_of(made.trials[0], evaluation_id)])
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reader, "labels", labels)
+        conclude_into(file_url, evaluation_id)
+    assert unconcluded(file_url, now=time.time() + LABELS_WAIT_S + 1) == (evaluation_id,)
 
 
 def test_an_evaluation_in_progress_has_no_conclusion(file_url: str) -> None:
@@ -134,12 +133,8 @@ def test_what_is_finished_and_has_no_conclusion_of_this_form_is_still_to_do(url:
     assert unconcluded(url) == (first, second)
 
 
-def test_labels_make_a_conclusion_anew_once_people_have_stopped_labelling(url: str) -> None:
-    made = sample()
-    evaluation_id = log(url, made)
-    conclude_into(url, evaluation_id)
-    trial = made.trials[0]
-    label = Label(
+def label_of(trial: Trial, evaluation_id: str) -> Label:
+    return Label(
         evaluation_id=evaluation_id,
         arm=trial.arm,
         query_id=trial.query_id,
@@ -150,8 +145,14 @@ def test_labels_make_a_conclusion_anew_once_people_have_stopped_labelling(url: s
         selection="random",
         labeller="somebody",
     )
+
+
+def test_labels_make_a_conclusion_anew_once_people_have_stopped_labelling(url: str) -> None:
+    made = sample()
+    evaluation_id = log(url, made)
+    conclude_into(url, evaluation_id)
     with Recorder(url) as recorder:
-        recorder.add_labels([label])
+        recorder.add_labels([label_of(made.trials[0], evaluation_id)])
     assert unconcluded(url) == ()  # somebody may be in the middle of it
     assert unconcluded(url, now=time.time() + LABELS_WAIT_S + 1) == (evaluation_id,)
     conclude_into(url, evaluation_id)

@@ -73,3 +73,25 @@ def test_an_experiment_without_trials_has_no_drift(url: str) -> None:
     with LiveReader(url) as reader, LiveBoardReader(url) as board:
         found = read_live_summary(reader, board, live_id)
     assert found is None or found.drift == ()
+
+
+def test_the_last_window_is_judged_when_it_is_over_though_nothing_more_arrives(url: str) -> None:
+    live_id = live_logs.fill(url, live_logs.experiment(), n_units=120)
+    with LiveReader(url) as reader:
+        last = reader.times(live_id).last
+    assert last is not None
+    now = last + 1
+    with Rolling(url, clock=lambda: now) as rolling, LiveBoardReader(url) as board:
+        assert [live.snapshot for live in rolling.once().live] == ["made"]
+        stored = board.snapshot(live_id)
+        assert stored is not None
+        assert stored.due_at is not None
+        assert stored.due_at > now
+        now = stored.due_at - 1
+        assert [live.snapshot for live in rolling.once().live] == ["current"]
+        now = stored.due_at
+        assert [live.snapshot for live in rolling.once().live] == ["made"]
+        again = board.snapshot(live_id)
+        assert again is not None
+        assert again.due_at is None
+        assert [live.snapshot for live in rolling.once().live] == ["current"]

@@ -154,19 +154,66 @@ def test_what_another_process_has_analysed_is_not_analysed_again(url: str, recor
         assert state(mine) == "current"
 
 
-def test_after_a_start_an_experiment_that_is_over_is_left_as_it_is(url: str, recorder: LiveRecorder) -> None:
+def test_after_a_start_only_what_is_news_is_analysed(url: str, recorder: LiveRecorder) -> None:
+    """Whatever came while nobody looked, and however long after the last trial."""
+    clock = live_samples.Clock(START + 3600)
+    recorder.log(live_trial("t2", "bob", at=START + 10)).result(10)
+    with Rolling(url, clock=clock) as rolling:
+        assert state(rolling) == "made"
+    changes: list[Callable[[], object]] = [
+        lambda: recorder.score("t2", [Score(metric="nDCG@10", value=0.5, scorer="r/1")]).result(10),
+        lambda: recorder.signal(signal("t2", "s1")).result(10),
+        lambda: recorder.vote(vote("t2", "k1", source="p1")).result(10),
+        lambda: recorder.forget_unit("bob"),
+    ]
+    for change in changes:
+        clock.now += 20 * DAY
+        with Rolling(url, clock=clock) as rolling:
+            assert state(rolling) == "current"
+        change()
+        with Rolling(url, clock=clock) as rolling:
+            assert state(rolling) == "made"
+
+
+def test_what_was_summed_by_a_process_that_was_killed_is_analysed_by_the_next_one(url: str, recorder: LiveRecorder) -> None:
     clock = live_samples.Clock(START + 3600)
     with Rolling(url, clock=clock) as rolling:
-        rolling.once()
-    with Rolling(url, clock=clock) as rolling:
-        assert state(rolling) == "made"  # votes still count: what came while nobody looked may be new
-    clock.now += 20 * DAY
+        assert state(rolling) == "made"
+    recorder.vote(vote("t1", "k1")).result(10)
+    with RollUp(url) as killed:  # before it came to the analysis
+        killed.roll(recorder.live_id)
     with Rolling(url, clock=clock) as rolling:
         assert state(rolling) == "made"
-    with Rolling(url, clock=clock) as rolling:
         assert state(rolling) == "current"
-        recorder.forget_unit("ann")
+
+
+def test_no_analysis_is_made_of_sums_that_another_process_goes_on_with(
+    url: str, recorder: LiveRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = RollUp.roll
+
+    def overtaken(self: RollUp, live_id: int, **more: object) -> object:
+        return dataclasses.replace(real(self, live_id, **more), complete=False)  # type: ignore[arg-type]
+
+    with Rolling(url) as rolling, LiveBoardReader(url) as board, monkeypatch.context() as patch:
+        patch.setattr(RollUp, "roll", overtaken)
+        assert state(rolling) == "waits"
+        assert board.snapshot(recorder.live_id) is None
+        patch.undo()
         assert state(rolling) == "made"
+
+
+def test_an_analysis_is_made_again_when_it_is_due(url: str, recorder: LiveRecorder) -> None:
+    clock = live_samples.Clock(START + 3600)
+    with Rolling(url, clock=clock) as rolling, LiveBoardReader(url) as board, RollUp(url) as writer:
+        rolling.once()
+        stored = board.snapshot(recorder.live_id)
+        assert stored is not None
+        writer.store_snapshot(recorder.live_id, dataclasses.replace(stored, due_at=clock.now + 60))
+        assert state(rolling) == "current"
+        clock.now += 60
+        assert state(rolling) == "made"
+        assert state(rolling) == "current"
 
 
 def test_a_snapshot_of_another_form_is_made_again_at_once(url: str, recorder: LiveRecorder) -> None:
@@ -334,7 +381,30 @@ def test_finished_evaluations_are_concluded_once_and_one_that_fails_does_not_sto
         assert rolling.once().concluded == ()
     assert tried == [broken, sound]  # what fails once on the same data would fail every time
     with BoardReader(url) as board:
-        assert set(board.made()) == {sound}
+        assert board.problem(broken) == "its plan is not understood"
+        assert board.problem(sound) is None
+    tried.clear()
+    with Rolling(url) as rolling:  # it may be another version now
+        rolling.once()
+        rolling.once()
+    assert tried == [broken]
+
+
+def test_a_conclusion_that_fails_unexpectedly_is_kept_as_a_problem_and_stops_nothing(
+    url: str, recorder: LiveRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation_id = log(url, sample())
+
+    def fail(_url: str, _evaluation_id: str) -> object:
+        return 1 // 0
+
+    monkeypatch.setattr(rolling_up, "conclude_into", fail)
+    done = roll_once(url)
+    assert [live.snapshot for live in done.live] == ["made"]
+    (said,) = done.errors
+    assert "the analysis failed (ZeroDivisionError" in said
+    with BoardReader(url) as board:
+        assert board.problem(evaluation_id) is not None
 
 
 def test_the_command_says_what_it_did_and_its_json_holds_the_same(url: str, recorder: LiveRecorder) -> None:

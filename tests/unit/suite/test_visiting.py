@@ -1,6 +1,5 @@
 """Who looks at the dashboard: keys and members are looked up anew each time, and nothing is made on the way."""
 
-import stat
 from pathlib import Path
 
 import pytest
@@ -9,10 +8,10 @@ from ragtrial.db.engine import upgrade
 from ragtrial.db.keys import KeyStore
 from ragtrial.db.members import MemberStore
 from ragtrial.db.pepper import pepper_for
-from ragtrial.errors import SetupError
+from ragtrial.errors import InputError, SetupError
 from ragtrial.settings import read_settings
 from ragtrial.suite.opening import url_of
-from ragtrial.suite.visiting import Visitors
+from ragtrial.suite.visiting import Visitors, check_secrets, login_providers
 
 SETTINGS = read_settings({})
 
@@ -65,11 +64,30 @@ def test_what_does_not_look_like_a_key_is_not_looked_up(url: str, tmp_path: Path
     assert visitors.find("rt_" + "0" * 10_000) is None
 
 
-def test_the_secret_of_sessions_is_made_once_for_its_owner_alone(url: str, tmp_path: Path) -> None:
-    first = Visitors(url, tmp_path, SETTINGS).session_secret()
-    assert Visitors(url, tmp_path, SETTINGS).session_secret() == first
-    file = tmp_path / "session-secret"
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    file.chmod(0o644)
-    with pytest.raises(SetupError, match="others may read the session secret"):
-        Visitors(url, tmp_path, SETTINGS).session_secret()
+COMPLETE = {"client_id": "ragtrial", "client_secret": "s", "server_metadata_url": "https://login.example/.well-known/openid-configuration"}
+SHARED = {"redirect_uri": "https://board.example/oauth2callback", "cookie_secret": "s"}
+
+
+def test_only_a_provider_that_is_configured_completely_is_one() -> None:
+    assert login_providers({"auth": {**SHARED, **COMPLETE}}) == (None,)
+    assert login_providers({"auth": {**SHARED, "okta": COMPLETE, "entra": COMPLETE}}) == ("okta", "entra")
+    assert login_providers({"auth": {**SHARED, **COMPLETE, "okta": {**COMPLETE, "client_secret": ""}}}) == (None,)
+    for broken in ({}, {"auth": "x"}, {"auth": COMPLETE}, {"auth": SHARED}, {"auth": {**SHARED, "a_b": COMPLETE}}):
+        assert login_providers(broken) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("none.toml", None, "there is no secrets file"),
+        ("secrets.txt", "", "ends in .toml"),
+        ("secrets.toml", "[auth\n", "can't be read"),
+        ("secrets.toml", "[auth]\nclient_id = 'x'\n", "configures no login provider"),
+        ("secrets.toml", "", "configures no login provider"),
+    ],
+)
+def test_a_secrets_file_by_which_nobody_could_sign_in_is_refused(tmp_path: Path, name: str, text: str | None, said: str) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=said):
+        check_secrets(tmp_path / name)

@@ -28,13 +28,17 @@ def _derived() -> None:
         sa.Column("evaluation_id", sa.String(), nullable=False),
         sa.Column("form", sa.Integer(), nullable=False),
         sa.Column("made_at", sa.Double(), nullable=False),
-        sa.Column("document", sa.JSON(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=True),
+        sa.Column("document", sa.JSON(), nullable=True),
+        sa.Column("problem", sa.String(), nullable=True),
+        sa.CheckConstraint("(document IS NULL) = (problem IS NOT NULL)", name=op.f("ck_conclusions_document_or_problem")),
         sa.ForeignKeyConstraint(["evaluation_id"], ["evaluations.evaluation_id"], name=op.f("fk_conclusions_evaluation_id")),
         sa.PrimaryKeyConstraint("evaluation_id", name=op.f("pk_conclusions")),
     )
     op.create_table(
         "query_outcomes",
         sa.Column("evaluation_id", sa.String(), nullable=False),
+        sa.Column("generation", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("query_id", sa.String(), nullable=False),
         sa.Column("words", sa.Integer(), nullable=False),
@@ -54,11 +58,11 @@ def _derived() -> None:
         sa.CheckConstraint(f"gain BETWEEN -{_LARGEST} AND {_LARGEST}", name=op.f("ck_query_outcomes_gain")),
         sa.CheckConstraint("overlap BETWEEN 0 AND 1", name=op.f("ck_query_outcomes_overlap")),
         sa.ForeignKeyConstraint(["evaluation_id"], ["evaluations.evaluation_id"], name=op.f("fk_query_outcomes_evaluation_id")),
-        sa.PrimaryKeyConstraint("evaluation_id", "position", name=op.f("pk_query_outcomes")),
+        sa.PrimaryKeyConstraint("evaluation_id", "generation", "position", name=op.f("pk_query_outcomes")),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_query_outcomes_by_answer_gain", "query_outcomes", ["evaluation_id", "answer_gain", "position"])
-    op.create_index("ix_query_outcomes_by_gain", "query_outcomes", ["evaluation_id", "gain", "position"])
+    op.create_index("ix_query_outcomes_by_answer_gain", "query_outcomes", ["evaluation_id", "generation", "answer_gain", "position"])
+    op.create_index("ix_query_outcomes_by_gain", "query_outcomes", ["evaluation_id", "generation", "gain", "position"])
     op.create_table(
         "embedding_maps",
         sa.Column("evaluation_id", sa.String(), nullable=False),
@@ -106,7 +110,9 @@ def _live() -> None:
         sa.Column("form", sa.Integer(), nullable=False),
         sa.Column("made_at", sa.Double(), nullable=False),
         sa.Column("took_s", sa.Double(), nullable=False),
-        sa.Column("newest_trial", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("beside", sa.String(), nullable=True),
+        sa.Column("due_at", sa.Double(), nullable=True),
         sa.Column("document", sa.JSON(), nullable=True),
         sa.Column("problem", sa.String(), nullable=True),
         sa.CheckConstraint("(document IS NULL) = (problem IS NOT NULL)", name=op.f("ck_live_snapshots_document_or_problem")),
@@ -119,6 +125,7 @@ def _live() -> None:
         sa.Column("trial", sa.Integer(), nullable=False),
         sa.Column("vote", sa.Integer(), nullable=False),
         sa.Column("erasure", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["live_id"], ["live_experiments.id"], name=op.f("fk_roll_up_marks_live_id")),
         sa.PrimaryKeyConstraint("live_id", name=op.f("pk_roll_up_marks")),
