@@ -23,7 +23,6 @@ from ragtrial.stats.labelling import realised_chances
 from ragtrial.suite import labelling
 from ragtrial.suite.calibrating import import_labels, open_judged
 from ragtrial.suite.labelling import Queue, Said
-from unit.db.conftest import postgres, postgres_url, sqlite_url, url  # noqa: F401 - fixtures
 
 PER_ROUND = 10
 
@@ -61,7 +60,7 @@ def queries_of(queue: Queue, items: slice) -> list[str]:
     return list(dict.fromkeys(queue.trials[item.item_id][0][1] for item in queue.items[items]))
 
 
-def test_a_label_is_in_sql_when_it_is_said_to_be_and_the_last_one_counts(url: str) -> None:  # noqa: F811 - the fixture
+def test_a_label_is_in_sql_when_it_is_said_to_be_and_the_last_one_counts(url: str) -> None:
     write(url, n_queries=20)
     with Reader(url) as opened:
         queue = labelling.open_queue(opened, EVALUATION, METRIC)
