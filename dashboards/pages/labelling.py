@@ -21,11 +21,11 @@ LONG = 280  # characters from which a question is no headline
 
 
 @st.cache_resource(
-    max_entries=8, show_spinner="Drawing what to ask: this reads all of the judge's scores, once for each evaluation and metric."
+    max_entries=8, show_spinner="Opening the queue: until the evaluation is concluded, this reads all of the judge's scores."
 )
 def drawn(url: str, evaluation_id: str, metric: str) -> Queue:  # noqa: ARG001 - another database has another queue
     """The queue, made once per process: it is the same for everybody."""
-    return labelling.open_queue(stores(SCOPE).reader, evaluation_id, metric)
+    return labelling.open_queue(stores(SCOPE).reader, evaluation_id, metric, stores(SCOPE).board)
 
 
 def show() -> None:

@@ -153,7 +153,7 @@ def asked_offline(stores: Stores, evaluation: Evaluation, query_id: str) -> Aske
     trials = reader.trials(evaluation_id, query_ids=[query_id])
     found = {passage_id for trial in trials if trial.ranking is not None for passage_id in trial.ranking.passage_ids}
     texts = reader.passages(evaluation_id, found | set(grades))
-    scores, said = reader.scores_of(evaluation_id, query_id), reader.opinions(evaluation_id, query_id=query_id)
+    scores, said = reader.scores_of(evaluation_id, query_id), reader.opinions(evaluation_id, query_ids=[query_id])
     shown = {facts.arm: _first([trial for trial in trials if trial.arm == facts.arm]) for facts in evaluation.arms}
     of_role = {facts.role: shown[facts.arm] for facts in evaluation.arms}
     others = {"control": of_role.get("treatment"), "treatment": of_role.get("control")}

@@ -2,7 +2,7 @@
 
 Live: users with a heavy tail of queries over thirty days, half of them in each arm; the treatment's answers are scored higher (`--lift`), voted
 up more often and 15 % slower. A third of the queries is in the gold set and has an nDCG@10. Offline: every query in both arms, ten hits each, 20
-metrics, a handful of tags. All rows are what the product itself would write.
+metrics, one of them by a judge that was asked twice, a handful of tags. All rows are what the product itself would write.
 
     python experiments/benchmarks/board_log.py --url sqlite:////tmp/board.db
     python experiments/benchmarks/board_log.py --url postgresql+psycopg://user@host/database --live 100000 --queries 5000
@@ -30,22 +30,26 @@ from ragtrial.db.recorder import Recorder
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.evaluation import ArmFacts, Evaluation, IndexFacts
 from ragtrial.domain.experiment import Experiment
+from ragtrial.domain.generation import JudgeSpec
 from ragtrial.domain.gold import GoldSet, Judgment, Query
+from ragtrial.domain.label import LABEL_WORDS
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.parity import ParityCertificate
-from ragtrial.domain.score import Score
-from ragtrial.domain.trial import Answer, Hit, Ranking, Timings, Trial, Usage
+from ragtrial.domain.score import Opinion, Score, score_of
+from ragtrial.domain.trial import Answer, Failure, Hit, Ranking, Timings, Trial, Usage
 from ragtrial.formats.experiment import load_experiment
 
 METRICS = (
     *("nDCG@10", "nDCG@5", "nDCG@3", "R@1", "R@3", "R@5", "R@10", "RR@10", "AP@10", "P@1", "P@3", "P@5", "Success@1", "Success@5"),
-    *("answer_f1", "answer_rouge_l", "answer_containment", "citation_support", "latency_ms", "cost_usd"),
+    *("answer_f1", "answer_rouge_l", "judge_correctness", "citation_support", "latency_ms", "cost_usd"),
 )
 TOPICS = ("gates", "yard", "billing", "safety", "customs", "acronyms")
 BEGIN = datetime(2026, 10, 1, tzinfo=UTC)
 DAYS = 30
 _AT_ONCE = 20_000
 _PASSAGES = 2_000
+_JUDGED, _JUDGE = "judge_correctness", "judge/1 planted 0123abcd"
+_ANSWERS = {"correct": "until noon", "partly": "until one", "wrong": "on Sundays"}
 
 
 def live_experiment() -> Experiment:
@@ -154,7 +158,8 @@ def offline_experiment() -> Experiment:
     found = load_experiment(REPOSITORY / "experiments" / "demo.yaml").experiment
     planned = {found.metrics.primary.name, *found.metrics.secondary, *(each.name for each in found.metrics.guardrails)}
     more = tuple(name for name in METRICS if name not in planned)
-    return dataclasses.replace(found, name="board-offline", metrics=dataclasses.replace(found.metrics, exploratory=more))
+    judge = JudgeSpec(model="planted", repetitions={_JUDGED: 2})
+    return dataclasses.replace(found, name="board-offline", metrics=dataclasses.replace(found.metrics, exploratory=more, judge=judge))
 
 
 def fill_offline(url: str, n_queries: int, *, lift: float, seed: int) -> str:
@@ -204,24 +209,47 @@ def _both(query: Query, *, lift: float, rng: np.random.Generator) -> Iterator[tu
     number = int(query.query_id[1:])
     level = float(rng.beta(2, 2))
     hard = query.tags["difficulty"] == "hard"
+    said = {word: _opinions(query, word, rng) for word in _ANSWERS}  # an answer that both arms give is judged once
     for arm in ("baseline", "custom"):
         if rng.random() < 0.002:
             failure_of_it = _failed(query, arm)
-            yield failure_of_it, tuple(Score(metric=name, unscored="the trial failed", scorer="planted/1") for name in METRICS[14:])
+            yield failure_of_it, tuple(Score(metric=name, unscored="the trial failed", scorer=_scorer(name)) for name in METRICS[14:])
             continue
         gain = lift * (1.8 if hard else 0.7) if arm == "custom" else 0.0
         value = float(np.clip(level + gain + rng.normal(0, 0.12), 0, 1))
-        yield _trial(query, arm, number, found=value > 0.25, rng=rng), _scores(value, slow=arm == "custom", rng=rng)
+        word = "correct" if value > 0.6 else "partly" if value > 0.35 else "wrong"
+        trial = _trial(query, arm, number, _ANSWERS[word], found=value > 0.25, rng=rng)
+        yield trial, _scores(value, said[word], slow=arm == "custom", rng=rng)
 
 
-def _trial(query: Query, arm: str, number: int, *, found: bool, rng: np.random.Generator) -> Trial:
+def _opinions(query: Query, word: str, rng: np.random.Generator) -> tuple[Opinion, ...]:
+    """What the judge says of an answer, twice: it wavers."""
+    words = LABEL_WORDS[_JUDGED]
+    verdicts = [word if luck > 0.15 else "partly" for luck in rng.random(2)]
+    return tuple(
+        Opinion(
+            repetition=repetition,
+            key=f"{query.query_id} {word} {repetition}",
+            value=words[verdict],
+            verdict=verdict,
+            rationale=f"Against the reference this is {verdict}: the procedure holds until noon, as the rules of the yard say.",
+            n_calls=1,
+            prompt_tokens=410,
+            completion_tokens=30,
+            cost_usd=0.0002,
+        )
+        for repetition, verdict in enumerate(verdicts)
+    )
+
+
+def _trial(query: Query, arm: str, number: int, applies: str, *, found: bool, rng: np.random.Generator) -> Trial:
     others = [int(each) for each in (number * 7 + rng.integers(0, 40, 14)) % _PASSAGES if each != number % _PASSAGES]
     ids = [f"p{each:05}" for each in dict.fromkeys(others)][:9]
     if found:
         ids.insert(int(rng.integers(0, 3)), f"p{number % _PASSAGES:05}")
     hits = tuple(Hit(passage_id=each, similarity=0.9 - 0.01 * rank) for rank, each in enumerate(ids))
     answer = Answer(
-        text=f"procedure {number} applies until noon",
+        text=f"procedure {number} applies {applies}",
         cited=tuple(ids[:1]),
         generator="extractive/1",
         usage=Usage(prompt_tokens=640, completion_tokens=40, cost_usd=0.0003),
@@ -233,22 +261,27 @@ def _trial(query: Query, arm: str, number: int, *, found: bool, rng: np.random.G
 
 
 def _failed(query: Query, arm: str) -> Trial:
-    from ragtrial.domain.trial import Failure
-
     return Trial(arm=arm, query_id=query.query_id, failure=Failure(stage="search", kind="TimeoutError", message="no hit within 10 s"))
 
 
-def _scores(value: float, *, slow: bool, rng: np.random.Generator) -> tuple[Score, ...]:
+def _scores(value: float, said: tuple[Opinion, ...], *, slow: bool, rng: np.random.Generator) -> tuple[Score, ...]:
     made = []
     for name in METRICS:
+        if name == _JUDGED:
+            made.append(score_of(name, said, scorer=_JUDGE))
+            continue
         if name == "latency_ms":
             score = float(rng.lognormal(2.2, 0.2)) * (1.1 if slow else 1.0)
         elif name == "cost_usd":
             score = 0.0003
         else:
             score = float(np.clip(value + rng.normal(0, 0.05), 0, 1))
-        made.append(Score(metric=name, value=score, scorer="planted/1"))
+        made.append(Score(metric=name, value=score, scorer=_scorer(name)))
     return tuple(made)
+
+
+def _scorer(metric: str) -> str:
+    return _JUDGE if metric == _JUDGED else "planted/1"
 
 
 def _evaluation(experiment: Experiment, gold: GoldSet) -> Evaluation:

@@ -4,6 +4,7 @@ Derived; each row can be made again from the logs, so these (and no others) are 
 
     conclusions           what a finished evaluation came to, as one document
     query_outcomes        a row for each of its queries: what filters and sorts the table of queries
+    labelling_queues      what people are asked on each of its judged metrics, as one document
     embedding_maps        its passages and queries on a plane, as an arm's model sees them
     live_buckets          live trials and votes by stretches of time and arm
     live_snapshots        what a live experiment has come to, as one document
@@ -29,8 +30,8 @@ from ragtrial.db.base import LARGEST, Base
 class ConclusionRow(Base):
     """What an evaluation came to; `problem` says why there is no document.
 
-    `form` is the version of the document's form: one of another version is made again. `generation` says which of the query outcomes
-    belong to it; those of another one are about to be shown, or about to go.
+    `form` is the version of the document's form: one of another version is made again. `generation` says which of the query outcomes and
+    labelling queues belong to it; those of another one are about to be shown, or about to go.
     """
 
     __tablename__ = "conclusions"
@@ -78,6 +79,20 @@ class QueryOutcomeRow(Base):
     overlap: Mapped[float | None]
     unjudged: Mapped[int]
     failed: Mapped[int]
+
+
+class LabellingQueueRow(Base):
+    """What people are asked on a judged metric of an evaluation, and what the judge gave all its queries; of the conclusion's form.
+
+    `document` is JSON, compressed by zlib.
+    """
+
+    __tablename__ = "labelling_queues"
+
+    evaluation_id: Mapped[str] = mapped_column(ForeignKey("evaluations.evaluation_id"), primary_key=True)
+    generation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    document: Mapped[bytes]
 
 
 class EmbeddingMapRow(Base):

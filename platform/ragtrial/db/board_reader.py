@@ -1,13 +1,15 @@
 """What the dashboard reads of evaluations: small rows and documents that were made once, never the log itself."""
 
+import json
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, false, func, or_, select, true
 
-from ragtrial.db.board_models import ConclusionRow, CurationRow, QueryOutcomeRow
+from ragtrial.db.board_models import ConclusionRow, CurationRow, LabellingQueueRow, QueryOutcomeRow
 from ragtrial.db.curations import read_curations
 from ragtrial.db.embedding_maps import read_maps
 from ragtrial.db.live_rows import storable
@@ -104,6 +106,17 @@ class BoardReader(ReadOnly):
         with self._transaction() as connection:
             row = connection.execute(wanted).first()
         return None if row is None else Stored(form=row.form, made_at=row.made_at, document=row.document)
+
+    def labelling_queue(self, evaluation_id: str, metric: str) -> Stored | None:
+        """What was drawn for people on a judged metric, with the conclusion; None where there is none, or the metric was not judged."""
+        row = LabellingQueueRow
+        same = and_(row.evaluation_id == ConclusionRow.evaluation_id, row.generation == ConclusionRow.generation)
+        wanted = select(ConclusionRow.form, ConclusionRow.made_at, row.document).join(row, same)
+        with self._transaction() as connection:
+            found = connection.execute(wanted.where(row.evaluation_id == evaluation_id, row.metric == metric)).first()
+        if found is None:
+            return None
+        return Stored(form=found.form, made_at=found.made_at, document=json.loads(zlib.decompress(found.document)))
 
     def problem(self, evaluation_id: str) -> str | None:
         """Why the evaluation could not be concluded; None where it was, and where nobody has tried."""

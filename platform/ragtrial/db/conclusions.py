@@ -4,17 +4,19 @@ A large evaluation has a row for each of 50,000 queries, and a live service may 
 time, under a generation that nobody reads yet, and one short transaction makes it the one that holds.
 """
 
+import json
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select
+from sqlalchemy import Connection, Engine, delete, func, insert, select, union
 
 from ragtrial.db import engine as database
-from ragtrial.db.board_models import ConclusionRow, QueryOutcomeRow
+from ragtrial.db.board_models import ConclusionRow, LabellingQueueRow, QueryOutcomeRow
 from ragtrial.domain.outcome import QueryOutcome
 from ragtrial.errors import StoreError
 
@@ -23,13 +25,21 @@ ROWS_AT_ONCE = 200
 
 _COLUMNS = tuple(column.name for column in QueryOutcomeRow.__table__.columns)[2:]
 _Rows = Sequence[tuple[Any, ...]]
-_row = QueryOutcomeRow
+_Queues = Mapping[str, bytes]
+_row, _queue = QueryOutcomeRow, LabellingQueueRow
 
 
 def store_conclusion(
-    url: str, evaluation_id: str, *, form: int, made_at: float, document: dict[str, Any], outcomes: Iterable[QueryOutcome]
+    url: str,
+    evaluation_id: str,
+    *,
+    form: int,
+    made_at: float,
+    document: dict[str, Any],
+    outcomes: Iterable[QueryOutcome],
+    queues: Mapping[str, dict[str, Any]] | None = None,
 ) -> None:
-    """Write both in place of what was there; readers see the old ones or the new ones, never some of each.
+    """Write all in place of what was there; readers see the old ones or the new ones, never some of each.
 
     Rows that are there already, as after labels, which change the document alone, are left as they are. Where another process has stored
     a conclusion of the same evaluation meanwhile, that one stays.
@@ -37,10 +47,11 @@ def store_conclusion(
     Args:
         url: SQLAlchemy URL of a database of this version's schema.
         evaluation_id: A finished evaluation.
-        form: Version of the document's form.
+        form: Version of the documents' form.
         made_at: When what it was made from was read, in seconds since 1970: what was logged later is not in it.
         document: JSON.
         outcomes: Of all its queries.
+        queues: What people are asked, as JSON by judged metric.
 
     Raises:
         InputError: The URL is none of SQLite or PostgreSQL.
@@ -48,17 +59,18 @@ def store_conclusion(
         StoreError: The database is out of reach or refuses, there is no such evaluation, or a number is not finite; what was there holds.
     """
     rows = list(map(attrgetter(*_COLUMNS), outcomes))
+    packed = {metric: zlib.compress(json.dumps(queue).encode()) for metric, queue in (queues or {}).items()}
     values = {"form": form, "made_at": made_at, "document": document, "problem": None}
     with _Store.opened(url, evaluation_id) as store:
-        generation = store.generation_of(rows)
+        generation = store.generation_of(rows, packed)
         if generation is None:
             generation = secrets.randbits(31)
             try:
-                store.add(generation, rows)
+                store.add(generation, rows, packed)
             except StoreError:
                 store.remove(generation)
                 raise
-        store.switch(generation, values, n_rows=len(rows))
+        store.switch(generation, values, n_rows=len(rows), n_queues=len(packed))
         store.clear()
 
 
@@ -71,7 +83,7 @@ def store_problem(url: str, evaluation_id: str, *, form: int, made_at: float, pr
         StoreError: Likewise.
     """
     with _Store.opened(url, evaluation_id) as store:
-        store.switch(None, {"form": form, "made_at": made_at, "document": None, "problem": problem}, n_rows=0)
+        store.switch(None, {"form": form, "made_at": made_at, "document": None, "problem": problem}, n_rows=0, n_queues=0)
         store.clear()
 
 
@@ -91,33 +103,39 @@ class _Store:
             reading.dispose()
             writing.dispose()
 
-    def generation_of(self, rows: _Rows) -> int | None:
-        """The generation that holds, if it has these rows; else None."""
+    def generation_of(self, rows: _Rows, queues: _Queues) -> int | None:
+        """The generation that holds, if it has these rows and queues; else None."""
         with database.transaction(self._reading, self._name) as connection:
             generation = self._holds(connection)
-            kept = select(*(getattr(_row, name) for name in _COLUMNS)).where(*self._of(generation)).order_by(_row.position)
+            kept = select(*(getattr(_row, name) for name in _COLUMNS)).where(*self._of(_row, generation)).order_by(_row.position)
+            asked = select(_queue.metric, _queue.document).where(*self._of(_queue, generation))
             same = generation is not None and list(map(tuple, connection.execute(kept))) == list(rows)
+            same = same and {row.metric: row.document for row in connection.execute(asked)} == queues
         return generation if same else None
 
-    def add(self, generation: int, rows: _Rows) -> None:
+    def add(self, generation: int, rows: _Rows, queues: _Queues) -> None:
         # A row for each query needs no conversion: as tuples they take half the time of SQLAlchemy's parameters.
         statement = str(insert(_row).compile(dialect=self._writing.dialect))
         for begin in range(0, len(rows), ROWS_AT_ONCE):
             portion = [(self._evaluation_id, generation, *row) for row in rows[begin : begin + ROWS_AT_ONCE]]
             with self._portion() as connection:
                 connection.exec_driver_sql(statement, portion)
+        for metric, document in queues.items():
+            with self._portion() as connection:
+                of_it = {"evaluation_id": self._evaluation_id, "generation": generation, "metric": metric}
+                connection.execute(insert(_queue), {**of_it, "document": document})
 
-    def switch(self, generation: int | None, values: dict[str, Any], *, n_rows: int) -> None:
-        """Let a generation hold, if its rows are all there: another process may have cleared it away."""
-        there = select(func.count()).select_from(_row).where(*self._of(generation))
+    def switch(self, generation: int | None, values: dict[str, Any], *, n_rows: int, n_queues: int) -> None:
+        """Let a generation hold, if all of it is there: another process may have cleared it away."""
+        there = [select(func.count()).select_from(table).where(*self._of(table, generation)) for table in (_row, _queue)]
         with database.transaction(self._writing, self._name) as connection:
-            if connection.execute(there).scalar_one() == n_rows:
+            if [connection.execute(each).scalar_one() for each in there] == [n_rows, n_queues]:
                 connection.execute(delete(ConclusionRow).where(ConclusionRow.evaluation_id == self._evaluation_id))
                 connection.execute(insert(ConclusionRow), {"evaluation_id": self._evaluation_id, "generation": generation, **values})
 
     def clear(self) -> None:
         """Remove all that does not hold, also what a process that was killed has left."""
-        wanted = select(_row.generation).where(_row.evaluation_id == self._evaluation_id).distinct()
+        wanted = union(*(select(table.generation).where(table.evaluation_id == self._evaluation_id) for table in (_row, _queue)))
         with database.transaction(self._reading, self._name) as connection:
             holds, found = self._holds(connection), connection.execute(wanted).scalars().all()
         for generation in found:
@@ -125,16 +143,20 @@ class _Store:
                 self.remove(generation)
 
     def remove(self, generation: int) -> None:
-        """Remove the rows of a generation, unless another process has let it hold meanwhile."""
-        last = select(func.max(_row.position)).where(*self._of(generation))
+        """Remove all of a generation, unless another process has let it hold meanwhile."""
+        last = select(func.max(_row.position)).where(*self._of(_row, generation))
         with database.transaction(self._reading, self._name) as connection:
             end = connection.execute(last).scalar()
+        with self._portion() as connection:
+            if self._holds(connection) == generation:
+                return
+            connection.execute(delete(_queue).where(*self._of(_queue, generation)))
         for begin in range(0, -1 if end is None else end + 1, ROWS_AT_ONCE):
             places = _row.position.between(begin, begin + ROWS_AT_ONCE - 1)
             with self._portion() as connection:
                 if self._holds(connection) == generation:
                     return
-                connection.execute(delete(_row).where(*self._of(generation), places))
+                connection.execute(delete(_row).where(*self._of(_row, generation), places))
 
     @contextmanager
     def _portion(self) -> Iterator[Connection]:
@@ -144,8 +166,8 @@ class _Store:
             yield connection
         time.sleep(time.monotonic() - begin)
 
-    def _of(self, generation: int | None) -> tuple[Any, Any]:
-        return _row.evaluation_id == self._evaluation_id, _row.generation == generation
+    def _of(self, table: type[QueryOutcomeRow | LabellingQueueRow], generation: int | None) -> tuple[Any, Any]:
+        return table.evaluation_id == self._evaluation_id, table.generation == generation
 
     def _holds(self, connection: Connection) -> int | None:
         return connection.execute(select(ConclusionRow.generation).where(ConclusionRow.evaluation_id == self._evaluation_id)).scalar()

@@ -164,8 +164,10 @@ class Reader(ReadOnly):
         rows.sort(key=lambda row: (order.queries[row.query_id], order.arm(row.arm), row.repetition))
         return tuple(_trial(row, tuple(hits[row.id])) for row in rows)
 
-    def opinions(self, evaluation_id: str, metrics: Sequence[str] | None = None, query_id: str | None = None) -> tuple[LoggedOpinion, ...]:
-        """What LLM judges said, ordered as `trials`, then by metric and repetition; of some metrics or one query if asked."""
+    def opinions(
+        self, evaluation_id: str, metrics: Sequence[str] | None = None, query_ids: Collection[str] | None = None
+    ) -> tuple[LoggedOpinion, ...]:
+        """What LLM judges said, ordered as `trials`, then by metric and repetition; of some metrics or at most 5,000 queries if asked."""
         wanted: Select[Any] = (
             select(*OpinionRow.__table__.columns, TrialRow.arm, TrialRow.query_id, TrialRow.repetition.label("trial_repetition"))
             .join(TrialRow, TrialRow.id == OpinionRow.trial_id)
@@ -173,10 +175,10 @@ class Reader(ReadOnly):
         )
         if metrics is not None:
             wanted = wanted.where(OpinionRow.metric.in_(metrics))
-        if query_id is not None:
-            wanted = wanted.where(TrialRow.query_id == query_id)
+        if query_ids is not None:
+            wanted = wanted.where(TrialRow.query_id.in_(query_ids))
         with self._reading(evaluation_id) as connection:
-            order = Order.of(connection, evaluation_id, None if query_id is None else [query_id])
+            order = Order.of(connection, evaluation_id, query_ids)
             found = [_opinion(row) for row in connection.execute(wanted)]
         return tuple(
             sorted(

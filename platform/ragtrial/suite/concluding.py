@@ -5,15 +5,19 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ragtrial.analysis import label_rounds
 from ragtrial.analysis.analysing import analyse
 from ragtrial.analysis.outcomes import outcomes_of
+from ragtrial.analysis.setting import Setting
 from ragtrial.db.board_reader import BoardReader
 from ragtrial.db.conclusions import store_conclusion
 from ragtrial.db.reader import Reader
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.gold import GoldSet
+from ragtrial.domain.label import LABEL_WORDS
 from ragtrial.domain.score import LoggedOpinion, ScoreTable
 from ragtrial.domain.trial import Trial
 from ragtrial.domain.verdict import Analysis
@@ -180,6 +184,7 @@ class _Logged:
     tables: Mapping[str, ScoreTable]
     trials: tuple[Trial, ...]
     opinions: tuple[LoggedOpinion, ...]
+    scorers: Mapping[str, str]
 
     @classmethod
     def of(cls, reader: Reader, evaluation: Evaluation) -> "_Logged":
@@ -192,6 +197,7 @@ class _Logged:
             tables=reader.scores(evaluation.evaluation_id, None),
             trials=reader.trials(evaluation.evaluation_id),
             opinions=reader.opinions(evaluation.evaluation_id),
+            scorers=reader.scorers(evaluation.evaluation_id),
         )
 
     def analysis(self, reader: Reader, experiment: Experiment) -> Analysis:
@@ -203,7 +209,7 @@ class _Logged:
             failures=failures(self.trials),
             opinions=self.opinions,
             trials=self.trials,
-            scorers=reader.scorers(self.evaluation.evaluation_id),
+            scorers=self.scorers,
             labels=reader.labels(self.evaluation.experiment),
         )
 
@@ -217,7 +223,18 @@ class _Logged:
             outcomes=outcomes_of(
                 experiment=summary.experiment, analysis=summary.analysis, gold=self.gold, tables=self.tables, trials=self.trials
             ),
+            queues=self._queues(summary.experiment),
         )
+
+    def _queues(self, experiment: Experiment) -> dict[str, dict[str, Any]]:
+        """What people are asked, by judged metric: nothing of it depends on what they said."""
+        plan = experiment.analysis
+        setting = Setting(evaluation=self.evaluation, experiment=experiment, plan=plan, tables=self.tables, failures={})
+        found = {}
+        for metric in (name for name in experiment.metrics.names if name in LABEL_WORDS and name in self.tables):
+            said = [each for each in self.opinions if each.metric == metric]
+            found[metric] = label_rounds.as_document(label_rounds.draw(setting, metric, said, self.scorers[metric]))
+        return found
 
 
 def failures(trials: tuple[Trial, ...]) -> dict[str, dict[str, int]]:

@@ -2,8 +2,8 @@
 
 Queries are drawn in rounds, each by `stats.labelling.items_to_label` on top of those before it, so that after any number of rounds those
 drawn are one stratified random sample with known chances. What is drawn is fixed by the plan's seed alone: everybody gets the same items
-in the same order, whenever they come, and nothing of it needs to be stored. Labels are worth what labels from a file are
-(`suite.calibrating.import_labels`), with which they may be mixed.
+in the same order, whenever they come. It is stored with the conclusion of the evaluation, for speed alone: drawn again it is the same.
+Labels are worth what labels from a file are (`suite.calibrating.import_labels`), with which they may be mixed.
 """
 
 import dataclasses
@@ -12,21 +12,23 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ragtrial.analysis.calibrating import Beside, beside, corrected_fit, planned_widths, usable, with_labels
+from ragtrial.analysis.calibrating import Beside, corrected_fit, planned_widths, usable, with_labels
+from ragtrial.analysis.label_rounds import Drawn, draw, read_drawn
 from ragtrial.analysis.setting import Setting
+from ragtrial.db.board_reader import BoardReader
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder, utc_now
 from ragtrial.domain.access import Role, Scope, allows
 from ragtrial.domain.calibration import PlannedWidth
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.label import LABEL_WORDS, Label
-from ragtrial.domain.score import LoggedOpinion
 from ragtrial.errors import InputError, NotEnoughDataError
 from ragtrial.formats.experiment import logged_experiment
 from ragtrial.formats.labels import Item
 from ragtrial.formats.validation import fault_in
+from ragtrial.report.summary import CONCLUSION_FORM
 from ragtrial.stats.influence import MIN_LABELS
-from ragtrial.stats.labelling import items_to_label, planned_half_width
+from ragtrial.stats.labelling import planned_half_width
 from ragtrial.suite.calibrating import Judged, TrialKey, items_of, items_to_ask
 
 FIRST_ESTIMATE = 2 * MIN_LABELS
@@ -34,8 +36,6 @@ FIRST_ESTIMATE = 2 * MIN_LABELS
 
 LONGEST_NOTE = 1000
 LONGEST_NAME = 200
-_PER_ROUND = 10
-_MOST_ROUNDS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,13 +136,16 @@ def metrics_to_ask(reader: Reader, evaluation_id: str) -> tuple[str, ...]:
     return tuple(name for name in _experiment_of(reader, evaluation_id).metrics.names if name in LABEL_WORDS)
 
 
-def open_queue(reader: Reader, evaluation_id: str, metric: str) -> Queue:
-    """Draw what people are to be asked. Reads all scores and opinions of the metric: seconds for 100,000 trials, so keep the queue.
+def open_queue(reader: Reader, evaluation_id: str, metric: str, board: BoardReader | None = None) -> Queue:
+    """What people are to be asked: as it was drawn when the evaluation was concluded; before that it is drawn now, which comes to the same.
+
+    Drawing reads all scores and opinions of the metric, which takes seconds for 100,000 trials. Either way, keep the queue.
 
     Args:
         reader: Of the log.
         evaluation_id: A finished evaluation.
         metric: One of `metrics_to_ask`.
+        board: Of the same database; without it the queue is drawn.
 
     Raises:
         InputError: There is no such evaluation, it is not finished, or the judge scored no query in both arms on this metric.
@@ -152,36 +155,43 @@ def open_queue(reader: Reader, evaluation_id: str, metric: str) -> Queue:
         raise InputError(f"evaluation {evaluation_id!r} is not finished: ragtrial evaluate ... --resume goes on with it")
     if metric not in LABEL_WORDS or metric not in experiment.metrics.names:
         raise InputError(f"people can't be asked about {metric!r} in evaluation {evaluation_id!r}")
-    tables, opinions = reader.scores(evaluation_id, [metric]), reader.opinions(evaluation_id, [metric])
-    setting = Setting(evaluation=evaluation, experiment=experiment, plan=experiment.analysis, tables=tables, failures={})
-    both = beside(setting, metric, (), opinions)
-    if not both.scores.query_ids:
+    setting = Setting(evaluation=evaluation, experiment=experiment, plan=experiment.analysis, tables={}, failures={})
+    drawn = _stored(board, evaluation_id, metric) or _drawn(reader, setting, metric)
+    if not drawn.rounds:
         raise InputError(f"the judge scored no query in both arms on {metric!r}: there is nothing that a label could be held against")
-    rounds = _drawn(setting, both, metric)
-    scorer = reader.scorers(evaluation_id)[metric]
-    items = _items(reader, setting, metric, opinions, {query_id for part in rounds for query_id in part})
+    chances = {query_id: chance for part in drawn.rounds for query_id, chance in part.items()}
+    items = _items(reader, setting, metric, chances)
     asked = [
         item
-        for number, part in enumerate(rounds)
+        for number, part in enumerate(drawn.rounds)
         for item in items_to_ask(items, part, setting.rng("order", metric, evaluation_id, str(number)))
     ]
-    chances = {query_id: chance for part in rounds for query_id, chance in part.items()}
     trials = {item.item_id: items[item.item_id][1] for item in asked}
     return Queue(
         metric=metric,
         words=tuple(LABEL_WORDS[metric]),
-        scorer=scorer,
+        scorer=drawn.scorer,
         items=tuple(_asked(item, metric) for item in asked),
         trials=trials,
         chances={item_id: chances[given[0][1]] for item_id, given in trials.items()},
-        setting=dataclasses.replace(setting, tables={}),
-        base=both,
+        setting=setting,
+        base=drawn.both,
     )
 
 
-def _items(
-    reader: Reader, setting: Setting, metric: str, opinions: tuple[LoggedOpinion, ...], query_ids: Collection[str]
-) -> dict[str, tuple[Item, tuple[TrialKey, ...]]]:
+def _stored(board: BoardReader | None, evaluation_id: str, metric: str) -> Drawn | None:
+    """As it was drawn when the evaluation was concluded; None where it was not, or in another form."""
+    found = None if board is None else board.labelling_queue(evaluation_id, metric)
+    return None if found is None or found.form != CONCLUSION_FORM else read_drawn(found.document)
+
+
+def _drawn(reader: Reader, setting: Setting, metric: str) -> Drawn:
+    evaluation_id = setting.evaluation.evaluation_id
+    scored = dataclasses.replace(setting, tables=reader.scores(evaluation_id, [metric]))
+    return draw(scored, metric, reader.opinions(evaluation_id, [metric]), reader.scorers(evaluation_id).get(metric, ""))
+
+
+def _items(reader: Reader, setting: Setting, metric: str, query_ids: Collection[str]) -> dict[str, tuple[Item, tuple[TrialKey, ...]]]:
     """Every answer of both arms to these queries that the judge gave a value."""
     evaluation_id, arms = setting.evaluation.evaluation_id, {arm.name for arm in setting.experiment.arms}
     given = reader.trials(evaluation_id, query_ids=query_ids)
@@ -192,7 +202,7 @@ def _items(
         queries={query.query_id: query for query in reader.gold(evaluation_id, query_ids).queries},
         trials=trials,
         passages=reader.passages(evaluation_id, shown),
-        opinions=opinions,
+        opinions=reader.opinions(evaluation_id, [metric], query_ids),
         scorers={},
         labels=(),
     )
@@ -207,20 +217,6 @@ def _asked(item: Item, metric: str) -> QueueItem:
         passages=item.passages if "grounded" in LABEL_WORDS[metric] else (),
         answer=item.answer,
     )
-
-
-def _drawn(setting: Setting, both: Beside, metric: str) -> list[dict[str, float]]:
-    """The queries of each round, with the chance of each to be drawn by then."""
-    rows: list[int] = []
-    rounds: list[dict[str, float]] = []
-    differences, query_ids = both.scores.differences, both.scores.query_ids
-    while len(rows) < len(query_ids) and len(rounds) < _MOST_ROUNDS:
-        rng = setting.rng("queue", metric, setting.evaluation.evaluation_id, str(len(rounds)))
-        more = min(_PER_ROUND, len(query_ids) - len(rows))
-        plan = items_to_label(differences, rows, more=more, rng=rng, uncertainty=both.uncertainty)
-        rounds.append({query_ids[row]: float(plan.probabilities[row]) for row in plan.rows})
-        rows += [int(row) for row in plan.rows]
-    return rounds
 
 
 def standing(queue: Queue, reader: Reader, labeller: str) -> Standing:

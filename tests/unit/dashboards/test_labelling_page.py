@@ -11,6 +11,7 @@ from judged_log import ARABIC, ARMS, EVALUATION, GROUNDED, HOSTILE, METRIC, RATI
 from ragtrial.db.reader import Reader
 from ragtrial.errors import StoreError
 from ragtrial.suite import labelling
+from ragtrial.suite.concluding import conclude_into
 from ragtrial_board import judge_parts
 
 if TYPE_CHECKING:
@@ -74,6 +75,18 @@ def test_a_word_is_recorded_said_to_be_saved_and_the_next_answer_comes(url: str,
     assert asked(test) == order[1]
     press(test, "Wrong")
     assert list(said(url, "ann")) == order[:2]
+
+
+def test_once_the_evaluation_is_concluded_the_page_reads_no_scores(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = items(url)
+    conclude_into(url, EVALUATION)
+    with monkeypatch.context() as patch:
+        patch.delattr(Reader, "scores")
+        test = opened(monkeypatch, url, labeller="ann")
+        assert asked(test) == order[0]
+        press(test, "Correct")
+        assert asked(test) == order[1]
+    assert said(url, "ann") == {order[0]: "correct"}
 
 
 def test_the_words_have_the_keys_1_to_4(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,14 @@ import dataclasses
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, event
 
 from ragtrial.db import conclusions
 from ragtrial.db import engine as database
-from ragtrial.db.board_reader import BoardReader, Made, OutcomePage, OutcomeView
+from ragtrial.db.board_reader import BoardReader, Made, OutcomePage, OutcomeView, Stored
 from ragtrial.db.conclusions import store_conclusion, store_problem
 from ragtrial.db.curations import CurationRecorder
 from ragtrial.db.engine import open_engine
@@ -241,6 +242,7 @@ def test_readers_see_the_old_rows_or_the_new_ones_and_never_some_of_both(log: st
     monkeypatch.setattr(conclusions, "ROWS_AT_ONCE", 2)
     many = tuple(outcome(position, gain=0.25, relevant=1) for position in range(6))
     sums: set[float] = set()
+    asked: set[tuple[float, int]] = set()
     stop = threading.Event()
 
     def look() -> None:
@@ -248,24 +250,52 @@ def test_readers_see_the_old_rows_or_the_new_ones_and_never_some_of_both(log: st
             while not stop.is_set():
                 page = board.outcomes("e1", view="all")
                 sums.add(sum(row.gain or 0.0 for row in page.rows))
+                queue = board.labelling_queue("e1", "judged")
+                asked.add((0.0, 0) if queue is None else (queue.made_at, queue.document["turn"]))
 
     looking = threading.Thread(target=look)
     looking.start()
-    for turn in range(20):
-        store_conclusion(log, "e1", form=1, made_at=1.0, document={}, outcomes=many if turn % 2 else OUTCOMES)
+    for turn in range(1, 21):
+        queues = {"judged": {"turn": turn}}
+        store_conclusion(log, "e1", form=1, made_at=float(turn), document={}, outcomes=many if turn % 2 else OUTCOMES, queues=queues)
     stop.set()
     looking.join()
     assert sums <= {sum(row.gain or 0.0 for row in OUTCOMES), 1.5}
+    assert all(made_at == turn for made_at, turn in asked)
     assert len(generations(log)) == 1
 
 
-def generations(url: str) -> set[int]:
+def generations(url: str, table: str = "query_outcomes") -> set[int]:
     """Of the rows of the first evaluation, those included that nobody sees."""
     engine = open_engine(url, read_only=True)
     with engine.connect() as connection:
-        found = set(connection.exec_driver_sql("SELECT DISTINCT generation FROM query_outcomes WHERE evaluation_id = 'e1'").scalars())
+        found = set(connection.exec_driver_sql(f"SELECT DISTINCT generation FROM {table} WHERE evaluation_id = 'e1'").scalars())  # noqa: S608  # a constant
     engine.dispose()
     return found
+
+
+def test_a_labelling_queue_comes_and_goes_with_its_conclusion(log: str) -> None:
+    def store(made_at: float, queues: dict[str, dict[str, Any]]) -> None:
+        store_conclusion(log, "e1", form=3, made_at=made_at, document={}, outcomes=OUTCOMES, queues=queues)
+
+    first = {"judged": {"chances": [1 / 3]}, "another": {}}
+    with BoardReader(log) as board:
+        assert board.labelling_queue("e1", "judged") is None
+        store(2.0, first)
+        kept = generations(log)
+        assert board.labelling_queue("e1", "judged") == Stored(form=3, made_at=2.0, document=first["judged"])
+        assert board.labelling_queue("e1", "never judged") is None
+        assert board.labelling_queue("e2", "judged") is None
+        store(3.0, first)
+        assert generations(log) == generations(log, "labelling_queues") == kept
+        assert board.labelling_queue("e1", "judged") == Stored(form=3, made_at=3.0, document=first["judged"])
+        store(4.0, {"judged": {"chances": []}})
+        assert board.labelling_queue("e1", "judged") == Stored(form=3, made_at=4.0, document={"chances": []})
+        assert board.labelling_queue("e1", "another") is None
+        assert len(generations(log, "labelling_queues")) == 1
+        store_problem(log, "e1", form=3, made_at=5.0, problem="no plan")
+        assert board.labelling_queue("e1", "judged") is None
+        assert generations(log, "labelling_queues") == set()
 
 
 def test_rows_that_are_there_already_are_left_as_they_are(log: str) -> None:
@@ -303,19 +333,21 @@ def test_a_writer_that_was_overtaken_leaves_what_is_there(log: str, monkeypatch:
     real = conclusions._Store.add
     faster = (outcome(1, gain=0.25),)
 
-    def add(self: conclusions._Store, generation: int, rows: list[tuple[object, ...]]) -> None:
+    def add(self: conclusions._Store, generation: int, rows: list[tuple[object, ...]], queues: dict[str, bytes]) -> None:
         monkeypatch.setattr(conclusions._Store, "add", real)
-        self.add(generation, rows)
+        self.add(generation, rows, queues)
         store_conclusion(log, "e1", form=1, made_at=30.0, document={"by": "another"}, outcomes=faster)
 
     monkeypatch.setattr(conclusions._Store, "add", add)
-    store_conclusion(log, "e1", form=1, made_at=29.0, document={"by": "me"}, outcomes=(outcome(0), outcome(1)))
+    mine = (outcome(0), outcome(1))
+    store_conclusion(log, "e1", form=1, made_at=29.0, document={"by": "me"}, outcomes=mine, queues={"judged": {}})
     with BoardReader(log) as board:
         found = board.conclusion("e1")
         assert found is not None
         assert found.document == {"by": "another"}
         assert ids(board.outcomes("e1")) == ["q1"]
     assert len(generations(log)) == 1
+    assert generations(log, "labelling_queues") == set()
 
 
 def test_a_problem_takes_the_place_of_a_conclusion_and_is_said(log: str) -> None:

@@ -43,8 +43,9 @@ def test_the_opinions_of_a_query_are_the_same_as_among_all(recorded: str) -> Non
     with Reader(recorded) as reader:
         everything = reader.opinions("e1")
         assert [(each.arm, each.query_id) for each in everything] == [("baseline", "q2"), ("custom", "q2"), ("baseline", "q10")]
-        assert reader.opinions("e1", query_id="q2") == tuple(each for each in everything if each.query_id == "q2")
-        assert reader.opinions("e1", ["answer_f1"], "q2") == ()
+        assert reader.opinions("e1", query_ids=["q2"]) == tuple(each for each in everything if each.query_id == "q2")
+        assert reader.opinions("e1", ["answer_f1"], ["q2"]) == ()
+        assert reader.opinions("e1", ["judge_correctness"], {"q2", "q10"}) == everything
 
 
 def test_a_gold_query_alone_comes_with_its_judgments_alone(recorded: str) -> None:

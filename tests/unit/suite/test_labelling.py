@@ -2,26 +2,34 @@
 
 import csv
 import dataclasses
+import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from judged_log import ARMS, EVALUATION, GROUNDED, METRIC, RATIONALE, SCORER, answer_of, experiment, truth, write
+from ragtrial.analysis import label_rounds
+from ragtrial.analysis.calibrating import Beside
+from ragtrial.db.board_reader import BoardReader
+from ragtrial.db.conclusions import store_conclusion
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
 from ragtrial.domain.access import Role
 from ragtrial.domain.calibration import Calibration
 from ragtrial.domain.label import Label
+from ragtrial.domain.score import LoggedOpinion
 from ragtrial.errors import InputError
 from ragtrial.formats.experiment import ExperimentFile
 from ragtrial.formats.labels import Item, write_items
+from ragtrial.report.summary import CONCLUSION_FORM
 from ragtrial.stats.labelling import realised_chances
 from ragtrial.suite import labelling
 from ragtrial.suite.calibrating import import_labels, open_judged
+from ragtrial.suite.concluding import conclude_into
 from ragtrial.suite.labelling import Queue, Said
 
 PER_ROUND = 10
@@ -114,6 +122,99 @@ def test_everybody_gets_the_same_items_in_the_same_order_whenever_they_come(log:
     assert labelling.next_item(after, bob, [before.items[0].item_id]) == before.items[1]
 
 
+@pytest.mark.parametrize("metric", [METRIC, GROUNDED])
+def test_the_queue_that_is_stored_with_the_conclusion_is_the_one_that_would_be_drawn(
+    url: str, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_rounds, "_MOST_ROUNDS", 2)
+    write(url)
+    read: list[int] = []
+    opinions = Reader.opinions
+
+    def counted(self: Reader, evaluation_id: str, *which: Collection[str] | None) -> tuple[LoggedOpinion, ...]:
+        found = opinions(self, evaluation_id, *which)
+        read.append(len({each.query_id for each in found}))
+        return found
+
+    with Reader(url) as reader, BoardReader(url) as board:
+        before = labelling.open_queue(reader, EVALUATION, metric, board)
+        conclude_into(url, EVALUATION)
+        with monkeypatch.context() as patch:
+            patch.delattr(Reader, "scores")
+            patch.setattr(Reader, "opinions", counted)
+            stored = labelling.open_queue(reader, EVALUATION, metric, board)
+        assert read == [2 * PER_ROUND], "of the queries that were drawn and of no other"
+        for number, item in enumerate(stored.items[:30]):
+            say(url, stored, item.item_id, stored.words[number % 3])
+        conclude_into(url, EVALUATION)
+        with_labels = labelling.open_queue(reader, EVALUATION, metric, board)
+        drawn = labelling.open_queue(reader, EVALUATION, metric)
+        for queue in (stored, with_labels, drawn):
+            assert_same(queue, before)
+            assert labelling.standing(queue, reader, "ann") == labelling.standing(before, reader, "ann")
+
+
+def assert_same(one: Queue, other: Queue) -> None:
+    for name in ("metric", "words", "scorer", "items", "trials", "chances"):
+        assert getattr(one, name) == getattr(other, name)
+    assert list(one.chances) == list(other.chances)
+    assert_same_base(one.base, other.base)
+
+
+def assert_same_base(one: Beside, other: Beside) -> None:
+    assert (one.scores.query_ids, one.scores.n_queries, one.scores.excluded) == (
+        other.scores.query_ids,
+        other.scores.n_queries,
+        other.scores.excluded,
+    )
+    for mine, theirs in (
+        (one.scores.control, other.scores.control),
+        (one.scores.treatment, other.scores.treatment),
+        (one.scores.clusters, other.scores.clusters),
+        (one.clusters, other.clusters),
+        (one.uncertainty, other.uncertainty),
+    ):
+        assert (mine is None) == (theirs is None)
+        assert mine is None or theirs is None or (mine.dtype == theirs.dtype and np.array_equal(mine, theirs))
+
+
+@pytest.mark.parametrize("is_clustered", [True, False])
+def test_what_was_drawn_is_the_same_when_it_is_read_again(reader: Reader, is_clustered: bool) -> None:
+    base = labelling.open_queue(reader, EVALUATION, METRIC).base
+    clusters = np.array([f"source {row // 3}" for row in range(len(base.scores.query_ids))])
+    base = dataclasses.replace(
+        base,
+        scores=dataclasses.replace(base.scores, clusters=clusters),
+        clusters=clusters if is_clustered else None,
+        uncertainty=None if is_clustered else base.uncertainty,
+    )
+    drawn = label_rounds.Drawn(scorer=SCORER, both=base, rounds=({"q1": 0.1, "q0": 1 / 3},))
+    document = json.loads(json.dumps(label_rounds.as_document(drawn)))
+    found = label_rounds.read_drawn(document)
+    assert (found.scorer, found.rounds) == (drawn.scorer, drawn.rounds)
+    assert_same_base(found.both, base)
+    assert (CONCLUSION_FORM, " ".join(document)) == (
+        1,
+        "scorer query_ids control treatment clusters is_clustered n_queries excluded uncertainty rounds",
+    ), "count CONCLUSION_FORM on, and write both here"
+
+
+def test_a_queue_of_another_form_is_drawn_anew(log: str, reader: Reader) -> None:
+    before = labelling.open_queue(reader, EVALUATION, METRIC)
+    store_conclusion(log, EVALUATION, form=CONCLUSION_FORM - 1, made_at=1.0, document={}, outcomes=(), queues={METRIC: {"other": 1}})
+    with BoardReader(log) as board:
+        assert_same(labelling.open_queue(reader, EVALUATION, METRIC, board), before)
+
+
+def test_where_the_judge_scored_nothing_there_is_no_queue_before_and_after_the_conclusion(url: str) -> None:
+    write(url, n_queries=0)  # one query, which fails in the treatment
+    with Reader(url) as reader, BoardReader(url) as board:
+        for _ in range(2):
+            with pytest.raises(InputError, match="the judge scored no query in both arms"):
+                labelling.open_queue(reader, EVALUATION, METRIC, board)
+            conclude_into(url, EVALUATION)
+
+
 def test_an_item_tells_neither_the_arm_nor_what_the_judge_said(reader: Reader) -> None:
     for metric in (METRIC, GROUNDED):
         shown = repr(labelling.open_queue(reader, EVALUATION, metric).items)
@@ -166,7 +267,7 @@ def test_within_a_stratum_every_query_is_drawn_as_often_as_its_chance_says(reade
     n, counts, chances = 600, Counter[str](), dict[str, float]()
     for seed in range(n):
         setting = dataclasses.replace(queue.setting, plan=dataclasses.replace(queue.setting.plan, seed=seed))
-        first, second = labelling._drawn(setting, queue.base, METRIC)[:2]
+        first, second = label_rounds.rounds_of(setting, queue.base, METRIC)[:2]
         counts.update([*first, *second])
         chances |= second
     assert len(chances) == 60

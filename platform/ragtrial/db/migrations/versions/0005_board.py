@@ -64,6 +64,15 @@ def _derived() -> None:
     op.create_index("ix_query_outcomes_by_answer_gain", "query_outcomes", ["evaluation_id", "generation", "answer_gain", "position"])
     op.create_index("ix_query_outcomes_by_gain", "query_outcomes", ["evaluation_id", "generation", "gain", "position"])
     op.create_table(
+        "labelling_queues",
+        sa.Column("evaluation_id", sa.String(), nullable=False),
+        sa.Column("generation", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("metric", sa.String(), nullable=False),
+        sa.Column("document", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["evaluation_id"], ["evaluations.evaluation_id"], name=op.f("fk_labelling_queues_evaluation_id")),
+        sa.PrimaryKeyConstraint("evaluation_id", "generation", "metric", name=op.f("pk_labelling_queues")),
+    )
+    op.create_table(
         "embedding_maps",
         sa.Column("evaluation_id", sa.String(), nullable=False),
         sa.Column("arm", sa.String(), nullable=False),
@@ -217,6 +226,7 @@ def downgrade() -> None:
         "live_snapshots",
         "live_buckets",
         "embedding_maps",
+        "labelling_queues",
         "query_outcomes",
         "conclusions",
     ):
