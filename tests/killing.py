@@ -12,7 +12,8 @@ DRIVER = """
 import os, sys, json
 from pathlib import Path
 import ragtrial.cli.main, ragtrial.suite.running, ragtrial.suite.concluding, ragtrial.report.files, ragtrial.llm.gate
-import bm25s, pyarrow, pymilvus, scipy.stats, statsmodels.api, altair, vl_convert
+import bm25s, pyarrow, pymilvus, scipy.stats, statsmodels.api, altair, vl_convert, alembic.command, rouge_score.rouge_scorer, junitparser
+import ragtrial.build, ragtrial.db.recorder, ragtrial.db.conclusions, ragtrial.scoring.lexical, ragtrial.report.html, ragtrial.report.slide
 MORE
 print("ready", flush=True)
 for line in sys.stdin:

@@ -108,6 +108,7 @@ def downloaded(visit: Visit, name: str) -> tuple[str, bytes]:
 def test_charts_leave_as_pictures_that_name_their_evaluation(browser: "Browser", board: Board, small: SmallBoard) -> None:
     chosen = evaluations(small)["small"]
     with Visit(browser, f"{board.url}/?evaluation={chosen}") as visit:
+        visit.page.locator(".rt-drawn").nth(1).wait_for()  # the charts come one after the other
         name, content = downloaded(visit, "PNG")
         assert name == f"{chosen}-effect.png"
         with Image.open(io.BytesIO(content)) as picture:

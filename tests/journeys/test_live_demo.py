@@ -159,7 +159,13 @@ def test_ctrl_c_stops_the_service_and_revokes_the_key(tmp_path: Path) -> None:
     folder = planted(tmp_path / "demo")
     command = [sys.executable, "-c", "from ragtrial.cli.main import main; main()", "live-demo", "--folder", folder, "--queries", "100000"]
     with (tmp_path / "printed").open("w") as printed:
-        demo = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        demo = subprocess.Popen(
+            command,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # tests that run in the background ignore it
+        )
     try:
         deadline = time.monotonic() + 120
         while "after 200 questions" not in (tmp_path / "printed").read_text():

@@ -201,9 +201,9 @@ class ScoreTable:
         both = ~np.isnan(left) & ~np.isnan(right)
         excluded: Counter[str] = Counter()
         for arm, values in ((control, left), (treatment, right)):
-            for index in np.flatnonzero(np.isnan(values)):
-                reasons = [r for r in self.unscored[(self.arm == arm) & (self.query == index)] if r is not None]
-                excluded[f"{arm}: {reasons[0] if reasons else 'no trial'}"] += 1
+            rows = np.flatnonzero((self.arm == arm) & np.isnan(self.value))[::-1]  # of several repetitions the first one's reason stays
+            reasons = dict(zip(self.query[rows].tolist(), self.unscored[rows], strict=True))
+            excluded.update(f"{arm}: {reasons.get(index, 'no trial')}" for index in np.flatnonzero(np.isnan(values)).tolist())
         clusters = None if self.clusters is None else np.array(self.clusters)[both]
         return PairedScores(
             query_ids=tuple(self.query_ids[i] for i in np.flatnonzero(both)),
