@@ -1,11 +1,13 @@
 """The queries of an evaluation or of live traffic: those that tell most, and a link to each one's page."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import streamlit as st
 
 from ragtrial.db.board_reader import OutcomePage, OutcomeView
-from ragtrial.db.live_board_reader import TrialRow, TrialView
+from ragtrial.db.live_board_reader import LiveBoardReader, TrialRow, TrialView
 from ragtrial.db.live_reader import LiveExperiment
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.errors import StoreError
@@ -20,7 +22,7 @@ from ragtrial_board.verdict_parts import fold
 
 ANY = "any tag"
 MOST_VALUES = 200
-MOST_ROWS = 10_000  # of a table that a browser sorts
+MOST_ROWS = 10_000  # of a download
 PORTION = 500  # rows read at once
 
 
@@ -106,6 +108,11 @@ class _Chosen:
         board = stores().board
         return board.outcomes(self.evaluation_id, view=self.view, tag=self.tag, text=self.text or None, limit=limit, offset=offset)
 
+    def whole(self, summary: Summary) -> Callable[[], list[dict[str, object]]]:
+        """What reads as many as a download holds; it may run outside of the page."""
+        read = partial(stores().board.outcomes, self.evaluation_id, view=self.view, tag=self.tag, text=self.text or None, limit=MOST_ROWS)
+        return lambda: parts.as_rows(read().rows, summary)
+
     @property
     def address(self) -> dict[str, str]:
         """As an address has them."""
@@ -157,12 +164,16 @@ def _table(chosen: _Chosen, total: int, summary: Summary, *, size: int) -> None:
     with place:
         st.html(parts.rows_of_outcomes(rows, summary, links))
     counted = words.count(total, "query", "queries")
-    st.caption(f"{begin + 1:,} to {begin + len(rows):,} of {counted}")
-    with fold("table", "All of them as a table to sort and download") as opened:
+    shown = f"{begin + 1:,} to {begin + len(rows):,} of {counted}"
+    st.caption(shown)
+    with fold("table", "As a table to sort and download") as opened:
         if opened:
-            every = chosen.rows(limit=MOST_ROWS).rows
-            all_there = f"All {counted}." if len(every) == total else f"The first {MOST_ROWS:,} of {counted}: a filter makes them fewer."
-            table(f"queries {chosen.view}", parts.as_rows(every, summary), caption=all_there)
+            table(
+                f"queries {chosen.view}",
+                parts.as_rows(rows, summary),
+                caption=f"{shown}; a download holds {'all' if total <= MOST_ROWS else f'the first {MOST_ROWS:,}'} of them.",
+                whole=chosen.whole(summary),
+            )
 
 
 def _sized(size: int) -> dict[str, str]:
@@ -217,23 +228,26 @@ def _live(live: LiveExperiment, who: Visitor) -> None:
                 link("Newer", "queries", **parts.towards(trail[:-1]), **seen)
             if found.next is not None:
                 link("Older", "queries", **parts.towards((*trail, found.next)), **seen)
-        with fold("table", "All of them as a table to sort and download") as opened:
+        with fold("table", "As a table to sort and download") as opened:
             if opened:
-                _every_trial(live.live_id, view, reads_texts=who.reads_texts)
+                table(
+                    f"live {view}",
+                    parts.as_trial_rows(found.rows, reads_texts=who.reads_texts),
+                    caption=f"The rows above; a download holds all of this view, or the newest {MOST_ROWS:,} of them.",
+                    whole=partial(_every_trial, stores().live_board, live.live_id, view, reads_texts=who.reads_texts),
+                )
 
 
-def _every_trial(live_id: int, view: TrialView, *, reads_texts: bool) -> None:
-    """All rows of a view as a table, read in portions up to as many as a browser takes."""
+def _every_trial(board: LiveBoardReader, live_id: int, view: TrialView, *, reads_texts: bool) -> list[dict[str, object]]:
+    """All rows of a view, or as many as a download holds, read in portions."""
     rows: list[TrialRow] = []
     before: int | None = None
     while len(rows) < MOST_ROWS:
-        found = stores().live_board.trials(live_id, view=view, limit=PORTION, before=before)
+        found = board.trials(live_id, view=view, limit=PORTION, before=before)
         rows, before = [*rows, *found.rows], found.next
         if before is None:
             break
-    n = words.count(len(rows), "live trial")
-    caption = f"All {n} of this view." if before is None else f"The newest {n} of this view; there are more."
-    table(f"live {view}", parts.as_trial_rows(rows, reads_texts=reads_texts), caption=caption)
+    return parts.as_trial_rows(rows, reads_texts=reads_texts)
 
 
 def _live_title(view: TrialView, total: int | None) -> str:

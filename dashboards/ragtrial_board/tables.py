@@ -1,7 +1,7 @@
 """Tables that can be sorted, searched and downloaded."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,14 +11,17 @@ from ragtrial.report import words
 from ragtrial_board.naming import download_name, slug
 from ragtrial_board.saying import escaped
 
+Rows = Sequence[Mapping[str, Any]] | pd.DataFrame
+
 
 def table(
     key: str,
-    rows: "Sequence[Mapping[str, Any]] | pd.DataFrame",
+    rows: Rows,
     *,
     columns: Mapping[str, Any] | None = None,
     caption: str | None = None,
     height: int | None = None,
+    whole: Callable[[], Rows] | None = None,
 ) -> None:
     """A table with its downloads, which are made when somebody asks for them.
 
@@ -28,8 +31,9 @@ def table(
         columns: `st.column_config` of columns.
         caption: What it holds, below.
         height: In pixels; by default as high as its rows, up to ten of them.
+        whole: Reads what a download holds, where that is more than is shown.
     """
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    frame = _frame_of(rows)
     st.dataframe(
         frame,
         column_config=dict(columns or {}),
@@ -41,7 +45,7 @@ def table(
     )
     if caption:
         st.html(f'<p class="rt-caption">{escaped(caption)}</p>')
-    downloads(key, frame)
+    downloads(key, whole or frame)
 
 
 def formats(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -50,19 +54,18 @@ def formats(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"metric": st.column_config.TextColumn(pinned=True), **{name: st.column_config.NumberColumn(format="%.4f") for name in numbers}}
 
 
-def downloads(key: str, rows: "Sequence[Mapping[str, Any]] | pd.DataFrame") -> None:
+def downloads(key: str, rows: Rows | Callable[[], Rows]) -> None:
     """A table's downloads alone, for what a page shows in another form.
 
     Args:
         key: Names the table on its page; the file that is downloaded, too.
-        rows: Its rows, all with the same columns.
+        rows: Its rows, all with the same columns, or what reads them when somebody asks.
     """
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
     name = download_name(key)
     with st.container(horizontal=True, key=f"downloads-table-{slug(key)}"):
         st.download_button(
             "CSV",
-            lambda: csv_of(frame),
+            lambda: csv_of(_frame_of(rows)),
             file_name=f"{name}.csv",
             mime="text/csv",
             key=f"csv {key}",
@@ -72,7 +75,7 @@ def downloads(key: str, rows: "Sequence[Mapping[str, Any]] | pd.DataFrame") -> N
         )
         st.download_button(
             "Parquet",
-            lambda: parquet_of(frame),
+            lambda: parquet_of(_frame_of(rows)),
             file_name=f"{name}.parquet",
             mime="application/vnd.apache.parquet",
             key=f"parquet {key}",
@@ -80,6 +83,11 @@ def downloads(key: str, rows: "Sequence[Mapping[str, Any]] | pd.DataFrame") -> N
             on_click="ignore",
             help="Download this table as Parquet, with its types",
         )
+
+
+def _frame_of(rows: Rows | Callable[[], Rows]) -> pd.DataFrame:
+    found = rows() if callable(rows) else rows
+    return found if isinstance(found, pd.DataFrame) else pd.DataFrame(list(found))
 
 
 def csv_of(frame: pd.DataFrame) -> bytes:

@@ -131,24 +131,24 @@ def uses(evaluation: str, live: int) -> dict[str, tuple[str, list[Callable[[Any]
     offline, on_live = f"?evaluation={evaluation}", f"?live={live}"
     main = "[data-testid=stMainBlockContainer]"
 
-    def click(what: str, number: int = 0) -> Callable[[Any], None]:
-        return lambda page: page.locator(f"{main} {what}").nth(number).click(timeout=5_000)
+    def click(what: str, number: int = 0, within: str = main) -> Callable[[Any], None]:
+        return lambda page: page.locator(within).last.locator(what).nth(number).click(timeout=5_000)
 
     unfold = partial(click, "[data-testid=stExpander] summary")
-    choose = partial(click, "[data-testid=stButtonGroup] button")
+    choose = partial(click, "button", within=f"{main} [data-testid=stButtonGroup]")  # the last one: above it, evaluation or live
     views = [choose(number) for number in (1, 2, 3)]
     return {
         "verdict": (offline, [unfold()]),
         "verdict, live": (on_live, [unfold()]),
         "compare": (f"compare{offline}", [unfold(), choose(1)]),
-        "queries": (f"queries{offline}", [*views, click("button:has-text('Next')"), unfold()]),
+        "queries": (f"queries{offline}", [*views, click("[data-testid=stPagination] button", -1), unfold()]),
         "live": (f"live{on_live}", [unfold(number) for number in range(4)]),
         "live trials": (f"queries{on_live}", [*views, unfold()]),
         "cost": (f"cost{offline}", [unfold()]),
         "cost, live": (f"cost{on_live}", [unfold()]),
         "judges": (f"judges{offline}", [unfold()]),
         "labelling": (f"labelling{offline}", [click("button:has-text('Skip')")]),
-        "models": (f"models{offline}", [unfold()]),
+        "models": (f"models{offline}", []),  # nothing was trained here
         "drift": (f"models{on_live}", [unfold()]),
     }
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
+import pandas as pd
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -161,10 +162,24 @@ def test_live_traffic_is_paged_to_and_fro_and_another_view_begins_at_its_newest(
         page.get_by_role("radio", name="thumbs down").click()
         expect(page.locator("a.q-link")).to_have_count(1)
         assert "before" not in page.url
-        page.get_by_text("All of them as a table to sort and download").click()
+        page.get_by_text("As a table to sort and download").click()
         expect(page.get_by_role("button", name="CSV", exact=True)).to_be_visible()
         assert "table=true" in page.url
         assert faults(visit) == []
+
+
+@pytest.mark.parametrize(("where", "shown", "in_all"), [("odd", 10, 13), ("small", 10, 120)])
+def test_a_download_holds_all_rows_of_the_view_and_the_page_its_own(
+    where: str, shown: int, in_all: int, request: pytest.FixtureRequest, browser: Browser
+) -> None:
+    url, board = request.getfixturevalue(where)
+    with Reader(url) as reader:
+        subject = {"live": "1"} if where == "odd" else {"evaluation": reader.evaluations()[0].evaluation_id}
+    with Visit(browser, f"{board.url}/queries?{urlencode({**subject, 'view': 'all', 'size': shown, 'table': 'true'})}") as visit:
+        expect(visit.page.locator("a.q-link")).to_have_count(shown)
+        with visit.page.expect_download() as waiting:
+            visit.page.get_by_role("button", name="CSV", exact=True).click()
+        assert len(pd.read_csv(waiting.value.path())) == in_all
 
 
 def test_a_right_to_left_query_runs_from_the_right(odd: tuple[str, Board], browser: Browser) -> None:
