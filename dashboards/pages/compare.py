@@ -161,15 +161,15 @@ def _found_in(content: Summary, shown: Sequence[Slice]) -> str:
 
 
 def _drawn_slices(content: Summary, shown: Sequence[Slice], *, key: str) -> None:
-    metric, level = content.primary.metric, content.level
+    metric, level, alpha = content.primary.metric, content.level, content.experiment.analysis.alpha
     tested = sum(each.effect is not None for each in shown)
     if tested:
         most = f", the {charts.MOST_SLICES} with the most queries of {tested}" if tested > charts.MOST_SLICES else ""
         chart(
             key,
-            lambda look: charts.slice_effects(shown, metric, level=level, look=look),
-            caption=f"{metric.name}{most}. Filled: the interval of this slice alone "
-            "leaves 0 out. Not planned, so no claim: go by the adjusted p of the table.",
+            lambda look: charts.slice_effects(shown, metric, alpha=alpha, level=level, look=look),
+            caption=f"{metric.name}{most}. A filled mark is shown beyond chance, by its p adjusted over the slices (it stands in the table); "
+            "bars are intervals of each slice alone. Not planned, so no claim.",
         )
     else:
         st.info("None of these slices has enough queries to be compared.")
@@ -240,7 +240,7 @@ def _live(experiment: LiveExperiment) -> None:
     )
     with section("The metrics"):
         _metrics(effects.live_effect_rows(content), rows=effects.live_metric_table(content), means=effects.LIVE_MEANS)
-        missing = live_words.not_compared_by_reason(content)
+        missing = findings.without_effect(content.analysis.comparisons)
         if missing:
             lines("Not compared", [f"{each}." for each in missing])
     with section("What live traffic can't tell"):

@@ -142,9 +142,7 @@ def _live(experiment: LiveExperiment) -> None:
 
 
 def _live_money(content: LiveSummary) -> None:
-    heading_of(
-        cost_words.live_money_finding(content.spent), "All trials, whatever the reason of their assignment; below, those that count."
-    )
+    heading_of(cost_words.live_money_finding(content), "All trials, whatever the reason of their assignment; below, those that count.")
     table("spent", cost_words.live_usage_rows(content.spent))
     with fold("usage", "Of the trials that belong to the analysis"):
         table("usage", cost_words.live_usage_rows(content.usage))

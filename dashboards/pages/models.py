@@ -38,7 +38,8 @@ def _offline(evaluation: Evaluation) -> None:
     if not found:
         empty("No model was evaluated yet", "Models appear here with their first finished evaluation.", "ragtrial demo")
         return
-    heading(f"Models and drift · {evaluation.experiment}", model_words.versions_finding(found))
+    best, counted = model_words.versions_finding(found), model_words.versions_counted(found)
+    heading(f"Models and drift · {evaluation.experiment}", best or counted, f"{counted}." if best else None)
     with section("The models"):
         table("models", model_words.version_rows(found), caption="Means of different gold sets, or of other queries, can't be compared.")
     with section("How they were trained"):

@@ -212,7 +212,7 @@ def _so_far(content: LiveSummary, live_id: str) -> None:
             verdict_parts.health(live_words.checks(content), checks)
         verdict_parts.health_details(checks)
     with section("How it is measured"):
-        verdict_parts.lines("How it is measured", said.measured(content))
+        verdict_parts.lines("How it is measured", (*said.measured(content), f"{live_words.NO_BM25}."))
         with verdict_parts.fold("statistics", "The statistics behind the verdict"):
             verdict_parts.statistics("statistics", said.statistics(content))
 

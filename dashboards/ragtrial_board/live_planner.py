@@ -30,7 +30,9 @@ def planner(content: LiveSummary, live_id: int) -> None:
             (
                 "How many come?",
                 rate,
-                "New units a day, over the last seven full days." if progress.units_per_day else "No full day was seen yet.",
+                "New units a day, over the last seven full days."
+                if progress.units_per_day
+                else "Too early to say: no full day (UTC) is over yet, or nobody came.",
             ),
             ("How long is it?", _days(progress), _until(content)),
         ]

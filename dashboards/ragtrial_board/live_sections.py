@@ -47,6 +47,7 @@ def verdict(seen: Seen) -> None:
     if found.decision == "refused":
         st.html('<p class="rt-caution">What follows was measured, but must not be decided by: a health check fails.</p>')
     facts([(card.ask, card.big, " ".join(card.lines)) for card in (told.gain(content), told.sure(content), told.far(content))])
+    st.html(f'<p class="rt-muted">{escaped(live_words.NO_BM25)}.</p>')
     planned = content.analysis.progress.levels.units_planned
     if planned is not None and content.analysis.progress.n_units < planned:
         st.progress(content.analysis.progress.n_units / planned, text="Units so far of those planned")
@@ -175,7 +176,7 @@ def the_split(content: LiveSummary) -> None:
 def effect_over_time(content: LiveSummary) -> None:
     """How the difference came about, and why one may look."""
     primary, looks, progress = content.primary, content.analysis.looks, content.analysis.progress
-    part("The difference over time", live_words.gain(primary), ALLOWED)
+    part("The difference over time", live_words.gain_over_time(primary, progress), ALLOWED)
     if sum(look.estimate is not None for look in looks) < 2:
         st.html(f'<p class="rt-muted">{escaped(sentence(primary.no_effect or "it was looked at once so far"))}.</p>')
         return

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from live_log import trial_of
 from measuring import REPOSITORY
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from ragtrial.db.engine import open_engine
 from ragtrial.db.live_models import LiveScoreRow, LiveTrialRow, LiveVoteRow
@@ -80,6 +80,9 @@ def fill_live(url: str, n_trials: int, *, lift: float, seed: int) -> int:
             for table, rows in ((LiveTrialRow, trials), (LiveScoreRow, scores), (LiveVoteRow, votes)):
                 if rows:
                     connection.execute(insert(table), rows)
+    if engine.dialect.name == "postgresql":  # trials came with numbers: the next one that a service logs needs a new one
+        with engine.begin() as connection:
+            connection.execute(text("SELECT setval(pg_get_serial_sequence('live_trials', 'id'), (SELECT max(id) FROM live_trials))"))
     engine.dispose()
     return live_id
 

@@ -1,11 +1,13 @@
 """What is concluded from live sums, on tables whose outcome can be worked out or is planted."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ragtrial.analysis.live import analyse_tables
+from ragtrial.analysis.live_deciding import units_per_day
 from ragtrial.analysis.live_guardrails import design_effect, guardrail_alarms, guardrail_of
 from ragtrial.analysis.live_health import NOT_MEANT
 from ragtrial.analysis.live_looks import until
@@ -619,3 +621,9 @@ def test_an_experiment_without_a_live_section_is_refused() -> None:
     plan = dataclasses.replace(experiment(), live=None)
     with pytest.raises(InputError, match="no section 'live'"):
         live_of(plan)
+
+
+@pytest.mark.parametrize(("new_units", "rate"), [([314], None), ([314, 20], None), ([5, 100, 20], 100.0), ([5, 100, 200, 20], 150.0)])
+def test_units_a_day_are_of_full_days_only(new_units: list[int], rate: float | None) -> None:
+    found = SimpleNamespace(exposure=SimpleNamespace(new_units=np.array(new_units)))
+    assert units_per_day(found) == rate  # type: ignore[arg-type]  # all that is read of a setting

@@ -176,13 +176,12 @@ def _to_decide(setting: LiveSetting, effect: LiveEffect, needed: float) -> _More
 
 
 def full_days(setting: LiveSetting) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """New units of each day so far, the present one left out unless it is the only one: it is not over yet."""
-    days = setting.exposure.new_units.astype(np.float64)
-    return days[:-1] if days.size > 1 else days
+    """New units of each full day (UTC) so far: neither the one that the experiment began in nor the present one, which is not over yet."""
+    return setting.exposure.new_units[1:-1].astype(np.float64)
 
 
 def units_per_day(setting: LiveSetting) -> float | None:
-    """New units a day over the last seven full days; None where none came."""
+    """New units a day over the last seven full days; None before the first one is over, and where none came."""
     days = full_days(setting)[-7:]
     rate = float(days.mean()) if days.size else 0.0
     return rate or None

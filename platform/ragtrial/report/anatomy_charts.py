@@ -258,8 +258,8 @@ def quality_against(
         .encode(x=x, y=y, y2="high:Q"),
         base.mark_point(filled=True, size=150, opacity=1).encode(x=x, y=y, color=colour, shape=shape),
         *(
-            _name_beside(row, left=_left_of(each.price, prices, wide), look=look, x=x, y=y)
-            for row, each in zip(rows, (baseline, custom), strict=True)
+            _name_beside(row, place=_place_of(each, other, wide, look), look=look, x=x, y=y)
+            for row, each, other in zip(rows, (baseline, custom), (custom, baseline), strict=True)
         ),
     ]
     said = ", ".join(
@@ -268,13 +268,20 @@ def quality_against(
     return spec_of(alt.layer(*layers), look, height=220, description=f"Mean {metric.name} against {title}: {said}.")
 
 
-def _left_of(price: float, prices: Sequence[float], domain: Sequence[float]) -> bool:
-    """Whether a name stands left of its mark: that of the cheaper arm, where there is room for it."""
-    cheaper = price <= min(prices) and price < max(prices)
-    return cheaper and price - domain[0] > 0.25 * (domain[1] - domain[0])
+def _place_of(arm: Price, other: Price, domain: Sequence[float], look: Look) -> dict[str, Any]:
+    """Where a name stands: left of its mark that of the cheaper arm, where there is room for it, right of it the other one.
+
+    In a narrow drawing there is no such room: it stands above or below the mark, away from the other one, and runs towards the middle.
+    """
+    cheaper = arm.price < other.price
+    if look.narrow:
+        above = (arm.mean, cheaper) >= (other.mean, not cheaper)
+        return {"align": "left" if cheaper else "right", "dx": 8 if cheaper else -8, "dy": -14 if above else 18}
+    left = cheaper and arm.price - domain[0] > 0.25 * (domain[1] - domain[0])
+    return {"align": "right" if left else "left", "dx": -13 if left else 13}
 
 
-def _name_beside(row: dict[str, Any], *, left: bool, look: Look, x: Any, y: Any) -> Any:
+def _name_beside(row: dict[str, Any], *, place: dict[str, Any], look: Look, x: Any, y: Any) -> Any:
     """An arm's name and mean beside its mark."""
-    text = alt.Chart(values([row])).mark_text(align="right" if left else "left", dx=-13 if left else 13, color=look.ink, fontWeight=600)
+    text = alt.Chart(values([row])).mark_text(color=look.ink, fontWeight=600, **place)
     return text.encode(x=x, y=y, text="said:N")

@@ -73,8 +73,8 @@ def primary_effect(metric: Metric, effect: Estimated, *, min_effect: float, leve
     return spec_of(alt.layer(*layers), look, height=84, description=description)
 
 
-def forest(comparisons: Sequence[Comparison], *, level: str, look: Look) -> Spec:
-    """Effects with intervals of all metrics that are shares and have one."""
+def forest(comparisons: Sequence[Comparison], *, alpha: float, level: str, look: Look) -> Spec:
+    """Effects with intervals of all metrics that are shares and have one; filled: shown beyond chance at `alpha`."""
     shown = [(c, c.effect) for c in comparisons if c.effect is not None and c.metric.unit == "share"]
     rows = [
         {
@@ -84,6 +84,7 @@ def forest(comparisons: Sequence[Comparison], *, level: str, look: Look) -> Spec
             "high": effect.high,
             "estimate": effect.estimate,
             "value": words.difference(effect, c.metric),
+            "shown": words.beyond_chance(c, alpha=alpha) != 0,
         }
         for c, effect in shown
     ]
@@ -97,8 +98,8 @@ def forest(comparisons: Sequence[Comparison], *, level: str, look: Look) -> Spec
     )
 
 
-def slice_effects(slices: Sequence[Slice], metric: Metric, *, level: str, look: Look) -> Spec:
-    """The primary metric's effect on each slice that was tested; of many, those with the most queries."""
+def slice_effects(slices: Sequence[Slice], metric: Metric, *, alpha: float, level: str, look: Look) -> Spec:
+    """The primary metric's effect on each slice that was tested; of many, those with the most queries. Filled: adjusted p below `alpha`."""
     tested = [(part, part.effect) for part in slices if part.effect is not None]
     largest = sorted(tested, key=lambda row: -row[0].n_scored)[:MOST_SLICES]
     kept = [row for row in tested if row in largest]
@@ -111,6 +112,7 @@ def slice_effects(slices: Sequence[Slice], metric: Metric, *, level: str, look: 
             "high": effect.high,
             "estimate": effect.estimate,
             "value": words.difference(effect, metric),
+            "shown": words.slice_shown(part, alpha=alpha),
         }
         for part, effect in kept
     ]
@@ -135,8 +137,8 @@ def _intervals(rows: list[dict[str, Any]], *, look: Look, title: str, descriptio
     x = alt.X("low:Q", title=title_of(title, look), scale=alt.Scale(domain=domain, nice=False, zero=False), axis=value_axis(look))
     y = alt.Y("name:N", sort=order, axis=name_axis(order, look))
     base = alt.Chart(values(rows)).encode(y=y)
-    colour = alt.condition("datum.low > 0 || datum.high < 0", alt.value(look.custom), alt.value(look.muted))
-    fill = alt.condition("datum.low > 0 || datum.high < 0", alt.value(look.custom), alt.value(look.surface))
+    colour = alt.condition("datum.shown", alt.value(look.custom), alt.value(look.muted))
+    fill = alt.condition("datum.shown", alt.value(look.custom), alt.value(look.surface))
     layers = [
         alt.Chart(values([{"at": 0.0}])).mark_rule(color=look.ink, size=1.2).encode(x="at:Q"),
         base.mark_rule(size=2.5, strokeCap="round").encode(x=x, x2="high:Q", color=colour),
@@ -155,7 +157,7 @@ def _intervals(rows: list[dict[str, Any]], *, look: Look, title: str, descriptio
         .encode(x=alt.value(0), y=alt.Y("name:N", sort=order, axis=None), text="value:N")
     )
     side = texts.properties(width=190, height=alt.Step(30))
-    left = chart.properties(width=look.width - 190 - 210, height=alt.Step(30))
+    left = chart.properties(width=look.width - 190 - name_axis(order, look).minExtent - 30, height=alt.Step(30))
     return finished(alt.hconcat(left, side, spacing=14), look, description)
 
 

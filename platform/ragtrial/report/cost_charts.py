@@ -67,7 +67,8 @@ def index_sizes(sizes: Sequence[IndexSize], *, look: Look) -> Spec:
         {"form": each.form, "size": each.bytes / scale, "said": words.size(each.bytes), "now": place == 0}
         for place, each in enumerate(sizes)
     ]
-    x = alt.X("size:Q", title=f"size of the vectors ({unit})", scale=alt.Scale(zero=True, nice=True), axis=value_axis(look))
+    domain = [0, (largest or 1) / scale * (1.4 if look.narrow else 1.2)]  # room for the largest one's label
+    x = alt.X("size:Q", title=f"size of the vectors ({unit})", scale=alt.Scale(domain=domain, nice=False), axis=value_axis(look))
     y = alt.Y("form:N", sort=names, axis=name_axis(names, look), scale=alt.Scale(paddingInner=0.45, paddingOuter=0.2))
     base: Any = alt.Chart(values(rows)).encode(x=x, y=y)
     filled = alt.condition("datum.now", alt.value(look.custom), alt.value(look.reference))

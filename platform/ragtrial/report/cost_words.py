@@ -11,6 +11,7 @@ from ragtrial.report.summary import STAGES, ArmUsage, StageLatency, Summary
 from ragtrial.report.verdict_words import PER, cost_of
 
 STAGE_NAMES = {"embed": "embed the query", "search": "search the index", "generate": "make the answer", "total": "all together"}
+NO_FEE = "Answers are sentences picked from passages: no LLM, no fee"
 _FORMS = ((0.5, "float16"), (0.25, "int8"), (0.125, "int8, half the dimensions"), (1 / 32, "binary"))
 
 
@@ -22,22 +23,32 @@ class IndexSize:
     bytes: int
 
 
+UNKNOWN_SPEED = "It is not shown which arm is faster"
+
+
 def speed(content: Summary) -> str:
     """Whether custom is slower, beyond what chance does."""
     found = next((each for each in content.analysis.comparisons if each.metric.name == "latency_ms"), None)
     if found is None or found.effect is None:
-        return "It is not shown which arm is faster"
-    better = words.beyond_chance(found, alpha=content.experiment.analysis.alpha)
-    if not better:
-        return "Neither arm is shown to be faster"
-    who = words.capital(content.label(content.treatment))
-    change = words.difference(found.effect, found.metric)
-    return f"{who} is {'faster' if better > 0 else 'slower'}: {change} a query on average (n = {found.n_scored:,})"
+        return UNKNOWN_SPEED
+    better, change = words.beyond_chance(found, alpha=content.experiment.analysis.alpha), words.difference(found.effect, found.metric)
+    return _speed(better, content.label(content.treatment), f"{change} a query on average (n = {found.n_scored:,})")
 
 
 def live_speed(content: LiveSummary) -> str:
-    """Both arms' p95, where it was measured. Its interval is for a single look, so no arm is called faster by it."""
-    return live_words.tail(content.analysis.tail) or "It is not shown which arm is faster"
+    """The same of a live experiment so far, by the interval that counts."""
+    found = next((each for each in content.analysis.comparisons if each.metric.name == "latency_ms"), None)
+    if found is None or found.effect is None:
+        return UNKNOWN_SPEED
+    interval = found.effect.intervals[0]
+    change = f"{words.difference(interval, found.metric)} a query on average (n = {words.count(interval.n_units, 'unit')})"
+    return _speed(live_words.beyond_chance(found), content.label(content.treatment), change)
+
+
+def _speed(better: int, who: str, change: str) -> str:
+    if not better:
+        return "Neither arm is shown to be faster"
+    return f"{words.capital(who)} is {'faster' if better > 0 else 'slower'}: {change}"
 
 
 def latency_lead(rows: Sequence[StageLatency], arms: tuple[str, str]) -> str:
@@ -75,10 +86,15 @@ def timed(rows: Sequence[StageLatency], arms: tuple[str, str], asked: str) -> st
 
 
 def slowest_stage(rows: Sequence[StageLatency], arm: str) -> str | None:
-    """Which stage takes most of an arm's median; None where none was timed."""
-    timed = {row.stage: row.quantiles.p50 for row in rows if row.arm == arm and row.stage != "total" and row.quantiles is not None}
-    if not timed or not sum(timed.values()):
+    """Which stage takes most of an arm's median, or that most of it is spent outside the stages; None where none was timed."""
+    timed = {row.stage: row.quantiles.p50 for row in rows if row.arm == arm and row.quantiles is not None}
+    total = timed.pop("total", 0.0)
+    stages = sum(timed.values())
+    if not stages:
         return None
+    if total - stages > max(timed.values()):
+        said = f"Of {words.milliseconds(total)} at the median, {arm}'s stages take about {words.milliseconds(stages)}"
+        return f"{said}: most is waiting for a turn, and what lies between the stages"
     stage = max(timed, key=timed.__getitem__)
     doing = {"embed": "Embedding the query", "search": "Searching the index", "generate": "Making the answer"}[stage]
     return f"{doing} takes {timed[stage] / sum(timed.values()):.0%} of what {arm}'s stages take at their medians"
@@ -107,7 +123,7 @@ def money_finding(content: Summary) -> str:
     if not content.generators:
         return "Answers were not made, so they cost nothing"
     if content.extractive:
-        return "Answers are sentences picked from passages: no LLM, no fee"
+        return NO_FEE
     left, right = (cost_of(content.usage, arm) for arm in (content.control, content.treatment))
     if left is None or right is None:
         return "What the answers cost was not reported"
@@ -172,8 +188,11 @@ def live_usage_rows(usage: Sequence[LiveUsage]) -> list[dict[str, Any]]:
     ]
 
 
-def live_money_finding(usage: Sequence[LiveUsage]) -> str:
-    """What live answers cost so far, as a finding."""
+def live_money_finding(content: LiveSummary) -> str:
+    """What all live answers cost so far, as a finding."""
+    if content.without_fee:
+        return NO_FEE
+    usage = content.spent
     priced = [each for each in usage if each.cost_usd is not None and each.n_priced]
     if not priced:
         return "What the answers cost was not reported"

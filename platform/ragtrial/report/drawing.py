@@ -118,8 +118,8 @@ def value_axis(look: Look, *, grid: bool = True) -> Any:
 
 def name_axis(names: Sequence[str], look: Look) -> Any:
     """An axis of names, with room for the widest: the page's font may be wider than the one that the chart was measured with."""
-    limit = 130 if look.narrow else 230
-    room = min(limit, max((7.3 * len(name) for name in names), default=0)) + 12
+    limit = 135 if look.narrow else 230
+    room = min(1.27 * limit, max((7.3 * len(name) for name in names), default=0)) + 12
     return alt.Axis(title=None, labelLimit=limit, labelOverlap=False, domain=False, ticks=False, labelPadding=8, minExtent=room)
 
 

@@ -35,6 +35,7 @@ class EffectRow:
         level: What that covers, e.g. `95%`.
         together: The interval that holds together with those of all planned metrics; None where the metric is not of that family.
         shown: 1 where the treatment is shown to be better, -1 where it is shown to be worse, 0 where neither.
+        guard: What became of it as a guardrail: `holds`, `broken` or `not shown`; None where it is none.
         n: Queries, or live units, behind it.
         of: Queries asked; None in a live experiment.
     """
@@ -49,6 +50,7 @@ class EffectRow:
     shown: int
     n: int
     of: int | None
+    guard: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,7 @@ def effect_rows(content: Summary) -> tuple[EffectRow, ...]:
             shown=words.beyond_chance(c, alpha=plan.alpha),
             n=c.n_scored,
             of=c.n,
+            guard=None if c.role != "guardrail" else "not shown" if c.guardrail is None else c.guardrail.state,
         )
         for c in content.analysis.comparisons
         if c.effect is not None
@@ -106,6 +109,7 @@ def live_effect_rows(content: LiveContent) -> tuple[EffectRow, ...]:
                 shown=live_words.beyond_chance(c),
                 n=interval.n_units,
                 of=None,
+                guard=live_words.guard_state(c) if c.role == "guardrail" else None,
             )
         )
     return tuple(rows)
@@ -175,8 +179,12 @@ def forest(rows: Sequence[EffectRow], *, look: Look) -> Spec:
     said = "; ".join(f"{row['name']} {row['value']} ({row['state']}, n = {row['n']})" for row in data)
     description, chart = f"Differences with {levels(rows)} intervals: {said}.", alt.layer(*layers)
     if look.narrow:
-        return spec_of(chart, look, height=alt.Step(30), description=description)
-    columns = {"value": ("difference", _VALUE_WIDTHS.get(rows[0].metric.unit, 208)), "state": ("shown", 58), "n": ("n", 42)}
+        return spec_of(chart + _above(base, look), look, height=alt.Step(38), description=description)
+    columns = {
+        "value": ("difference", _VALUE_WIDTHS.get(rows[0].metric.unit, 208)),
+        "state": ("guardrail", 118) if rows[0].guard is not None else ("shown", 58),
+        "n": ("n", 42),
+    }
     sides = [_column(data, order, field, width, head, look) for field, (head, width) in columns.items()]
     beside = sum(width + 10 for _, width in columns.values())
     left = chart.properties(width=look.width - beside - name_axis(order, look).minExtent - 30, height=alt.Step(30))
@@ -184,6 +192,13 @@ def forest(rows: Sequence[EffectRow], *, look: Look) -> Spec:
 
 
 _VALUE_WIDTHS = {"share": 178}
+
+
+def _above(base: Any, look: Look) -> Any:
+    """The difference and its n above each bar, where columns have no room."""
+    halo = {"stroke": look.surface, "strokeWidth": 4}  # or the line at 0 would run through it
+    texts = (base.mark_text(align="left", dy=-13, fontSize=10, color=look.muted, **drawn) for drawn in (halo, {}))
+    return alt.layer(*(text.encode(x=alt.value(2), text="brief:N") for text in texts))
 
 
 def _column(data: Sequence[dict[str, Any]], order: Sequence[str], field: str, width: int, head: str, look: Look) -> Any:
@@ -208,11 +223,14 @@ def _drawn(row: EffectRow, look: Look) -> dict[str, Any]:
         "state": state(row),
         "value": f"{words.signed(row.estimate, row.metric)} {ends(row)}",
         "n": f"{row.n:,}",
+        "brief": f"{words.signed(row.estimate, row.metric)}, n = {row.n:,}{'' if row.guard is None else f', {state(row)}'}",
     }
 
 
 def state(row: EffectRow) -> str:
-    """`better`, `worse` or `open`."""
+    """`better`, `worse` or `open`; of a guardrail, whether it holds."""
+    if row.guard is not None:
+        return "not shown to hold" if row.guard == "not shown" else row.guard
     return {1: "better", -1: "worse", 0: "open"}[row.shown]
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from ragtrial.domain.live_verdict import LiveComparison
 from ragtrial.domain.outcome import TIE
 from ragtrial.domain.verdict import Comparison, JudgeQuality, Slice
 from ragtrial.report import people, words
@@ -51,7 +52,7 @@ def quality(comparisons: Sequence[Comparison], *, alpha: float) -> str:
     return f"{gained}, {worse or 'none'} {'get' if worse > 1 else 'gets'} worse"
 
 
-def without_effect(comparisons: Sequence[Comparison]) -> list[str]:
+def without_effect(comparisons: Sequence[Comparison | LiveComparison]) -> list[str]:
     """Why metrics have no difference, `names: reason` for each reason."""
     names: dict[str, list[str]] = {}
     for comparison in comparisons:
@@ -74,7 +75,7 @@ def slices(parts: Sequence[Slice], *, alpha: float, higher_is_better: bool) -> s
     tested = [part for part in parts if part.effect is not None]
     if not tested:
         return "No slice could be tested"
-    shown = [part for part in tested if part.p_adjusted is not None and part.p_adjusted < alpha]
+    shown = [part for part in tested if words.slice_shown(part, alpha=alpha)]
     better = sum(part.effect is not None and (part.effect.estimate > 0) == higher_is_better for part in shown)
     worse = len(shown) - better
     return f"{better or 'None'} of {words.count(len(tested), 'tested slice')} {'shows' if better <= 1 else 'show'} a gain, {worse or 'none'} a loss"

@@ -45,20 +45,20 @@ def as_html(content: ReportContent) -> str:
 
 def _charts(content: ReportContent) -> dict[str, Markup]:
     """Every chart that has something to draw; the style sheet shows the width and the colours that suit the screen."""
-    primary, analysis, level = content.primary, content.analysis, content.level
+    primary, analysis, level, alpha = content.primary, content.analysis, content.level, content.experiment.analysis.alpha
     arms = {"baseline": content.control, "custom": content.treatment}
     drawn: dict[str, Callable[[Look], Spec]] = {}
     if primary.effect is not None:
         effect, margin = primary.effect, content.experiment.metrics.primary.min_effect
         drawn["effect"] = lambda look: charts.primary_effect(primary.metric, effect, min_effect=margin, level=level, look=look)
     if any(c.effect is not None and c.metric.unit == "share" for c in analysis.comparisons):
-        drawn["forest"] = lambda look: charts.forest(analysis.comparisons, level=level, look=look)
+        drawn["forest"] = lambda look: charts.forest(analysis.comparisons, alpha=alpha, level=level, look=look)
     if content.wins or content.losses:
         drawn["win_loss"] = lambda look: charts.win_loss(content.differences, primary.metric, look=look)
     if primary.n_scored:
         drawn["means"] = lambda look: charts.means(primary, **arms, look=look)
     if any(part.effect is not None for part in analysis.slices):
-        drawn["slices"] = lambda look: charts.slice_effects(analysis.slices, primary.metric, level=level, look=look)
+        drawn["slices"] = lambda look: charts.slice_effects(analysis.slices, primary.metric, alpha=alpha, level=level, look=look)
     headline = content.headline
     if headline is not None and headline.n_scored:
         drawn["answers"] = lambda look: charts.means(headline, **arms, look=look)

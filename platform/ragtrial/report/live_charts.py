@@ -55,8 +55,7 @@ def effect_over_time(
     ]
     layers += _single_looks(looks, single, x, domain, look)
     if planned_at is not None:
-        mark = alt.Chart(values([{"at": moment(planned_at)}])).mark_rule(color=look.muted, strokeDash=[2, 3])
-        layers.append(mark.encode(x=alt.X("at:T", scale=alt.Scale(type="utc"))))
+        layers += _planned_size(planned_at, _span(looks), look)
     last = shown[-1] if shown else None
     now = "no interval yet"
     if last is not None:
@@ -65,6 +64,17 @@ def effect_over_time(
     return spec_of(
         alt.layer(*layers), look, height=230, description=f"Difference in {metric.name} over time with its always-valid band: {now}."
     )
+
+
+def _planned_size(at: float, span: tuple[float, float], look: Drawing) -> list[Any]:
+    """An upright line where the planned number of units was there, with its name on the side that has more room."""
+    base, x = alt.Chart(values([{"at": moment(at)}])), alt.X("at:T", scale=alt.Scale(type="utc"))
+    left = at < sum(span) / 2
+    name = base.mark_text(align="left" if left else "right", baseline="top", dx=4 if left else -4, color=look.muted, fontSize=11)
+    return [
+        base.mark_rule(color=look.muted, strokeDash=[2, 3]).encode(x=x),
+        name.encode(x=x, y=alt.value(0), text=alt.value("planned size")),
+    ]
 
 
 def _single_looks(looks: Sequence[Look], single: Sequence[Range | None], x: Any, domain: list[float], look: Drawing) -> list[Any]:

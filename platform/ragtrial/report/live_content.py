@@ -60,6 +60,12 @@ class LiveContent:
         by_name = {comparison.metric.name: comparison for comparison in self.analysis.comparisons}
         return tuple((planned, by_name[planned.name]) for planned in self.live.metrics.guardrails if planned.name in by_name)
 
+    @property
+    def without_fee(self) -> bool:
+        """Whether both arms' answers are extractive: no LLM is asked, so there is no fee."""
+        arms = (self.experiment.control, self.experiment.treatment)
+        return all(self.experiment.generation_of(arm).provider == "extractive" for arm in arms)
+
     def label(self, arm: str) -> str:
         """The arm's name, with its role where the name doesn't say it."""
         return words.with_role(arm, {self.control: "baseline", self.treatment: "custom"}.get(arm))

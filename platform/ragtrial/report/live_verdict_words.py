@@ -4,7 +4,17 @@ from ragtrial.analysis.sureness import live_chances
 from ragtrial.domain.live_verdict import Interval, LiveComparison
 from ragtrial.report import live_words, words
 from ragtrial.report.live_summary import LiveSummary, LiveUsage
-from ragtrial.report.verdict_words import PER, UNKNOWN_MONEY, Card, chance_line, probability, quantile_words, signed_ms, worth_having
+from ragtrial.report.verdict_words import (
+    EXTRACTIVE,
+    PER,
+    UNKNOWN_MONEY,
+    Card,
+    chance_line,
+    probability,
+    quantile_words,
+    wait_words,
+    worth_having,
+)
 
 LATENCY = "latency_ms"
 
@@ -66,9 +76,15 @@ def cost(content: LiveSummary) -> Card:
     left, right = (content.latency_of(arm, "total") for arm in (content.control, content.treatment))
     big, waits = "Not known", _not_timed(content)
     if left is not None and right is not None and left.quantiles is not None and right.quantiles is not None:
-        big = signed_ms(right.quantiles.p50 - left.quantiles.p50)
-        waits = f"a query at the median; {quantile_words(left.quantiles, right.quantiles, of=' in the smaller arm')}."
+        found = _latency(content)
+        effect = None if found is None or found.effect is None else found.effect.intervals[0]
+        big = wait_words(effect, shown=found is not None and live_words.beyond_chance(found) != 0)
+        waits = f"{quantile_words(left.quantiles, right.quantiles, of=' in the smaller arm')}."
     return Card(ask="What does it cost?", big=big, lines=(waits, f"Per {PER:,} queries: {waiting(content)}; {money(content)}."))
+
+
+def _latency(content: LiveSummary) -> LiveComparison | None:
+    return next((c for c in content.analysis.comparisons if c.metric.name == LATENCY), None)
 
 
 def _not_timed(content: LiveSummary) -> str:
@@ -79,7 +95,7 @@ def _not_timed(content: LiveSummary) -> str:
 
 def waiting(content: LiveSummary) -> str:
     """Latency added to so many queries, with its interval."""
-    found = next((c for c in content.analysis.comparisons if c.metric.name == LATENCY), None)
+    found = _latency(content)
     if found is None or found.effect is None:
         return "added waiting not known"
     interval = found.effect.intervals[0]
@@ -91,6 +107,8 @@ def money(content: LiveSummary) -> str:
     """What the answers to so many queries cost more with custom; never 0 where nobody knows."""
     if content.live.mode == "interleaved":
         return "one answer is made for both"
+    if content.without_fee:
+        return EXTRACTIVE
     left, right = (_cost_of(content.usage, arm) for arm in (content.control, content.treatment))
     if left is None or right is None:
         return UNKNOWN_MONEY

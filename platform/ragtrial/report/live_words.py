@@ -88,6 +88,15 @@ def gain(comparison: LiveComparison) -> str:
     return f"{name} gets {'better' if moved > 0 else 'worse'} by {said}"
 
 
+def gain_over_time(comparison: LiveComparison, progress: Progress) -> str:
+    """The same beside the difference over time, which ends with what holds so far and not at the planned size."""
+    said, effect = gain(comparison), comparison.effect
+    if effect is None or effect.intervals[0].kind != "planned" or progress.levels.units_planned is None:
+        return said
+    so_far = words.difference(effect.running, comparison.metric)
+    return f"{said} at the planned {words.count(progress.levels.units_planned, 'unit')}; so far {so_far}"
+
+
 def beyond_chance(comparison: LiveComparison) -> int:
     """1 where the treatment is shown to be better, -1 where it is shown to be worse, 0 where neither; by the interval that counts."""
     if comparison.effect is None:
@@ -268,7 +277,7 @@ def tail(found: Tail | None) -> str | None:
     said = f"{name} {words.milliseconds(found.control)} with the baseline, {words.milliseconds(found.treatment)} with custom"
     if found.ratio is None or found.ratio_low is None or found.ratio_high is None:
         return said
-    return f"{said} ({found.ratio - 1:+.1%} [{found.ratio_low - 1:+.1%}, {found.ratio_high - 1:+.1%}]{ONE_LOOK})"
+    return f"{said} ({found.ratio - 1:+.1%} [{found.ratio_low - 1:+.1%}, {found.ratio_high - 1:+.1%}], at a single look)"
 
 
 def checks(content: LiveContent) -> str:

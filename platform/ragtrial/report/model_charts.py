@@ -39,7 +39,7 @@ def training(curve: Sequence[Mapping[str, Any]], *, metric: str, look: Look) -> 
     layers: list[Any] = []
     if losses:
         axis = value_axis(look, grid=False)
-        axis.orient = "right"
+        axis.orient, axis.titleAnchor = "right", "middle"
         y = alt.Y("loss:Q", title="loss (dashed)", scale=alt.Scale(zero=True), axis=axis)
         layers.append(alt.Chart(values(losses)).mark_line(color=look.muted, strokeDash=[4, 3], strokeWidth=1.5).encode(x=x, y=y))
     if dev:

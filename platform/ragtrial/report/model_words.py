@@ -91,13 +91,17 @@ def _base(lineage: Mapping[str, Any]) -> str:
     return str(base.get("name", "")) if isinstance(base, Mapping) else ""
 
 
-def versions_finding(found: Sequence[Version]) -> str:
-    """How many models there are, and which has the best mean of those that are measured as the newest one: same metric, same queries."""
+def versions_counted(found: Sequence[Version]) -> str:
+    """How many models there are."""
     trained = sum(bool(each.lineage) for each in found)
-    said = f"{words.count(len(found), 'model')} evaluated, {trained or 'none'} trained here"
+    return f"{words.count(len(found), 'model')} evaluated, {trained or 'none'} trained here"
+
+
+def versions_finding(found: Sequence[Version]) -> str | None:
+    """Which model has the best mean of those measured as the newest one, on the same metric and queries; None where no two of them are."""
     primary = found[0].summary.primary if found and found[0].summary is not None else None
     if primary is None:
-        return said
+        return None
     rows, alike = version_rows(found), (found[0].evaluation.gold_fingerprint, primary.metric.name, primary.n_scored)
     scored = {
         each.name: row["mean"]
@@ -105,10 +109,10 @@ def versions_finding(found: Sequence[Version]) -> str:
         if row["mean"] is not None and (each.evaluation.gold_fingerprint, row["metric"], row["n"]) == alike
     }
     if len(scored) < 2:
-        return said
+        return None
     which, best = ("highest", max) if primary.metric.higher_is_better else ("lowest", min)
     name = best(scored, key=scored.__getitem__)
-    return f"{name} has the {which} mean {primary.metric.name}, {words.number(scored[name], primary.metric)} (n = {primary.n_scored:,}): {said}"
+    return f"{name} has the {which} mean {primary.metric.name}, {words.number(scored[name], primary.metric)} (n = {primary.n_scored:,})"
 
 
 def lineage_rows(lineage: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -9,11 +9,13 @@ from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.verdict import Comparison, Effect
 from ragtrial.report import findings, words
 from ragtrial.report.summary import ArmUsage, Summary
+from ragtrial.report.words import Estimated
 from ragtrial.stats.quantiles import Quantiles
 
 PER = 1_000
 """Queries that costs are given for: of one alone they are too small to read."""
 
+EXTRACTIVE = "no fee, as answers are extractive"
 UNKNOWN_MONEY = "money not known: no cost was reported"
 
 BETTER: dict[MetricKind, str] = {
@@ -109,19 +111,34 @@ def chance_line(found: Chances, metric: Metric, min_effect: float) -> str:
 def cost(content: Summary) -> Card:
     """What custom costs: waiting, money, and room for its index."""
     left, right = (content.latency_of(arm, "total") for arm in (content.control, content.treatment))
-    big, waits = "Not known", f"Latency was not measured: {left.reason or right.reason or 'nothing was timed'}."
+    found = _latency(content)
+    big = wait_words(None if found is None else found.effect, shown=_wait_shown(content))
+    waits = f"Latency was not measured: {left.reason or right.reason or 'nothing was timed'}."
     if left.quantiles is not None and right.quantiles is not None:
-        big, waits = (
-            signed_ms(right.quantiles.p50 - left.quantiles.p50),
-            f"a query at the median; {quantile_words(left.quantiles, right.quantiles)}.",
-        )
+        waits = f"{quantile_words(left.quantiles, right.quantiles)}."
     lines = (waits, f"Per {PER:,} queries: {waiting(content)}; {money(content)}.", f"{findings.index(content)}.")
     return Card(ask="What does it cost?", big=big, lines=lines)
 
 
-def signed_ms(value: float) -> str:
+def wait_words(effect: Estimated | None, *, shown: bool) -> str:
+    """The time that custom adds to a query; a number only where it is shown not to be 0."""
+    if effect is None:
+        return "Not known"
+    return f"{_signed_ms(effect.estimate)} a query" if shown else "No extra wait shown"
+
+
+def _signed_ms(value: float) -> str:
     """A difference of times, always with its sign."""
     return f"{'-' if value < 0 else '+'}{words.milliseconds(abs(value))}"
+
+
+def _latency(content: Summary) -> Comparison | None:
+    return next((c for c in content.analysis.comparisons if c.metric.name == "latency_ms"), None)
+
+
+def _wait_shown(content: Summary) -> bool:
+    found = _latency(content)
+    return found is not None and words.beyond_chance(found, alpha=content.experiment.analysis.alpha) != 0
 
 
 def quantile_words(left: Quantiles, right: Quantiles, *, of: str = " asked alone") -> str:
@@ -133,7 +150,7 @@ def quantile_words(left: Quantiles, right: Quantiles, *, of: str = " asked alone
 
 def waiting(content: Summary) -> str:
     """Latency added to so many queries, with its interval."""
-    found = next((c for c in content.analysis.comparisons if c.metric.name == "latency_ms"), None)
+    found = _latency(content)
     if found is None or found.effect is None:
         return "added waiting not known"
     return seconds(found.effect)
@@ -150,7 +167,7 @@ def money(content: Summary) -> str:
     if not content.generators:
         return "answers were not made"
     if content.extractive:
-        return "no fee, as answers are extractive"
+        return EXTRACTIVE
     left, right = (cost_of(content.usage, arm) for arm in (content.control, content.treatment))
     if left is None or right is None:
         return UNKNOWN_MONEY
@@ -168,10 +185,13 @@ def cost_of(usage: Sequence[ArmUsage], arm: str) -> float | None:
 def gain_for_time(content: Summary) -> str:
     """What the gain takes of everybody's time, as a finding."""
     primary = content.primary
-    left, right = (content.latency_of(arm, "total").quantiles for arm in (content.control, content.treatment))
-    if primary.effect is None or left is None or right is None:
+    found = _latency(content)
+    if primary.effect is None or found is None or found.effect is None:
         return findings.latency(content)
-    return f"{_gained(primary, primary.effect)} for {signed_ms(right.p50 - left.p50)} at the median"
+    gained = _gained(primary, primary.effect)
+    if not _wait_shown(content):
+        return f"{gained}; waiting is not shown to differ"
+    return f"{gained} for {words.difference(found.effect, found.metric)} a query on average"
 
 
 def gain_for_money(content: Summary) -> str:

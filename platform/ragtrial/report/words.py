@@ -6,7 +6,7 @@ import unicodedata
 from typing import Protocol
 
 from ragtrial.domain.metric import Metric
-from ragtrial.domain.verdict import CheckState, Comparison, Decision
+from ragtrial.domain.verdict import CheckState, Comparison, Decision, Slice
 
 NOTHING = "–"  # noqa: RUF001 - a dash, and no minus
 """Stands where there is no value; the reason stands beside it."""
@@ -176,6 +176,11 @@ def beyond_chance(comparison: Comparison, *, alpha: float) -> int:
     if not outside:
         return 0
     return 1 if (effect.estimate > 0) == comparison.metric.higher_is_better else -1
+
+
+def slice_shown(part: Slice, *, alpha: float) -> bool:
+    """Whether a slice moved beyond chance, after the correction over slices."""
+    return part.effect is not None and part.p_adjusted is not None and part.p_adjusted < alpha
 
 
 def guardrail(comparison: Comparison) -> str:

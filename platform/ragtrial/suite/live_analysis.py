@@ -10,6 +10,7 @@ from typing import Any
 from ragtrial.analysis.health import MIN_ANN_RECALL
 from ragtrial.analysis.live import analyse_tables
 from ragtrial.analysis.live_comparing import estimate_of, fit_of, units_of
+from ragtrial.analysis.live_deciding import full_days
 from ragtrial.analysis.live_planning import FEW_UNITS, LivePlan, Spread, VarianceSource, observed_words, plan_live, split_spread
 from ragtrial.analysis.live_setting import EVERY_TRIAL, Clock, LiveSetting, Table, live_of
 from ragtrial.db.engine import current_revision
@@ -230,7 +231,7 @@ def plan_file(path: Path, given: Assumptions) -> LivePlan:
     setting, paired_sd = _logged(file), _evaluated(file)
     spread = None if given.sd is not None or given.baseline is not None or setting is None else observed_spread(setting)
     spread = spread or _given_spread(file.experiment, given, paired_sd)
-    days = [] if setting is None or given.units_per_day is not None else [float(n) for n in setting.exposure.new_units[:-1]]
+    days = [] if setting is None or given.units_per_day is not None else full_days(setting).tolist()
     paired = paired_sd[0] if paired_sd is not None and live.metrics.primary.name == file.experiment.metrics.primary.name else None
     try:
         return plan_live(

@@ -21,9 +21,9 @@ def _effect(content: ReportContent, look: Look) -> Spec:
 
 DRAWN: dict[str, Draw] = {
     "effect": _effect,
-    "forest": lambda c, look: charts.forest(c.analysis.comparisons, level="95%", look=look),
+    "forest": lambda c, look: charts.forest(c.analysis.comparisons, alpha=0.05, level="95%", look=look),
     "win_loss": lambda c, look: charts.win_loss(c.differences, c.primary.metric, look=look),
-    "slices": lambda c, look: charts.slice_effects(c.analysis.slices, c.primary.metric, level="95%", look=look),
+    "slices": lambda c, look: charts.slice_effects(c.analysis.slices, c.primary.metric, alpha=0.05, level="95%", look=look),
     "means": lambda c, look: charts.means(c.primary, baseline="baseline", custom="custom", look=look),
     "latency": lambda c, look: charts.latency(c.latency, baseline="baseline", custom="custom", look=look),
 }
@@ -56,7 +56,7 @@ def test_looks_change_colours_and_nothing_else(name: str, content: ReportContent
 
 
 def test_the_forest_leaves_out_what_has_no_effect_and_says_what_it_holds(content: ReportContent) -> None:
-    said = charts.forest(content.analysis.comparisons, level="95%", look=LIGHT)["description"]
+    said = charts.forest(content.analysis.comparisons, alpha=0.05, level="95%", look=LIGHT)["description"]
     assert "nDCG@10, decides +0.1452 [" in said
     assert "answer_exact_match" not in said
     assert "latency_ms" not in said
@@ -68,10 +68,18 @@ def test_a_tag_that_looks_like_markup_stays_text(content: ReportContent) -> None
     assert 'customs <b>&</b> "excise"' in "".join(ET.fromstring(svg).itertext())  # noqa: S314 - our own SVG
 
 
+def test_a_slice_is_filled_only_where_its_adjusted_p_shows_it(content: ReportContent) -> None:
+    part = next(part for part in content.analysis.slices if part.effect is not None)
+    two = [dataclasses.replace(part, value="sure", p_adjusted=0.01), dataclasses.replace(part, value="unsure", p_adjusted=0.2)]
+    spec = str(charts.slice_effects(two, content.primary.metric, alpha=0.05, level="95%", look=LIGHT))
+    assert spec.count("'shown': True") == spec.count("'shown': False") > 0
+    assert "datum.low > 0" not in spec
+
+
 def test_of_many_slices_the_largest_are_drawn(content: ReportContent) -> None:
     part = next(part for part in content.analysis.slices if part.effect is not None)
     many = [dataclasses.replace(part, value=f"v{i:02d}", n_scored=10 + i) for i in range(50)]
-    said = charts.slice_effects(many, content.primary.metric, level="95%", look=LIGHT)["description"]
+    said = charts.slice_effects(many, content.primary.metric, alpha=0.05, level="95%", look=LIGHT)["description"]
     assert "v49" in said
     assert "v20" in said
     assert "v19" not in said

@@ -1,13 +1,14 @@
 """What the arms cost: what is said where it is known, and where it isn't."""
 
 import dataclasses
+import re
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from ragtrial.domain.evaluation import IndexFacts
-from ragtrial.domain.live_verdict import Tail
-from ragtrial.report import charts, cost_charts, cost_words, words
+from ragtrial.domain.generation import GenerationSpec
+from ragtrial.report import charts, cost_charts, cost_words, live_verdict_words, words
 from ragtrial.report.content import ReportContent
 from ragtrial.report.drawing import DARK, LIGHT, Look
 from ragtrial.report.live_summary import LiveSummary, LiveUsage
@@ -55,12 +56,16 @@ def test_an_unknown_cost_is_said_and_never_0(content: ReportContent) -> None:
 
 
 def test_live_money_counts_those_of_unknown_cost() -> None:
+    content = live_samples.build()
+    summary = LiveSummary(experiment=content.experiment, analysis=content.analysis, made_at=content.made_at)
+    experiment = dataclasses.replace(content.experiment, generation=GenerationSpec(provider="own:Generator"))
     rest = {"n_failed": 0, "n_abstained": 0, "n_counted": 0, "prompt_tokens": None, "completion_tokens": None}
     known = LiveUsage(arm="baseline", n_trials=10, n_answers=10, n_priced=4, cost_usd=2.0, **rest)
     unknown = LiveUsage(arm="custom", n_trials=5, n_answers=5, n_priced=0, cost_usd=None, **rest)
-    said = cost_words.live_money_finding((known, unknown))
+    asked = dataclasses.replace(summary, experiment=experiment, spent=(known, unknown))
+    said = cost_words.live_money_finding(asked)
     assert said == "4 answers have cost 2.00 USD so far; of 11 more the cost is not known"
-    assert cost_words.live_money_finding((unknown,)) == "What the answers cost was not reported"
+    assert cost_words.live_money_finding(dataclasses.replace(asked, spent=(unknown,))) == "What the answers cost was not reported"
     assert [row["USD for 1,000 answers"] for row in cost_words.live_usage_rows((known, unknown))] == [500.0, None]
 
 
@@ -80,13 +85,37 @@ def test_speed_is_a_finding_only_beyond_chance(content: ReportContent) -> None:
     assert said(-4.0, -2.0, 0.001) == f"Custom is faster: -3 ms [-4, -2] a query on average (n = {n})"
 
 
-def test_the_live_tail_is_given_with_its_interval_for_one_look_and_calls_no_arm_faster() -> None:
+def test_extractive_answers_have_no_fee_live_either() -> None:
     content = live_samples.build()
-    tail = Tail(quantile=0.95, control=800.0, treatment=896.0, ratio=1.12, ratio_low=1.03, ratio_high=1.21)
-    summary = LiveSummary(experiment=content.experiment, analysis=dataclasses.replace(content.analysis, tail=tail), made_at=content.made_at)
-    said = cost_words.live_speed(summary)
-    assert said == "p95 of the waiting time 800 ms with the baseline, 896 ms with custom (+12.0% [+3.0%, +21.0%] (at a single look))"
-    nothing = dataclasses.replace(summary, analysis=dataclasses.replace(content.analysis, tail=None))
+    spec = GenerationSpec(provider="extractive")
+    experiment = dataclasses.replace(content.experiment, generation=spec)
+    summary = LiveSummary(experiment=experiment, analysis=content.analysis, made_at=content.made_at)
+    assert cost_words.live_money_finding(summary) == cost_words.NO_FEE
+    assert live_verdict_words.money(summary) == "no fee, as answers are extractive"
+
+
+def test_where_most_of_the_time_is_spent_between_the_stages_none_is_called_the_slowest() -> None:
+    rows = [dataclasses.replace(timed("custom", ms), stage=stage) for stage, ms in (("embed", 70.0), ("search", 10.0), ("total", 300.0))]
+    said = cost_words.slowest_stage(rows, "custom")
+    assert (
+        said == "Of 300 ms at the median, custom's stages take about 80.0 ms: most is waiting for a turn, and what lies between the stages"
+    )
+    rows[-1] = timed("custom", 90.0)
+    assert cost_words.slowest_stage(rows, "custom") == "Embedding the query takes 88% of what custom's stages take at their medians"
+
+
+def test_live_speed_is_a_finding_only_beyond_chance_by_the_interval_that_counts() -> None:
+    content = live_samples.build()
+    summary = LiveSummary(experiment=content.experiment, analysis=content.analysis, made_at=content.made_at)
+    assert re.fullmatch(r"Custom is slower: \+1[\d.]+ ms \[.*\] a query on average \(n = [\d,]+ units\)", cost_words.live_speed(summary))
+    found = next(each for each in content.analysis.comparisons if each.metric.name == "latency_ms")
+    wide = tuple(dataclasses.replace(each, low=-each.high) for each in found.effect.intervals)
+    open_ = dataclasses.replace(found, effect=dataclasses.replace(found.effect, running=wide[-1], planned=None))
+    rest = tuple(open_ if each is found else each for each in content.analysis.comparisons)
+    unsure = dataclasses.replace(summary, analysis=dataclasses.replace(content.analysis, comparisons=rest))
+    assert cost_words.live_speed(unsure) == "Neither arm is shown to be faster"
+    rest = tuple(each for each in rest if each is not open_)
+    nothing = dataclasses.replace(summary, analysis=dataclasses.replace(content.analysis, comparisons=rest))
     assert cost_words.live_speed(nothing) == "It is not shown which arm is faster"
 
 

@@ -84,6 +84,18 @@ def test_a_forest_has_estimate_interval_state_and_n_beside_each_row() -> None:
     assert "nDCG@10, decides +0.0300 [+0.0100, +0.0500] (better, n = 150)" in spec["description"]
 
 
+def test_a_guardrail_is_said_to_hold_or_not_and_not_to_be_open() -> None:
+    live = {found.metric.name: found for found in effects.live_effect_rows(live_samples.build())}
+    assert effects.state(live["latency_ms"]) == "holds"
+    assert effects.state(live["nDCG@10"]) == "better"
+    said = texts(effects.forest([row("latency_ms", "guardrail", shown=0, guard="not shown")], look=LIGHT))
+    assert {"guardrail", "not shown to hold"} <= set(said)
+
+
+def test_on_a_phone_the_difference_and_its_n_stand_above_the_bar() -> None:
+    assert "+0.0300, n = 150" in texts(effects.forest([row("nDCG@10")], look=NARROW))
+
+
 def test_on_a_phone_an_arrow_stands_for_lower_is_better() -> None:
     said = texts(effects.forest([row("abstained"), row("nDCG@10")], look=NARROW))
     assert "abstained ↓" in said

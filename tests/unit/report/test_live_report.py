@@ -17,7 +17,7 @@ from ragtrial.domain.live import LayerSpec, LiveMetrics, LiveSpec, OnlineScoring
 from ragtrial.domain.live_verdict import LiveGuardrail
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.verdict import GuardrailState
-from ragtrial.report import live_charts, live_words
+from ragtrial.report import live_charts, live_words, words
 from ragtrial.report.drawing import LIGHT
 from ragtrial.report.live_content import LiveContent
 from ragtrial.report.live_html import as_live_html
@@ -152,6 +152,18 @@ def guard(
 )
 def test_a_guardrail_says_better_or_worse_and_the_bound_that_counts(found: LiveGuardrail, said: str) -> None:
     assert guardrail_change(metric_named("failed"), found) == said
+
+
+def test_beside_the_difference_over_time_stands_what_it_is_so_far() -> None:
+    content = build()
+    running = content.primary.effect.running
+    said = live_words.gain_over_time(content.primary, content.analysis.progress)
+    planned = content.analysis.progress.levels.units_planned
+    assert f"at the planned {planned:,} units; so far {words.difference(running, content.primary.metric)}" in said
+    spec = live_charts.effect_over_time(
+        content.analysis.looks, content.primary.metric, min_effect=0.01, planned_at=content.analysis.looks[-1].at, look=LIGHT
+    )
+    assert "planned size" in str(spec)
 
 
 def test_a_metric_that_is_tested_as_a_guardrail_is_not_told_as_not_compared() -> None:

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from ragtrial.analysis.sureness import chances
+from ragtrial.domain.generation import GenerationSpec
 from ragtrial.domain.verdict import Check
 from ragtrial.report import live_verdict_words as live
 from ragtrial.report import verdict_words as said
@@ -95,7 +96,8 @@ def test_without_an_effect_cards_say_why_and_show_no_number() -> None:
 
 def test_cost_is_latency_money_and_index(content: ReportContent) -> None:
     card = said.cost(content)
-    assert re.fullmatch(r"[+-]0\.\d+ ms", card.big)
+    assert card.big == "No extra wait shown", "its interval, below, has 0 in it"
+    assert said.gain_for_time(content) == "+0.1452 nDCG@10; waiting is not shown to differ"
     assert re.search(r"p50 [\d.]+ ms → [\d.]+ ms, p95 [\d.]+ ms → [\d.]+ ms \(n = 98 asked alone\)", card.lines[0])
     assert re.fullmatch(
         r"Per 1,000 queries: \+0\.188 s of waiting \[-0\.0115, \+0\.387\]; no fee, as answers are extractive\.", card.lines[1]
@@ -212,10 +214,12 @@ def test_live_gain_says_of_how_many_units() -> None:
     assert "→" in card.lines[0]
 
 
-def test_live_cost_is_the_median_wait_and_money_where_it_is_known() -> None:
+def test_live_cost_is_the_wait_that_is_shown_and_money_where_it_is_known() -> None:
     content = summary()
+    experiment = dataclasses.replace(content.experiment, generation=GenerationSpec(provider="own:Generator"))
+    content = dataclasses.replace(content, experiment=experiment)
     card = live.cost(content)
-    assert card.big == "+10.0 ms"
+    assert card.big == "+12.0 ms a query"
     assert "p50 180 ms → 190 ms, p95 360 ms → 380 ms (n = 2,900 in the smaller arm)" in card.lines[0]
     assert "money not known" in card.lines[1]
     priced = dataclasses.replace(content, usage=(usage("baseline", 1.0), usage("custom", 1.5)))
