@@ -200,8 +200,10 @@ def refuse(who: Visitor, scope: Scope) -> None:
         said(
             "This page is not for testers",
             "Testers don't read results, so that their votes are on answers and not on arms. "
-            "The tester's page has an address of its own, which ragtrial tester serves: ask whoever gave you your key.",
+            "The tester's page has an address of its own, which ragtrial tester serves: ask whoever gave you your key. "
+            "Here you can say what you think of judged answers, without their arm.",
         )
+        st.html('<a class="rt-button" href="/labelling" target="_self">Label answers</a>')
     else:
         said("This page is not for your role", f"It is for those who may {NEEDS[scope]}; your role is {who.role}.")
 

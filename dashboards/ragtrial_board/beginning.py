@@ -17,7 +17,7 @@ from ragtrial_board.told import database_url, looked_for
 _LOOK_AGAIN_S = 2.0
 _LIVE = "live"
 _FIRST_STEPS = (
-    ("See a whole run in a minute or two, on bundled documents: train, compare, decide. No network, no key.", "ragtrial demo"),
+    ("See a whole run in a few minutes, on bundled documents: train, compare, decide. No network, no key.", "ragtrial demo"),
     ("Compare two embedding models on your own documents and queries.", "ragtrial evaluate EXPERIMENT.yaml"),
     ("Watch a live verdict form under simulated users.", "ragtrial live-demo"),
 )

@@ -188,7 +188,7 @@ def rows_of_trials(rows: Sequence[TrialRow], links: Sequence[str], *, reads_text
     heads = ["query", "asked", "arm", "waited", "vote", "notes"]
     cells = []
     for row, link in zip(rows, links, strict=True):
-        text = HIDDEN if not reads_texts else row.query_text or "only its hash is kept"
+        text = f"Trial {row.number:,}, {HIDDEN}" if not reads_texts else row.query_text or "only its hash is kept"
         parts = [
             _asked(text, link, "" if row.gold_query_id is None else '<ul class="q-tags"><li>gold query</li></ul>'),
             _cell("asked", escaped(datetime.fromtimestamp(row.at, UTC).strftime("%Y-%m-%d %H:%M:%S"))),

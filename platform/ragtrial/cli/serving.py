@@ -232,11 +232,14 @@ def create_key(
     as_json: Json = False,
 ) -> None:
     """Make a key and show it, this once."""
-    from ragtrial.db.keys import KeyStore
+    from ragtrial.db.keys import DEMONSTRATION, KeyStore
     from ragtrial.db.pepper import pepper_for
+    from ragtrial.errors import InputError
     from ragtrial.formats.experiment import load_experiment, sql_url
     from ragtrial.settings import read_settings
 
+    if name.strip() == DEMONSTRATION:
+        raise InputError(f"{DEMONSTRATION!r} is the name of the key that `ragtrial live-demo` makes for itself: choose another")
     file = load_experiment(experiment)
     url = sql_url(file)
     with KeyStore(url) as store:

@@ -1,6 +1,6 @@
 """What is known of those who look at the dashboard: keys and members, read-only."""
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 
 from ragtrial.db.board_models import MemberRow
 from ragtrial.db.keys import DEMONSTRATION, find_key, key_of
@@ -47,7 +47,7 @@ class AccessReader(ReadOnly):
             return None if row is None else member_of(row)
 
     def names_anybody(self) -> bool:
-        """Whether there has ever been a key or a member; what a demonstration made for itself and revoked does not count."""
-        key = select(ApiKeyRow.prefix).where(or_(ApiKeyRow.name != DEMONSTRATION, ApiKeyRow.revoked_at.is_(None)))
+        """Whether there has ever been a key or a member; a demonstration's own key does not count, or it would close the door while it runs."""
+        key = select(ApiKeyRow.prefix).where(ApiKeyRow.name != DEMONSTRATION)
         with self._transaction() as connection:
             return any(connection.execute(wanted.limit(1)).first() is not None for wanted in (key, select(MemberRow.id)))
