@@ -5,7 +5,7 @@ import streamlit as st
 from ragtrial.db.live_reader import LiveExperiment
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.live_verdict import Interval
-from ragtrial.report import charts, cost_words, findings, live_verdict_words, live_words, verdict_words, words
+from ragtrial.report import charts, cost_words, effects, findings, live_verdict_words, live_words, verdict_words, words
 from ragtrial.report.anatomy_charts import Price, quality_against
 from ragtrial.report.listing import evaluation_state
 from ragtrial.report.live_summary import LiveSummary, read_live_summary
@@ -97,7 +97,11 @@ def _concluded(content: Summary) -> None:
         left, right = st.columns(2, gap="large")
         guards = [(g.name, c.guardrail.state if c.guardrail else "not shown", words.guardrail(c)) for g, c in content.guardrails]
         with left:
-            verdict_parts.guardrails("Guardrails" if guards else "No guardrails were planned", guards)
+            verdict_parts.guardrails(
+                "Guardrails" if guards else "No guardrails were planned",
+                guards,
+                effects.guardrail_table([c for _, c in content.guardrails]),
+            )
         with right:
             checks = [(check, words.check_name(check.name)) for check in content.analysis.checks]
             verdict_parts.health(findings.checks(content), checks)
@@ -206,7 +210,9 @@ def _so_far(content: LiveSummary, live_id: str) -> None:
         left, right = st.columns(2, gap="large")
         with left:
             guards = [(g.name, live_words.guard_state(c), live_words.guardrail(c)) for g, c in content.guardrails]
-            verdict_parts.guardrails(live_words.guardrail_heading(content), guards)
+            verdict_parts.guardrails(
+                live_words.guardrail_heading(content), guards, effects.guardrail_table([c for _, c in content.guardrails])
+            )
         with right:
             checks = [(check, live_words.check_name(check.name)) for check in analysis.checks]
             verdict_parts.health(live_words.checks(content), checks)

@@ -208,8 +208,7 @@ def guardrails(content: LiveSummary) -> None:
             with cell:
                 _guardrail(content, comparison)
     if found:
-        rows = [{"guardrail": c.metric.name, "state": live_words.guard_state(c), "what was found": live_words.guardrail(c)} for c in found]
-        downloads("guardrails", rows)
+        downloads("guardrails", effects.guardrail_table(found))
     waited = live_words.tail(content.analysis.tail)
     if waited is not None:
         st.html(f'<p class="rt-muted">{escaped(sentence(waited))}.</p>')

@@ -47,6 +47,8 @@ def _choose(compared: Compared, service: Service, *, shortcuts: bool) -> None:
 
     with st.container(key="choice", gap="small"):
         st.html('<h2 class="t-head">Your choice</h2>')
+        if (compared.left.answer, compared.left.abstained) == (compared.right.answer, compared.right.abstained):
+            st.html('<p class="t-note">Both say the same, word for word: say whether that is good.</p>')
         with st.container(horizontal=True, gap="small"):
             for choice, label, shortcut in _CHOICES:
                 choice_button(

@@ -1,6 +1,6 @@
 """Parts of the verdict page: its head, cards, guardrails and checks, the statistics behind them, and the list of experiments."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import streamlit as st
@@ -70,12 +70,12 @@ def part(title: str, body: str = "") -> None:
     st.html(f'<h2 class="rt-part">{escaped(title)}</h2>{body}')
 
 
-def guardrails(title: str, found: Sequence[tuple[str, str, str]]) -> None:
-    """Each guardrail: its name, its state, and its numbers."""
+def guardrails(title: str, found: Sequence[tuple[str, str, str]], numbers: Sequence[Mapping[str, object]]) -> None:
+    """Each guardrail: its name, its state, and what was found, in words; `numbers` are what a download holds."""
     rows = "".join(_row(badge(*GUARD_TONES[state], state), name, said) for name, state, said in found)
     part(title, f'<ul class="rt-checks">{rows}</ul>')
     if found:
-        downloads("guardrails", [{"guardrail": name, "state": state, "what was found": said} for name, state, said in found])
+        downloads("guardrails", numbers)
 
 
 Named = tuple[Check, str]

@@ -97,6 +97,9 @@ def test_every_route_refuses_a_revoked_key_within_a_second(service: Live) -> Non
 
 
 def test_a_role_that_is_none_is_said_with_the_choices_and_without_pydantics_words(service: Live) -> None:
+    taken = ragtrial_command("keys", "create", service.path, "live demo")
+    assert taken.code == 2
+    assert "choose another" in taken.err
     done = ragtrial_command("keys", "create", service.path, "x", "--role", "nobody")
     assert done.code == 2
     assert "Invalid value for '--role': 'nobody' is not one of 'viewer', 'tester', 'operator', 'admin'." in done.err

@@ -109,6 +109,8 @@ def test_two_answers_are_compared_without_a_word_on_whose_they_are_and_a_reload_
             assert trial.trial.answer is not None
             assert seen.startswith(name)
             assert (trial.trial.answer.text or "No answer: the documents hold none that fits.") in seen
+        same = len({trial.trial.answer and trial.trial.answer.text for trial in stored.trials}) == 1
+        assert visit.page.get_by_text("Both say the same").count() == int(same)
         visit.button("Left is better").click()
         visit.says("Saved: left is better.")
         visit.button("Neither is good").click()

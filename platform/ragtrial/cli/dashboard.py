@@ -98,13 +98,21 @@ class _Opened:
     others: tuple[Path, ...] = ()
 
 
-def pages_folder() -> Path:
-    """The folder of the pages: inside the package where it was installed from a wheel, at the root of a checkout otherwise."""
+def pages_folder(purpose: str = "the dashboard") -> Path:
+    """The folder of the pages: inside the package where it was installed from a wheel, at the root of a checkout otherwise.
+
+    Args:
+        purpose: What needs it, for whoever has not installed what it takes.
+
+    Raises:
+        MissingExtraError: Something that it takes is not installed.
+        SetupError: The pages are not there.
+    """
     from importlib.util import find_spec
 
     for package in ("streamlit", "authlib", "httpx"):
         if find_spec(package) is None:
-            raise MissingExtraError(package=package, extra="dashboard", purpose="the dashboard")
+            raise MissingExtraError(package=package, extra="dashboard", purpose=purpose)
     package_folder = Path(__file__).resolve().parent.parent
     for place in (package_folder / "_dashboards", package_folder.parent.parent / "dashboards"):
         if (place / "server.py").is_file():
@@ -121,7 +129,7 @@ def _opened(experiment: Path | None, database: str | None) -> _Opened:
         InputError: Both were given, or one of them is wrong.
         StoreError: It can't be read, or has another schema than this version's.
     """
-    from ragtrial.suite.opening import check_database, databases, resolved, url_of
+    from ragtrial.suite.opening import check_database, check_place, databases, resolved, url_of
 
     if experiment is not None and database is not None:
         raise InputError("give an experiment file or --database, not both: the file names its own database (stores.sql)")
@@ -133,6 +141,7 @@ def _opened(experiment: Path | None, database: str | None) -> _Opened:
         opened = _Opened(url=sql_url(file), folder=file.folder.absolute())
     elif database is not None:
         opened = _Opened(url=resolved(database), folder=folder)
+        check_place(database)
     else:
         found = databases(folder)
         opened = _Opened(url=url_of(found[0]) if found else None, folder=folder, others=found[1:])

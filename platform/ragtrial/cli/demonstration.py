@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ragtrial.cli.experiments import Quiet, evaluate_prepared, show
-from ragtrial.cli.terminal import error_console
+from ragtrial.cli.terminal import console, error_console
 from ragtrial.errors import SetupError
 
 
@@ -33,6 +33,8 @@ def demo(
         error_console().print(f"{experiment}: {prepared.experiment.hypothesis}", markup=False, soft_wrap=True)
     outcome = evaluate_prepared(prepared, output_folder(folder / "report"), resume=True, training=True, quiet=quiet)
     show(outcome, as_json=False, quiet=quiet)
+    if not quiet:
+        console().print("in a browser: ragtrial dashboard (in a checkout: make dashboard)", markup=False, soft_wrap=True)
 
 
 def copied(folder: Path, name: str) -> Path:

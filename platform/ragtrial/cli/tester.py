@@ -29,7 +29,7 @@ def serve_page(
     from ragtrial.cli.serving import is_loopback
     from ragtrial.settings import read_settings
 
-    script, number = pages_folder() / "tester_server.py", free_port(host, port)
+    script, number = pages_folder("the tester's page") / "tester_server.py", free_port(host, port)
     address = _address_of(service)
     given = json.dumps({"service": address, "host": host, "port": number})
     console().print(f"tester's page: http://{reachable(host)}:{number}, asking {address}; Ctrl+C ends it", markup=False, soft_wrap=True)

@@ -7,8 +7,9 @@ from typing import Any
 import altair as alt
 
 from ragtrial.analysis.sureness import live_together, together
+from ragtrial.domain.live_verdict import LiveComparison
 from ragtrial.domain.metric import Metric, MetricKind
-from ragtrial.domain.verdict import MetricRole
+from ragtrial.domain.verdict import Comparison, GuardrailResult, MetricRole
 from ragtrial.report import live_words, words
 from ragtrial.report.drawing import FONT, Look, Spec, finished, name_axis, spec_of, title_of, value_axis, values
 from ragtrial.report.live_content import LiveContent
@@ -276,6 +277,21 @@ def metric_table(content: Summary) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def guardrail_table(comparisons: Sequence[Comparison] | Sequence[LiveComparison]) -> list[dict[str, Any]]:
+    """Guardrails as numbers for a table: how much worse, the bound on that, and what is tolerated; None where it can't be tested."""
+    return [
+        {
+            "guardrail": c.metric.name,
+            "state": "not shown" if c.guardrail is None else c.guardrail.state,
+            "worse by": None if c.guardrail is None else c.guardrail.estimate,
+            "bound": None if c.guardrail is None else c.guardrail.bound if isinstance(c.guardrail, GuardrailResult) else c.guardrail.high,
+            "tolerated": None if c.guardrail is None else c.guardrail.margin,
+            "unit": None if c.guardrail is None else "ratio minus 1" if c.guardrail.relative else c.metric.unit,
+        }
+        for c in comparisons
+    ]
 
 
 def live_metric_table(content: LiveContent) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ragtrial.db.engine import HEAD, current_revision, parse_url, shown
-from ragtrial.errors import StoreError
+from ragtrial.errors import InputError, StoreError
 from ragtrial.formats.experiment import resolve_sql_url
 
 _FILE = Path(".ragtrial") / "ragtrial.db"
@@ -35,6 +35,17 @@ def resolved(url: str) -> str:
     """
     parse_url(url)
     return resolve_sql_url(Path.cwd(), url)
+
+
+def check_place(url: str) -> None:
+    """Refuse the URL of an SQLite file in a folder that is not there: a mistyped path would look like a database that holds nothing yet.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    found = parse_url(url)
+    if found.get_backend_name() == "sqlite" and found.database and not Path(found.database).parent.is_dir():
+        raise InputError(f"there is no folder {str(Path(found.database).parent)!r} for database {found.database!r}: check the path")
 
 
 def named(url: str) -> str:

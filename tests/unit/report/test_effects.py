@@ -136,3 +136,13 @@ def test_a_live_table_holds_the_means_that_its_difference_is_of() -> None:
     assert (live["nDCG@10"]["baseline"], live["nDCG@10"]["custom"]) == planned.means
     assert planned.means != content.primary.effect.running.means, "those so far are others"
     assert live["failed"]["why no difference"] == ""
+
+
+def test_guardrails_leave_as_numbers(content: ReportContent) -> None:
+    (offline,) = effects.guardrail_table([c for c in content.analysis.comparisons if c.role == "guardrail"])
+    assert (offline["guardrail"], offline["unit"]) == ("latency_ms", "ratio minus 1")
+    assert offline["worse by"] < offline["bound"]
+    live = effects.guardrail_table([c for _, c in live_samples.build(reached=True).guardrails])
+    assert all(set(each) == set(offline) for each in live)
+    assert all(each["bound"] is None or each["worse by"] <= each["bound"] for each in live)
+    assert any(each["tolerated"] is not None for each in live)

@@ -7,7 +7,7 @@ import pytest
 
 from ragtrial.db.engine import downgrade, upgrade
 from ragtrial.errors import InputError, StoreError
-from ragtrial.suite.opening import PLACES, check_database, databases, resolved, url_of
+from ragtrial.suite.opening import PLACES, check_database, check_place, databases, resolved, url_of
 
 
 def placed(folder: Path, place: Path, *, at: float) -> Path:
@@ -55,3 +55,11 @@ def test_a_url_is_made_absolute_and_checked(tmp_path: Path, monkeypatch: pytest.
     assert resolved("sqlite:///log.db") == url_of(tmp_path / "log.db")
     with pytest.raises(InputError):
         resolved("mysql://host/db")
+
+
+def test_a_file_in_a_folder_that_is_not_there_is_a_mistyped_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_place("sqlite:///log.db")
+    check_place("postgresql+psycopg://user@host/database")
+    with pytest.raises(InputError, match="there is no folder 'none'"):
+        check_place("sqlite:///none/log.db")
