@@ -152,7 +152,8 @@ def lift(cells: Sequence[LiftCell], metric: Metric, *, level: str, look: Look) -
             rows.append({"cell": anatomy_words.cell_name(cell), "what": what, "begin": begin, "end": begin + n, "said": said})
             begin += n
     kinds = ["better", "the same", "worse"]
-    legend = alt.Legend(title="answers with custom", orient="top", titleColor=look.muted, titleFontWeight="normal", labelLimit=200)
+    shape = {"columns": 1 if look.narrow else 3, "orient": "top", "titleColor": look.muted, "titleFontWeight": "normal", "labelLimit": 200}
+    legend = alt.Legend(title="answers with custom", **shape)
     scale = alt.Scale(domain=kinds, range=[look.custom, look.line, look.baseline])
     title = title_of("queries with a scored answer in both arms", look)
     x = alt.X("begin:Q", title=title, axis=value_axis(look))

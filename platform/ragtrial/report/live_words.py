@@ -26,7 +26,7 @@ BETTER = {
     "interleaved": "Custom's passages are preferred",
 }
 
-NO_BM25 = "Live experiments compare the two models only; `ragtrial evaluate` compares with plain BM25 as well"
+NO_BM25 = "Live experiments compare the two models only; ragtrial evaluate compares with plain BM25 as well"
 
 CHECK_NAMES = {
     "srm_units": "The arms got the planned share of units",
