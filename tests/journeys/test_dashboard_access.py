@@ -17,7 +17,6 @@ from board_pages import (
     SmallBoard,
     Visit,
     app_test,
-    chromium,
     dashboard,
     free_port,
     html_of,
@@ -40,12 +39,6 @@ PAGES = tuple(sorted(path.stem for path in (DASHBOARDS / "pages").glob("*.py")))
 SCOPE_OF: dict[str, Scope] = {"labelling": "feedback"}
 """What a page needs; `read` where it is not named."""
 HTML = {"Accept": "text/html"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

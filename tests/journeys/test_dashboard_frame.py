@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from board_pages import Board, SmallBoard, Visit, chromium, dashboard, small_board
+from board_pages import Board, SmallBoard, Visit, dashboard, small_board
 from commands import ragtrial_command
 from ragtrial.db.reader import Reader
 from ragtrial.report.drawing import DARK, LIGHT
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Download
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

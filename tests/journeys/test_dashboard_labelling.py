@@ -1,14 +1,13 @@
 """The labelling queue in a real browser: by the keyboard alone, on a phone, and after a reload; what is saved is in SQL once."""
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 
-from board_pages import Visit, chromium, dashboard, make_key
+from board_pages import Visit, dashboard, make_key
 from judged_log import ARMS, EVALUATION, GROUNDED, METRIC, RATIONALE, write
 from ragtrial.db.reader import Reader
 from ragtrial.suite import labelling
@@ -21,12 +20,6 @@ pytestmark = pytest.mark.slow
 WORDS = {"1": "correct", "2": "partly", "3": "wrong", "4": "abstained"}
 READING_MS = 700
 PATIENCE_MS = 20_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from board_pages import Visit, chromium, dashboard
+from board_pages import Visit, dashboard
 from live_service import Live, live, live_experiment
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.traffic import TrafficStore
@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 QUESTION = "what is the anchor of pw0003"
-
-
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -10,18 +10,12 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 import odd_queries
-from board_pages import Board, Visit, chromium, dashboard, small_board
+from board_pages import Board, Visit, dashboard, small_board
 from odd_queries import odd_board
 from ragtrial.db.board_reader import BoardReader
 from ragtrial.db.reader import Reader
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from board_pages import Board, Visit, chromium, dashboard, small_board
+from board_pages import Board, Visit, dashboard, small_board
 from commands import ragtrial_command
 from material import write_beir_folder, write_experiment
 from ragtrial.db.board_reader import BoardReader
@@ -24,12 +24,6 @@ pytestmark = pytest.mark.slow
 
 FIRST_SCREEN = 900
 """Pixels that one sees without scrolling, as `Visit` opens a window."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from board_pages import chromium
 from tester_pages import (
     Standing,
     Visit,
@@ -26,12 +25,6 @@ pytestmark = pytest.mark.slow
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
     with served_page(tmp_path_factory.mktemp("tester")) as started:
         yield started
-
-
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from board_pages import chromium
 from tester_pages import (
     ARABIC,
     ARMS,
@@ -33,12 +32,6 @@ pytestmark = pytest.mark.slow
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
     with served_page(tmp_path_factory.mktemp("tester")) as started:
         yield started
-
-
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    with chromium() as opened:
-        yield opened
 
 
 def test_a_tester_asks_votes_changes_the_vote_reloads_and_the_row_is_in_sql_once_with_its_history(
