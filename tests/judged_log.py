@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from ragtrial.db.recorder import Recorder
 from ragtrial.domain.corpus import Passage
+from ragtrial.domain.data import DataSpec
 from ragtrial.domain.evaluation import ArmFacts, Evaluation
-from ragtrial.domain.experiment import Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan
+from ragtrial.domain.experiment import Arm, EmbeddingSpec, Experiment, MetricsPlan
 from ragtrial.domain.generation import JudgeSpec
 from ragtrial.domain.gold import GoldSet, Judgment, Query
 from ragtrial.domain.label import LABEL_WORDS

@@ -11,7 +11,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from ragtrial.api.logs import log_configuration
-from ragtrial.domain.experiment import Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan
+from ragtrial.domain.data import DataSpec
+from ragtrial.domain.experiment import Arm, EmbeddingSpec, Experiment, MetricsPlan
 from ragtrial.domain.live import LiveMetrics, LiveSpec, TrafficState
 from ragtrial.domain.planned import PrimaryMetric
 from ragtrial.domain.trial import Usage

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.gold import GoldSet, Judgment, Query
-from ragtrial.finetuning.pairs import Pair
+from ragtrial.domain.pair import Pair
 from ragtrial.finetuning.training import DevSet
 
 N_WORDS = 24

@@ -112,6 +112,8 @@ def _sentence_transformers(spec: EmbeddingSpec, around: Surroundings) -> Embedde
     from ragtrial.embedding.sentence_transformers import SentenceTransformersEmbedder
 
     location, name = model_location(spec.model, around)
+    if spec.backend != "torch" or spec.precision == "int8":
+        raise InputError(f"embedding.backend {spec.backend!r} with precision {spec.precision!r} is not available")
     return SentenceTransformersEmbedder(
         location,
         name=name,

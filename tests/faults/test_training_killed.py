@@ -20,7 +20,8 @@ TRAINING = """
 import sys, time
 from pathlib import Path
 import tiny_model
-from ragtrial.domain.experiment import DataSpec, TrainingSpec
+from ragtrial.domain.data import DataSpec
+from ragtrial.domain.training import TrainingSpec
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.finetuning.registry import Registry
 from ragtrial.finetuning.training import train

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragtrial.analysis.live_setting import Clock, LiveSetting, Table
-from ragtrial.domain.experiment import AnalysisPlan, Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan
+from ragtrial.domain.data import DataSpec
+from ragtrial.domain.experiment import AnalysisPlan, Arm, EmbeddingSpec, Experiment, MetricsPlan
 from ragtrial.domain.live import LiveMetrics, LiveSpec, TrafficState
 from ragtrial.domain.live_looks import TimedSums
 from ragtrial.domain.live_scores import Exposure, SplitScores, UnitSums, VoteCounts, VotesByUnit, WithinScores

@@ -11,8 +11,9 @@ from scipy import stats
 
 from ragtrial.analysis.analysing import analyse, headline_answer_metric
 from ragtrial.analysis.deciding import round_up
+from ragtrial.domain.data import DataSpec
 from ragtrial.domain.evaluation import ArmFacts, Evaluation, IndexFacts
-from ragtrial.domain.experiment import AnalysisPlan, Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan
+from ragtrial.domain.experiment import AnalysisPlan, Arm, EmbeddingSpec, Experiment, MetricsPlan
 from ragtrial.domain.gold import GoldSet, Query
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.parity import ParityCertificate

@@ -12,8 +12,9 @@ from ragtrial.analysis.anatomy import CHANGES, Anatomy, LiftCell, length_of, thi
 from ragtrial.analysis.dissecting import anatomy_of
 from ragtrial.analysis.outcomes import outcomes_of
 from ragtrial.analysis.ranked import retrieved_by, shares_in_common
+from ragtrial.domain.data import DataSpec
 from ragtrial.domain.evaluation import ArmFacts, Evaluation
-from ragtrial.domain.experiment import AnalysisPlan, Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan, RetrievalSpec
+from ragtrial.domain.experiment import AnalysisPlan, Arm, EmbeddingSpec, Experiment, MetricsPlan, RetrievalSpec
 from ragtrial.domain.gold import GoldSet, Judgment, Query
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.outcome import QueryOutcome

@@ -6,7 +6,8 @@ import pytest
 
 from ragtrial.build import Surroundings, build_embedder, build_generator, build_index, build_scorers, check_index, model_location
 from ragtrial.contracts import IndexParameters
-from ragtrial.domain.experiment import Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan
+from ragtrial.domain.data import DataSpec
+from ragtrial.domain.experiment import Arm, EmbeddingSpec, Experiment, MetricsPlan
 from ragtrial.domain.generation import GenerationSpec, JudgeSpec
 from ragtrial.domain.gold import Query
 from ragtrial.domain.metric import metric_named

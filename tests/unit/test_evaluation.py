@@ -10,8 +10,9 @@ from ragtrial.contracts import Retrieved, Scorer
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
 from ragtrial.domain.corpus import Corpus
+from ragtrial.domain.data import DataSpec
 from ragtrial.domain.evaluation import ArmFacts, Evaluation
-from ragtrial.domain.experiment import Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan
+from ragtrial.domain.experiment import Arm, EmbeddingSpec, Experiment, MetricsPlan
 from ragtrial.domain.gold import GoldSet, Query
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.parity import ParityCertificate

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ragtrial.analysis.analysing import analyse
-from ragtrial.domain.experiment import AnalysisPlan, Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan
+from ragtrial.domain.data import DataSpec
+from ragtrial.domain.experiment import AnalysisPlan, Arm, EmbeddingSpec, Experiment, MetricsPlan
 from ragtrial.domain.generation import JudgeSpec
 from ragtrial.domain.gold import GoldSet, Query
 from ragtrial.domain.planned import PrimaryMetric

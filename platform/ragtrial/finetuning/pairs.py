@@ -1,30 +1,11 @@
 """Training pairs from judgments."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ragtrial.domain.corpus import Corpus
 from ragtrial.domain.fingerprint import digest_lines
 from ragtrial.domain.gold import GoldSet
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """A query and a passage that answers it.
-
-    Attributes:
-        query: Its text.
-        passage: Its content: title and text.
-        passage_id: Where it comes from.
-        document_id: The passage's document.
-        source: What the query was made from (its cluster), or None.
-    """
-
-    query: str
-    passage: str
-    passage_id: str
-    document_id: str
-    source: str | None = None
+from ragtrial.domain.pair import Pair
 
 
 def training_pairs(corpus: Corpus, gold: GoldSet) -> tuple[Pair, ...]:
@@ -51,4 +32,6 @@ def training_pairs(corpus: Corpus, gold: GoldSet) -> tuple[Pair, ...]:
 
 def pairs_digest(pairs: Sequence[Pair]) -> str:
     """Content hash of the pairs in their order."""
-    return digest_lines(part for pair in pairs for part in (pair.query, pair.passage))
+    return digest_lines(
+        part for pair in pairs for part in (pair.query, pair.passage, *pair.negatives, *(() if pair.score is None else (repr(pair.score),)))
+    )

@@ -19,10 +19,10 @@ from sentence_transformers.sentence_transformer.training_args import BatchSample
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 
 from ragtrial.contracts import Progress
-from ragtrial.domain.experiment import TrainingSpec
+from ragtrial.domain.pair import Pair
+from ragtrial.domain.training import TrainingSpec
 from ragtrial.embedding.sentence_transformers import autocast, load_model, prompts_of, quiet_libraries
 from ragtrial.errors import ModelError
-from ragtrial.finetuning.pairs import Pair
 
 Score = Callable[[SentenceTransformer], NDArray[np.float64]]
 """The dev score of each query."""

@@ -19,16 +19,17 @@ from numpy.typing import NDArray
 
 from ragtrial.contracts import Progress, no_progress
 from ragtrial.domain.corpus import Passage
-from ragtrial.domain.experiment import TrainingSpec
 from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.gold import GoldSet
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.model import ModelIdentity
+from ragtrial.domain.pair import Pair
+from ragtrial.domain.training import TrainingSpec
 from ragtrial.embedding.sentence_transformers import prompts_of, quiet_libraries
 from ragtrial.embedding.vectors import unit_rows
 from ragtrial.errors import InputError, MissingExtraError
 from ragtrial.finetuning.leakage import text_digest
-from ragtrial.finetuning.pairs import Pair, pairs_digest
+from ragtrial.finetuning.pairs import pairs_digest
 from ragtrial.finetuning.registry import RegisteredModel, Registry, check_name
 from ragtrial.index.exact import exact_search
 from ragtrial.scoring.retrieval import rank_arrays, retrieval_values

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ragtrial.domain.experiment import DataSpec
+from ragtrial.domain.data import DataSpec
 from ragtrial.formats.beir import check_beir, load_beir
 from ragtrial.formats.experiment import resolve_path
 from ragtrial.formats.tables import check_table, load_table

@@ -6,11 +6,12 @@ from typing import Any
 
 from ragtrial.build import check_index, index_parameters
 from ragtrial.domain.corpus import Corpus
-from ragtrial.domain.experiment import DataSpec
+from ragtrial.domain.data import DataSpec
 from ragtrial.domain.gold import GoldSet
 from ragtrial.errors import ModelError, Problem, RagtrialError, ValidationError
 from ragtrial.formats.data import check_data
 from ragtrial.formats.experiment import load_experiment, milvus_uri
+from ragtrial.formats.pairs import check_pairs
 from ragtrial.settings import Settings
 from ragtrial.suite.arms import check_models, missing_models
 from ragtrial.suite.calls import check_llm
@@ -51,7 +52,12 @@ def check(path: Path, settings: Settings) -> Found:
     warnings: list[Problem] = []
     summary: list[str] = []
     training = file.experiment.training
-    for spec in (file.experiment.data, *(() if training is None else (training.data,))):
+    judged = None if training is None else training.data
+    for path_of_pairs in () if training is None else training.pairs:
+        found = check_pairs(file.folder / path_of_pairs)
+        problems += found.problems
+        summary.append(f"{path_of_pairs}: {found.counts.get('pairs', 0):,} training pairs")
+    for spec in (file.experiment.data, *(() if judged is None else (judged,))):
         report = check_data(spec, file.folder)
         problems += report.problems
         warnings += report.warnings

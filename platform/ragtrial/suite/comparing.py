@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ragtrial.analysis.analysing import analyse
+from ragtrial.domain.data import DataSpec
 from ragtrial.domain.evaluation import ArmFacts, Evaluation
-from ragtrial.domain.experiment import AnalysisPlan, Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan, RetrievalSpec
+from ragtrial.domain.experiment import AnalysisPlan, Arm, EmbeddingSpec, Experiment, MetricsPlan, RetrievalSpec
 from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.gold import GoldSet, Judgment, Query
 from ragtrial.domain.metric import Metric, metric_named

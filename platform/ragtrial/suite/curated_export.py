@@ -202,7 +202,8 @@ def _whole(entry: Entry) -> Curation:
 def _write(output: Path, entries: Sequence[Entry], file: ExperimentFile) -> tuple[str, ...]:
     """All of it or nothing."""
     experiment = file.experiment
-    split = "train" if experiment.training is None else experiment.training.data.split
+    training = None if experiment.training is None else experiment.training.data
+    split = "train" if training is None else training.split
     try:
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=output.absolute().parent, prefix=f".{output.name}."))

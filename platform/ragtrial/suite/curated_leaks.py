@@ -11,9 +11,9 @@ from ragtrial.domain.corpus import Corpus, Passage
 from ragtrial.domain.curation import Curation
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.gold import GoldSet, Judgment, Query
+from ragtrial.domain.pair import Pair
 from ragtrial.errors import ModelError
 from ragtrial.finetuning.leakage import find_leaks, text_digest
-from ragtrial.finetuning.pairs import Pair
 from ragtrial.finetuning.registry import Registry
 from ragtrial.formats.experiment import resolve_path
 

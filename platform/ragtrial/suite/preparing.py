@@ -7,7 +7,8 @@ from pathlib import Path
 from ragtrial.build import Surroundings
 from ragtrial.chunking import Turnover, cut, resolve
 from ragtrial.domain.corpus import Corpus
-from ragtrial.domain.experiment import DataSpec, Experiment
+from ragtrial.domain.data import DataSpec
+from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.gold import GoldSet
 from ragtrial.errors import InputError
 from ragtrial.evaluation import order_of

@@ -5,13 +5,16 @@ from typing import Any
 
 from ragtrial.build import build_embedder, model_location
 from ragtrial.contracts import Progress, no_progress
-from ragtrial.domain.experiment import EmbeddingSpec, TrainingSpec
+from ragtrial.domain.experiment import EmbeddingSpec
+from ragtrial.domain.pair import Pair
+from ragtrial.domain.training import TrainingSpec
 from ragtrial.errors import InputError
 from ragtrial.finetuning.leakage import Leaks, find_leaks
-from ragtrial.finetuning.pairs import Pair, training_pairs
+from ragtrial.finetuning.pairs import training_pairs
 from ragtrial.finetuning.registry import RegisteredModel, Registry
 from ragtrial.finetuning.training import DevSet, dev_set, train
 from ragtrial.formats.data import check_data
+from ragtrial.formats.pairs import read_pairs
 from ragtrial.suite.environment import environment
 from ragtrial.suite.preparing import Prepared, load
 
@@ -39,8 +42,7 @@ def train_model(prepared: Prepared, *, name: str, progress: Progress = no_progre
         InputError: There is no training section, or too few pairs are left without leaks.
     """
     spec = _spec(prepared)
-    corpus, gold, _ = load(spec.data, prepared.file)
-    found = training_pairs(corpus, gold)
+    found = _found(prepared, spec)
     leaks = _leaks(prepared, found)
     pairs = [pair for position, pair in enumerate(found) if position not in leaks.reasons]
     base = build_embedder(EmbeddingSpec(model=spec.base), prepared.around)
@@ -58,6 +60,17 @@ def train_model(prepared: Prepared, *, name: str, progress: Progress = no_progre
         inherited=_inherited(prepared, spec),
         progress=progress,
     )
+
+
+def _found(prepared: Prepared, spec: TrainingSpec) -> tuple[Pair, ...]:
+    """Pairs of the judgments, then those of the files that are for training."""
+    found: list[Pair] = []
+    if spec.data is not None:
+        corpus, gold, _ = load(spec.data, prepared.file)
+        found += training_pairs(corpus, gold)
+    for path in spec.pairs:
+        found += [pair for pair in read_pairs(prepared.file.folder / path) if pair.split == "train"]
+    return tuple(found)
 
 
 def _inherited(prepared: Prepared, spec: TrainingSpec) -> frozenset[str]:
@@ -98,6 +111,8 @@ def _leaks(prepared: Prepared, pairs: tuple[Pair, ...]) -> Leaks:
 
 def _dev(prepared: Prepared, spec: TrainingSpec) -> DevSet | None:
     """The dev split, where the data have one, without what the test will ask: it would choose the checkpoint by its own test."""
+    if spec.data is None:
+        return None
     data = dataclasses.replace(spec.data, split=spec.dev_split)
     if spec.data.format != "beir" or check_data(data, prepared.file.folder).problems:
         return None
@@ -114,7 +129,8 @@ def _facts(prepared: Prepared, spec: TrainingSpec, found: tuple[Pair, ...], leak
     examples = [f"{found[position].query!r}: {reason}" for position, reason in list(leaks.reasons.items())[:_EXAMPLES]]
     return {
         "experiment": prepared.experiment.name,
-        "data": dataclasses.asdict(spec.data),
+        "data": None if spec.data is None else dataclasses.asdict(spec.data),
+        "pair_files": list(spec.pairs),
         "pairs": {"found": len(found), "refused": leaks.counts(), "examples": examples},
         "environment": environment(),
     }

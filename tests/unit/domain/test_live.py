@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from ragtrial.domain.experiment import Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan
+from ragtrial.domain.data import DataSpec
+from ragtrial.domain.experiment import Arm, EmbeddingSpec, Experiment, MetricsPlan
 from ragtrial.domain.live import MINIMUM_ARM, LayerSpec, LiveMetrics, LiveSpec, Mode, OnlineScoring, TrafficSpec, TrafficState
 from ragtrial.domain.live_trial import StoredQuery
 from ragtrial.domain.planned import Guardrail, PrimaryMetric

@@ -6,6 +6,7 @@ import pytest
 
 from ragtrial.domain.corpus import Corpus, Passage
 from ragtrial.domain.gold import GoldSet, Judgment, Query
+from ragtrial.domain.pair import Pair
 from ragtrial.finetuning.leakage import (
     GOLD_DOCUMENT,
     GOLD_PASSAGE,
@@ -15,7 +16,6 @@ from ragtrial.finetuning.leakage import (
     normalise,
     text_digest,
 )
-from ragtrial.finetuning.pairs import Pair
 
 
 def passage(passage_id: str, text: str, *, title: str = "", document_id: str | None = None) -> Passage:

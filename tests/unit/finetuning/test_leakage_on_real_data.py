@@ -10,8 +10,9 @@ from ragtrial.chunking import cut, resolve
 from ragtrial.domain.corpus import Corpus
 from ragtrial.domain.experiment import ChunkingSpec
 from ragtrial.domain.gold import GoldSet
+from ragtrial.domain.pair import Pair
 from ragtrial.finetuning.leakage import GOLD_DOCUMENT, GOLD_PASSAGE, GOLD_QUERY, NEAR_GOLD_QUERY, find_leaks
-from ragtrial.finetuning.pairs import Pair, training_pairs
+from ragtrial.finetuning.pairs import training_pairs
 from ragtrial.formats.beir import derive_clusters, load_beir
 
 Split = Callable[[str, str], tuple[Corpus, GoldSet]]

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import tiny_model
-from ragtrial.domain.experiment import DataSpec, TrainingSpec
+from ragtrial.domain.data import DataSpec
 from ragtrial.domain.gold import GoldSet, Judgment, Query
 from ragtrial.domain.model import ModelIdentity
+from ragtrial.domain.training import TrainingSpec
 from ragtrial.embedding.sentence_transformers import SentenceTransformersEmbedder, content_hash
 from ragtrial.errors import InputError, ModelError
 from ragtrial.finetuning.leakage import text_digest

@@ -1,6 +1,6 @@
 import pytest
 
-from ragtrial.domain.experiment import DataSpec
+from ragtrial.domain.data import DataSpec
 from ragtrial.errors import ValidationError
 from ragtrial.formats.data import check_data, load_data
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from ragtrial.contracts import Embedder, Generator, IndexParameters, Kind, Vectors
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.live_recorder import LiveRecorder
-from ragtrial.domain.experiment import Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan
+from ragtrial.domain.data import DataSpec
+from ragtrial.domain.experiment import Arm, EmbeddingSpec, Experiment, MetricsPlan
 from ragtrial.domain.live import LiveMetrics, LiveSpec, Mode
 from ragtrial.domain.live_trial import LiveTrial
 from ragtrial.domain.model import ModelIdentity

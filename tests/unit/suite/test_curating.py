@@ -12,7 +12,7 @@ from ragtrial.db.live_erasing import erasing
 from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.db.recorder import Recorder
 from ragtrial.domain.access import Role
-from ragtrial.domain.experiment import DataSpec
+from ragtrial.domain.data import DataSpec
 from ragtrial.domain.live_trial import StoredQuery
 from ragtrial.domain.trial import Hit, Ranking
 from ragtrial.errors import ConflictError, InputError

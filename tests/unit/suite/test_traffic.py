@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from ragtrial.domain.experiment import Arm, DataSpec, EmbeddingSpec, Experiment, MetricsPlan
+from ragtrial.domain.data import DataSpec
+from ragtrial.domain.experiment import Arm, EmbeddingSpec, Experiment, MetricsPlan
 from ragtrial.domain.gold import GoldSet, Judgment, Query
 from ragtrial.domain.live import LiveMetrics, LiveSpec
 from ragtrial.domain.planned import PrimaryMetric
