@@ -22,7 +22,7 @@ class Pair:
 
     Attributes:
         query: Its text.
-        passage: Its content: title and text.
+        passage: Its content: title and text; empty where only its id is known.
         passage_id: Where it comes from.
         document_id: The passage's document.
         source: What the query was made from (its cluster), or None.
@@ -33,7 +33,7 @@ class Pair:
         provenance: How it was made: model and prompt, trial ids, votes, propensity, filters passed.
 
     Raises:
-        ValueError: A blank text, or a score outside of 0 to 1.
+        ValueError: A blank query, or a score outside of 0 to 1.
     """
 
     query: str
@@ -48,7 +48,7 @@ class Pair:
     provenance: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.query.strip() or not self.passage.strip():
-            raise ValueError(f"pair of passage {self.passage_id!r}: query and passage must not be blank")
+        if not self.query.strip():
+            raise ValueError(f"pair of passage {self.passage_id!r}: its query is blank")
         if self.score is not None and not 0 <= self.score <= 1:
             raise ValueError(f"pair of passage {self.passage_id!r}: score is {self.score}, give a number from 0 to 1")
