@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 
-.PHONY: help demo live-demo dashboard test check format docs bench-lift bench-index bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-splitting bench-board browser clean
+.PHONY: help demo live-demo dashboard test check format docs bench-lift bench-index bench-embedding bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-splitting bench-board browser clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -75,6 +75,9 @@ bench-lift: $(VENV)/.dev ## Lift of a fine-tuned model on COVID-QA and MedQuAD, 
 
 bench-index: $(VENV)/.dev ## Embedding and indexing against bare encode and bare insert
 	$(BIN)/python experiments/benchmarks/indexing.py
+
+bench-embedding: $(VENV)/.dev ## Exported and quantized models against plain float32 encode, with what they lose
+	$(BIN)/python experiments/benchmarks/embedding.py
 
 bench-evaluation: $(VENV)/.dev ## A retrieval evaluation against sentence-transformers' evaluator
 	$(BIN)/python experiments/benchmarks/evaluation.py

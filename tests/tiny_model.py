@@ -6,7 +6,7 @@ from pathlib import Path
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.gold import GoldSet, Judgment, Query
 from ragtrial.domain.pair import Pair
-from ragtrial.finetuning.training import DevSet
+from ragtrial.finetuning.dev import DevSet
 
 N_WORDS = 24
 QUERY_WORDS = [f"ask{chr(97 + n)}" for n in range(N_WORDS)]

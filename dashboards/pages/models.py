@@ -11,7 +11,7 @@ from ragtrial.report import model_charts, model_words
 from ragtrial.report.drawing import Look, Spec
 from ragtrial.report.model_words import Version
 from ragtrial.report.summary import Summary, read_summary
-from ragtrial_board.drift_parts import drift
+from ragtrial_board.drift_parts import alerts, drift
 from ragtrial_board.frame import chart, empty, heading, section, stores, table
 from ragtrial_board.saying import escaped
 from ragtrial_board.style import style
@@ -117,6 +117,7 @@ def _live(experiment: LiveExperiment) -> None:
     content = analysed(experiment)
     if content is not None:
         drift(content)
+    alerts(experiment.name)
 
 
 show()

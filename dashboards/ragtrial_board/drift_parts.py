@@ -6,7 +6,7 @@ from ragtrial.analysis.drift import DriftSignal
 from ragtrial.report import drift_charts, drift_words
 from ragtrial.report.drawing import Look, Spec
 from ragtrial.report.live_summary import LiveSummary
-from ragtrial_board.frame import chart, empty, heading, section, table
+from ragtrial_board.frame import chart, empty, heading, section, stores, table
 from ragtrial_board.verdict_parts import fold, lines
 
 
@@ -48,6 +48,20 @@ def drift(content: LiveSummary) -> None:
                 caption="Effects are Hedges' g, those of shares Cohen's h. What was not measured has no number, and its reason instead.",
             )
     lines("How drift is measured", drift_words.method(content.drift))
+
+
+def alerts(experiment: str) -> None:
+    """What the drift monitor raised and cleared; nothing where it never did."""
+    found = stores().live_board.monitor_alerts(experiment)
+    if not found:
+        return
+    lines(drift_words.standing(found), ["ragtrial monitor compares the newest queries, documents and answers with a reference."])
+    with section("Alerts of the monitor"), fold("alerts", "Every alert that was raised or cleared"):
+        table(
+            "alerts",
+            drift_words.alert_rows(found),
+            caption="Effects are in standard deviations; their intervals hold at all looks together.",
+        )
 
 
 def _drawn(signals: tuple[DriftSignal, ...], arms: tuple[str, str], names: Mapping[str, str]) -> Callable[[Look], Spec]:

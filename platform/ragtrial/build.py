@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ragtrial.contracts import Embedder, Generator, IndexParameters, Retriever, Scorer, VectorIndex
 from ragtrial.domain.corpus import Corpus
-from ragtrial.domain.experiment import EmbeddingSpec, IndexSpec
+from ragtrial.domain.experiment import EmbeddingSpec, IndexSpec, RetrievalSpec
 from ragtrial.domain.generation import GenerationSpec, JudgeSpec, LlmSpec
 from ragtrial.domain.metric import Metric
 from ragtrial.errors import InputError, ModelError, SetupError
@@ -39,6 +39,11 @@ class Surroundings:
     folder: Path
     registry: Path
     settings: Settings
+
+    @property
+    def exports(self) -> Path:
+        """Folder of the exports of models, made when they are first needed; it can be removed at any time."""
+        return self.registry.parent / "exports"
 
 
 def build_embedder(spec: EmbeddingSpec, around: Surroundings) -> Embedder:
@@ -83,7 +88,7 @@ def model_location(model: str, around: Surroundings) -> tuple[Path | str, str | 
     """Where a model named in a specification lies (a folder, or a hub id), and its name for people where it has one.
 
     Raises:
-        ModelError: No such package, registered model or folder.
+        ModelError: No such package, registered model or folder; or a registered model's files are not those that were registered.
     """
     scheme, _, name = model.partition(":")
     if scheme == "package":
@@ -91,7 +96,7 @@ def model_location(model: str, around: Surroundings) -> tuple[Path | str, str | 
 
         return folder_of_package(name), name.removeprefix("gt_").replace("_", "-")
     if scheme == "registry":
-        registered = Registry(around.registry).get(name)
+        registered = Registry(around.registry).get(name, verify=True)
         return registered.folder, f"{registered.name}-{registered.version}"
     local = around.folder / model
     if model.startswith((".", "/")) or local.is_dir():
@@ -111,9 +116,29 @@ def model_location(model: str, around: Surroundings) -> tuple[Path | str, str | 
 def _sentence_transformers(spec: EmbeddingSpec, around: Surroundings) -> Embedder:
     from ragtrial.embedding.sentence_transformers import SentenceTransformersEmbedder
 
+    if (spec.backend, spec.precision) in (("torch", "int8"), ("onnx", "bf16")):
+        others = {"torch": "fp32 or bf16, or backend onnx or openvino", "onnx": "fp32 or int8, or backend torch or openvino"}[spec.backend]
+        raise InputError(f"embedding.precision {spec.precision!r} is not there for backend {spec.backend!r}: give {others}")
     location, name = model_location(spec.model, around)
-    if spec.backend != "torch" or spec.precision == "int8":
-        raise InputError(f"embedding.backend {spec.backend!r} with precision {spec.precision!r} is not available")
+    if spec.backend != "torch":
+        from ragtrial.embedding.exported import ExportedEmbedder
+
+        return ExportedEmbedder(
+            location,
+            backend=spec.backend,
+            precision=spec.precision,
+            exports=around.exports,
+            name=name,
+            revision=spec.revision,
+            query_prompt=spec.query_prompt,
+            passage_prompt=spec.passage_prompt,
+            max_seq_length=spec.max_seq_length,
+            dimensions=spec.dimensions,
+            batch_size=spec.batch_size,
+            threads=around.settings.torch_threads,
+        )
+    if spec.precision == "int8":  # refused above
+        raise InputError("embedding.precision 'int8' is not there for backend 'torch'")
     return SentenceTransformersEmbedder(
         location,
         name=name,
@@ -122,6 +147,7 @@ def _sentence_transformers(spec: EmbeddingSpec, around: Surroundings) -> Embedde
         passage_prompt=spec.passage_prompt,
         max_seq_length=spec.max_seq_length,
         precision=spec.precision,
+        dimensions=spec.dimensions,
         batch_size=spec.batch_size,
         threads=around.settings.torch_threads,
     )
@@ -147,14 +173,22 @@ def check_index(parameters: IndexParameters, uri: str) -> None:
     Raises:
         StoreError: It can't.
     """
-    from ragtrial.index.milvus import check_supported
+    from ragtrial.index.milvus_support import check_supported
 
     check_supported(parameters, lite="://" not in uri)
 
 
-def index_parameters(spec: IndexSpec) -> IndexParameters:
-    """The store's form of a specification."""
-    return IndexParameters(type=spec.type, metric=spec.metric, build=dict(spec.build), search=dict(spec.search))
+def index_parameters(spec: IndexSpec | RetrievalSpec) -> IndexParameters:
+    """The store's form of a specification; with words where the method needs them."""
+    index, words = (spec.index, spec.method != "dense") if isinstance(spec, RetrievalSpec) else (spec, False)
+    return IndexParameters(
+        type=index.type,
+        metric=index.metric,
+        build=dict(index.build),
+        search=dict(index.search),
+        vectors=index.vectors,
+        words=words,
+    )
 
 
 def build_prices(spec: LlmSpec, around: Surroundings) -> PriceTable:

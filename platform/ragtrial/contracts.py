@@ -22,6 +22,8 @@ Vectors = NDArray[np.float32]
 Kind = Literal["query", "passage"]
 Reading = tuple[Query, Sequence[Passage]]
 """What a generator is given."""
+VectorKind = Literal["fp32", "int8", "binary"]
+"""How vectors are stored."""
 
 
 class Progress(Protocol):
@@ -74,12 +76,23 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexParameters:
-    """Which index to build and how to search it."""
+    """Which index to build and how to search it.
+
+    Attributes:
+        type: Of the vectors' index.
+        metric: Vectors have length 1, so all rank alike.
+        build: Its build parameters.
+        search: Its search parameters.
+        vectors: How they are stored.
+        words: Passages can be searched by BM25 too.
+    """
 
     type: Literal["FLAT", "IVF_FLAT", "HNSW"] = "FLAT"
     metric: Literal["COSINE", "IP", "L2"] = "COSINE"
     build: Mapping[str, int]
     search: Mapping[str, int]
+    vectors: VectorKind = "fp32"
+    words: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +121,23 @@ class CollectionInfo:
 class VectorIndex(Protocol):
     """Collections of passages with their vectors, and aliases that point to them. One writer."""
 
-    def create(self, name: str, *, model: ModelIdentity, corpus: str, parameters: IndexParameters) -> None:
+    def check(self, parameters: IndexParameters) -> None:
+        """Whether this store can build and search such an index, asked before any work.
+
+        Raises:
+            StoreError: It can't, and why.
+        """
+        ...
+
+    def create(self, name: str, *, model: ModelIdentity, corpus: str, parameters: IndexParameters, sample: Vectors | None = None) -> None:
         """Make an empty collection; nothing happens where one of this name, model, corpus and parameters exists.
+
+        Args:
+            name: Of the collection.
+            model: What its vectors are made with; one of dimension 0 where it is searched by words alone.
+            corpus: Fingerprint of the passages.
+            parameters: The index.
+            sample: Vectors of passages that int8 codes are calibrated on; their ranges are kept with the collection.
 
         Raises:
             StoreError: One of that name exists with another model, corpus or parameters, or the store refused.
@@ -142,6 +170,16 @@ class VectorIndex(Protocol):
         Raises:
             StoreError: No such collection, it was built with another model than `model`, a vector is not finite
                 or of another dimension, or the store failed.
+        """
+        ...
+
+    def search_words(self, name: str, texts: Sequence[str], *, top_k: int) -> tuple[tuple[Hit, ...], ...]:
+        """The passages with the highest BM25 of each text, best first, ties by passage id; `name` may be an alias.
+
+        A passage that shares no word with the text is no hit. Scores are above 0.
+
+        Raises:
+            StoreError: No such collection, it was made without `words`, or the store failed.
         """
         ...
 

@@ -3,6 +3,7 @@
     RagtrialError                 the message is meant for the user; the command line prints it and exits with 2
     ├── InputError                what was given is wrong: a file, a line, a field, an option
     │   ├── ValidationError       several of them at once, as a list of `Problem`
+    │   ├── NoPairError           the sources give no training pair
     │   ├── UnknownTrialError     a vote or a score is for a trial that the log doesn't hold
     │   ├── UnknownSourceError    a vote or a click is for a passage that the answer was not made from
     │   └── UnknownComparisonError    a preference is for a comparison that its caller was not shown
@@ -75,6 +76,10 @@ class ValidationError(InputError):
         if len(self.problems) > shown:
             lines.append(f"... and {len(self.problems) - shown} more")
         super().__init__("\n".join(lines))
+
+
+class NoPairError(InputError):
+    """The sources that were asked for give no training pair, or none that may be trained on."""
 
 
 class UnknownTrialError(InputError):

@@ -7,7 +7,6 @@ behind is gone on with, and the alias moves at once from one complete collection
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import numpy as np
 
@@ -18,15 +17,19 @@ from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.embedding.cache import CachedEmbedder
 from ragtrial.errors import NotEnoughDataError, StoreError
+from ragtrial.index.codes import vector_bytes
 from ragtrial.index.exact import exact_search
+from ragtrial.index.rules import plain_parameters
 
 _SLUG_CHARACTERS = 40
 _TIE = 1e-5
+_CALIBRATION_PASSAGES, _CALIBRATION_SEED = 2_000, 7
+"""Passages that the ranges of int8 codes come from, drawn at random; what lies outside is cut to them."""
 
 
 def collection_name(corpus: Corpus, model: ModelIdentity, parameters: IndexParameters) -> str:
     """`rt_<model>_<12 hexadecimal digits>`: the same for the same passages, chunking, model and index, and for nothing else."""
-    content = digest([corpus.fingerprint, corpus.chunking, model.key, asdict(parameters)], length=12)
+    content = digest([corpus.fingerprint, corpus.chunking, model.key, plain_parameters(parameters)], length=12)
     return f"rt_{_slug(model.name).lower()[:_SLUG_CHARACTERS]}_{content}"
 
 
@@ -72,8 +75,7 @@ def index_arm(
         ModelError: The model failed.
     """
     name = collection_name(corpus, embedder.identity, parameters)
-    index.create(name, model=embedder.identity, corpus=corpus.fingerprint, parameters=parameters)
-    info = _described(index, name)
+    info = _opened(name, corpus=corpus, embedder=embedder, index=index, parameters=parameters)
     seconds, tokens = None, None
     if not info.complete or info.n_passages != len(corpus.passages):
         seconds, tokens = _fill(name, corpus=corpus, embedder=embedder, index=index, batch_size=batch_size, progress=progress)
@@ -84,17 +86,35 @@ def index_arm(
                 f"collection {name!r} holds {info.n_passages} passages after indexing, expected {len(corpus.passages)}: "
                 "something else writes to it; drop it and index the corpus again"
             )
-    _point(index, alias, name)
+    move_alias(index, alias, name)
     return IndexFacts(
         collection=name,
         alias=alias,
         index_type=info.index_type,
         metric=parameters.metric,
         n_passages=info.n_passages,
-        bytes=info.n_passages * embedder.identity.dimension * np.dtype(np.float32).itemsize,
+        bytes=info.n_passages * vector_bytes(parameters.vectors, embedder.identity.dimension),
         embed_seconds=seconds,
         tokens=tokens,
     )
+
+
+def _opened(name: str, *, corpus: Corpus, embedder: Embedder, index: VectorIndex, parameters: IndexParameters) -> CollectionInfo:
+    """The collection, made where it is not there."""
+    found = index.describe(name)
+    if found is not None and parameters.words and not found.complete and found.n_passages:
+        # Milvus Lite counts words within what was written between two openings, so that half a collection would score by other
+        # statistics than the rest; the vectors come from the cache
+        index.drop(name)
+        found = None
+    sample = None
+    if parameters.vectors == "int8" and found is None and corpus.passages:
+        rng = np.random.default_rng(_CALIBRATION_SEED)
+        n = min(_CALIBRATION_PASSAGES, len(corpus.passages))
+        chosen = sorted(rng.choice(len(corpus.passages), size=n, replace=False))
+        sample = embedder.embed([corpus.passages[int(place)].content for place in chosen], kind="passage")
+    index.create(name, model=embedder.identity, corpus=corpus.fingerprint, parameters=parameters, sample=sample)
+    return _described(index, name)
 
 
 def rollback(index: VectorIndex, alias: str) -> str:
@@ -178,7 +198,12 @@ def _distinct(passages: Sequence[Passage]) -> int:
     return len({passage.content for passage in passages})
 
 
-def _point(index: VectorIndex, alias: str, name: str) -> None:
+def move_alias(index: VectorIndex, alias: str, name: str) -> None:
+    """Point an alias to a complete collection, and `<alias>_previous` to the one that it leaves; nothing happens where it is there already.
+
+    Raises:
+        StoreError: The collection is missing or not complete.
+    """
     current = index.resolve(alias)
     if current == name:
         return

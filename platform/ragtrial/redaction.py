@@ -9,11 +9,11 @@ import logging
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ragtrial.domain.live import QueryText
 from ragtrial.domain.live_trial import StoredQuery
@@ -21,6 +21,8 @@ from ragtrial.errors import MissingExtraError, RedactionError
 
 if TYPE_CHECKING:
     from presidio_analyzer import AnalyzerEngine, RecognizerResult
+
+T = TypeVar("T")
 
 _MIN_SCORE = 0.4
 """Presidio's score of a weak pattern beside a word that supports it (`passport`, `account`), and of every telephone number."""
@@ -60,6 +62,21 @@ class Redacted:
     found: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Find:
+    """Where personal data stand in a text, without the data.
+
+    Attributes:
+        kind: What it is, e.g. `EMAIL_ADDRESS`.
+        start: Offset of its first character.
+        end: Offset after its last one.
+    """
+
+    kind: str
+    start: int
+    end: int
+
+
 class Redactor:
     """Finds personal data with Presidio's patterns, and some of its own. Offline. One text at a time, from any thread.
 
@@ -88,16 +105,32 @@ class Redactor:
         self._redact("Call +44 20 7946 0958, the passport is 123456789.")  # compiles the patterns
         self.build_ms = 1000 * (time.perf_counter() - start)
 
+    @property
+    def max_chars(self) -> int:
+        """The longest text that it takes."""
+        return self._max_chars
+
     def redact(self, text: str) -> Redacted:
         """The text without what was found in it.
 
         Raises:
             RedactionError: It is too long, took too long, or anything went wrong; the message never holds the text.
         """
+        return self._guarded(self._redact, text)
+
+    def find(self, text: str) -> tuple[Find, ...]:
+        """Where personal data stand in the text as it is: they are looked for as in `redact`, and the text keeps its characters.
+
+        Raises:
+            RedactionError: As for `redact`.
+        """
+        return self._guarded(self._find, text)
+
+    def _guarded(self, work: Callable[[str], T], text: str) -> T:
         if len(text) > self._max_chars:
             raise RedactionError(f"the text has {len(text)} characters, more than {self._max_chars}")
         try:
-            future = self._worker.submit(self._redact, text)
+            future = self._worker.submit(work, text)
         except RuntimeError:
             raise RedactionError("the redactor is closed") from None
         try:
@@ -112,9 +145,16 @@ class Redactor:
         """Let go of the thread; further calls are errors."""
         self._worker.shutdown(wait=False, cancel_futures=True)
 
+    def _find(self, text: str) -> tuple[Find, ...]:
+        plain, runs = _visible_runs(text)
+        return tuple(Find(kind=kind, start=runs[start][0], end=runs[end - 1][1]) for start, end, kind in self._finds(plain))
+
+    def _finds(self, plain: str) -> list[tuple[int, int, str]]:
+        return _merged(self._analyzer.analyze(plain, language="en", score_threshold=_MIN_SCORE))
+
     def _redact(self, text: str) -> Redacted:
         plain = _visible(text)
-        finds = _merged(self._analyzer.analyze(plain, language="en", score_threshold=_MIN_SCORE))
+        finds = self._finds(plain)
         pieces, end = [], 0
         for start, stop, kind in finds:
             pieces += [plain[end:start], f"<{kind}>"]
@@ -159,6 +199,26 @@ def _kept(text: str, how: QueryText, redactor: Redactor | None) -> str | None:
 def _visible(text: str) -> str:
     """In NFKC and without characters that show nothing (Unicode's Cf), with which an address could be hidden from the patterns."""
     return "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
+
+
+def _visible_runs(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """`_visible(text)`, and for each of its characters the run of the text that it was made from.
+
+    A character with the marks that combine with it is normalised by itself.
+
+    Raises:
+        ValueError: The text as a whole is normalised to something else (letters that were typed in parts).
+    """
+    starts = [at for at, char in enumerate(text) if at == 0 or not unicodedata.combining(char)]
+    pieces, runs = [], []
+    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        piece = _visible(text[start:end])
+        pieces.append(piece)
+        runs += [(start, end)] * len(piece)
+    plain = "".join(pieces)
+    if plain != _visible(text):
+        raise ValueError("its characters can't be told apart")
+    return plain, runs
 
 
 def _merged(results: Sequence["RecognizerResult"]) -> list[tuple[int, int, str]]:

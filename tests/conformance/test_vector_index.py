@@ -318,3 +318,61 @@ def test_ids_and_texts_come_through_whatever_they_hold(store: VectorIndex, name:
     assert store.stored_ids(name) == set(ids)
     found = store.search(name, matrix, top_k=1, model=MODEL)
     assert [hits[0].passage_id for hits in found] == ids
+
+
+@pytest.mark.parametrize("metric", ["COSINE", "L2"])
+@pytest.mark.parametrize("kind", ["int8", "binary"])
+def test_coded_vectors_are_ranked_by_their_codes_as_in_memory(store: VectorIndex, name: str, kind: str, metric: str) -> None:
+    rng = np.random.default_rng(15)
+    matrix, queries = unit(rng, 300), unit(rng, 20)
+    parameters = IndexParameters(metric=metric, build={}, search={}, vectors=kind)  # type: ignore[arg-type]
+    if kind == "int8" and is_server(store):
+        with pytest.raises(StoreError, match="HNSW only"):
+            store.create(name, model=MODEL, corpus="c0ffee", parameters=parameters, sample=matrix)
+        return
+    oracle = ExactIndex()
+    for each in (store, oracle):
+        each.create(name, model=MODEL, corpus="c0ffee", parameters=parameters, sample=matrix)
+        each.insert(name, passages(300), matrix)
+        each.finish(name)
+    found, expected = (each.search(name, queries, top_k=10, model=MODEL) for each in (store, oracle))
+    for hits, best in zip(found, expected, strict=True):
+        assert [hit.similarity for hit in hits] == pytest.approx([hit.similarity for hit in best], abs=1e-5)
+    if kind == "binary":  # of 16 bits: many are equally near, and stand by id
+        assert [[hit.passage_id for hit in hits] for hits in found] == [[hit.passage_id for hit in hits] for hits in expected]
+    plain = exact_search(matrix, [p.passage_id for p in passages(300)], queries, 10)
+    shared = np.mean([len({h.passage_id for h in a} & {h.passage_id for h in b}) / 10 for a, b in zip(found, plain, strict=True)])
+    assert shared > (0.85 if kind == "int8" else 0.2)
+    info = store.describe(name)
+    assert info is not None
+    assert info.parameters == parameters
+    store.create(name, model=MODEL, corpus="c0ffee", parameters=parameters)  # its ranges are kept with it
+    assert store.search(name, queries, top_k=10, model=MODEL) == found
+
+
+def test_words_are_ranked_as_in_memory(store: VectorIndex, name: str) -> None:
+    rng = np.random.default_rng(16)
+    vocabulary = [f"word{i}" for i in range(40)] + ["the", "of"]
+    items = []
+    for i in range(200):
+        text = " ".join(rng.choice(vocabulary, size=int(rng.integers(3, 30))))
+        items.append(Passage(passage_id=f"p{i:04d}", document_id=f"d{i}", title="Word7", text=text, start=0, end=len(text)))
+    parameters = IndexParameters(build={}, search={}, words=True)
+    if is_server(store):
+        with pytest.raises(StoreError, match=r"BM25 .* needs 2\.5 or newer"):
+            store.create(name, model=MODEL, corpus="c0ffee", parameters=parameters)
+        return
+    oracle, matrix = ExactIndex(), unit(rng, 200)
+    for each in (store, oracle):
+        made(each, name, matrix, items=items, parameters=parameters)
+    texts = ["word3 WORD4, the word3", "word39", "nothing of it", "", "Word7 word1"]
+    found, expected = (each.search_words(name, texts, top_k=10) for each in (store, oracle))
+    for hits, best in zip(found, expected, strict=True):
+        assert [hit.similarity for hit in hits] == pytest.approx([hit.similarity for hit in best], rel=1e-4)
+        assert [hit.passage_id for hit in hits] == [hit.passage_id for hit in best]
+    assert found[2] == found[3] == ()
+    assert store.search(name, matrix[:2], top_k=1, model=MODEL)[1][0].passage_id == "p0001", "vectors are searched as ever"
+
+
+def is_server(store: VectorIndex) -> bool:
+    return isinstance(store, MilvusIndex) and not store.lite

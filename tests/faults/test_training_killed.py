@@ -21,16 +21,19 @@ import sys, time
 from pathlib import Path
 import tiny_model
 from ragtrial.domain.data import DataSpec
-from ragtrial.domain.training import TrainingSpec
+from ragtrial.domain.training import LoraSpec, TrainingSpec
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.finetuning.registry import Registry
 from ragtrial.finetuning.training import train
 
-base, folder, pause = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+base, folder, pause, method = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
 def progress(description, total):
     return lambda done: time.sleep(pause)
 train(
-    spec=TrainingSpec(data=DataSpec(path="x"), epochs=5, batch_size=16, learning_rate=5e-3, max_seq_length=32, precision="fp32"),
+    spec=TrainingSpec(
+        data=DataSpec(path="x"), method=method, epochs=5, batch_size=16, learning_rate=5e-3, lora=LoraSpec(learning_rate=1e-2),
+        max_seq_length=32, precision="fp32",
+    ),
     base_folder=base, base=ModelIdentity(name="tiny", revision="1", dimension=32), pairs=tiny_model.lesson(128, seed=1),
     dev=tiny_model.examination(40, seed=2), registry=Registry(folder / "models"), name="tiny", work_folder=folder / "work", facts={},
     progress=progress,
@@ -38,18 +41,24 @@ train(
 """
 
 
+@pytest.fixture(scope="module", params=["full", "lora", "scratch"])
+def method(request: pytest.FixtureRequest) -> str:
+    """How the model is made; checkpoints of adapters hold these alone."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model.build(tmp_path_factory.mktemp("tiny"))
 
 
-def start(base: Path, folder: Path, repository: Path, *, pause: float = 0.0) -> "subprocess.Popen[bytes]":
+def start(base: Path, folder: Path, repository: Path, method: str, *, pause: float = 0.0) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "PYTHONPATH": f"{repository / 'platform'}:{repository / 'tests'}"}
-    return subprocess.Popen([sys.executable, "-c", TRAINING, str(base), str(folder), str(pause)], env=environment)
+    return subprocess.Popen([sys.executable, "-c", TRAINING, str(base), str(folder), str(pause), method], env=environment)
 
 
-def finish(base: Path, folder: Path, repository: Path) -> RegisteredModel:
-    assert start(base, folder, repository).wait() == 0
+def finish(base: Path, folder: Path, repository: Path, method: str) -> RegisteredModel:
+    assert start(base, folder, repository, method).wait() == 0
     return Registry(folder / "models").get("tiny", verify=True)
 
 
@@ -59,10 +68,10 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def killed(base: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def killed(base: Path, repository: Path, method: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a training that was killed after its second checkpoint."""
     folder = tmp_path_factory.mktemp("killed")
-    process = start(base, folder, repository, pause=0.15)
+    process = start(base, folder, repository, method, pause=0.15)
     deadline = time.monotonic() + 120
     while not any(path.name == "checkpoint-8" for path in checkpoints(folder)):
         assert process.poll() is None, "it ended before it could be killed"
@@ -75,15 +84,15 @@ def killed(base: Path, repository: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(base: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> RegisteredModel:
-    return finish(base, tmp_path_factory.mktemp("whole"), repository)
+def uninterrupted(base: Path, repository: Path, method: str, tmp_path_factory: pytest.TempPathFactory) -> RegisteredModel:
+    return finish(base, tmp_path_factory.mktemp("whole"), repository, method)
 
 
 def test_a_killed_training_goes_on_from_its_last_checkpoint_and_ends_with_the_same_model(
-    base: Path, repository: Path, killed: Path, uninterrupted: RegisteredModel, tmp_path: Path
+    base: Path, repository: Path, method: str, killed: Path, uninterrupted: RegisteredModel, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(killed, tmp_path / "copy"))
-    model = finish(base, folder, repository)
+    model = finish(base, folder, repository, method)
     assert model.lineage["training"]["resumed_at"] >= 8
     assert content_hash(model.folder) == content_hash(uninterrupted.folder)
     assert model.lineage["curve"] == uninterrupted.lineage["curve"]
@@ -92,12 +101,12 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_and_ends_with_the_sa
 
 
 def test_a_checkpoint_that_was_being_written_is_passed_over(
-    base: Path, repository: Path, killed: Path, uninterrupted: RegisteredModel, tmp_path: Path
+    base: Path, repository: Path, method: str, killed: Path, uninterrupted: RegisteredModel, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(killed, tmp_path / "copy"))
     last = checkpoints(folder)[-1]
     half = Path(shutil.copytree(last, last.with_name("checkpoint-999")))
     (half / "ragtrial-watch.json").unlink()
-    (half / "model.safetensors").write_bytes(b"half")
+    next(half.glob("*.safetensors")).write_bytes(b"half")
     (half / "trainer_state.json").unlink()
-    assert content_hash(finish(base, folder, repository).folder) == content_hash(uninterrupted.folder)
+    assert content_hash(finish(base, folder, repository, method).folder) == content_hash(uninterrupted.folder)

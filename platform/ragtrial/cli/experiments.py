@@ -45,19 +45,71 @@ def validate(experiment: ExperimentPath, *, as_json: Json = False) -> None:
     raise typer.Exit(2 if found.problems else 0)
 
 
-def train(experiment: ExperimentPath, *, quiet: Quiet = False, as_json: Json = False) -> None:
-    """Fine-tune the custom model as the experiment's `training` section says, and register it as a new version.
+def train(
+    experiment: ExperimentPath,
+    *,
+    method: Annotated[
+        str | None, typer.Option("--method", help="full, lora, linear-adapter or scratch, instead of the file's.", show_default=False)
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            "--loss",
+            help="multiple-negatives, cached-multiple-negatives, triplet, cosent or cosine, instead of the file's.",
+            show_default=False,
+        ),
+    ] = None,
+    base: Annotated[str | None, typer.Option("--base", help="The model to start from, instead of the file's.", show_default=False)] = None,
+    negatives: Annotated[
+        int | None,
+        typer.Option("--negatives", min=0, help="Hard negatives to mine for each pair, instead of the file's.", show_default=False),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the pairs.", show_default=False)] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=2, help="Pairs per step.", show_default=False)] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", min=0.0, help="Peak learning rate of the method.", show_default=False)
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of shuffling and initialisation.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name in the registry. [default: the one an arm asks for]", show_default=False)
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="Your own licence of the model, e.g. apache-2.0. [default: the base's]", show_default=False)
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train the custom model as the experiment's `training` section says, and register it as a new version.
 
     Pairs whose query or passage is in the gold set are refused and counted: a model must not be tested on what it was trained on.
-    The result is found by arms as `registry:NAME`; see `ragtrial models`.
+    A training that was killed goes on where it was when the same command is given again. The result is found by arms as `registry:NAME`;
+    see `ragtrial models`. Options take the place of settings in the file; what was used is in the model's lineage.
     """
+    from ragtrial.finetuning.processes import is_main
     from ragtrial.settings import read_settings
     from ragtrial.suite.preparing import prepare
-    from ragtrial.suite.training import describe, model_name, train_model
+    from ragtrial.suite.training import Overrides, model_name, overridden, train_model
+    from ragtrial.suite.training_words import describe
 
+    given = Overrides(
+        method=method,
+        loss=loss,
+        base=base,
+        per_pair=negatives,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
     with progress_bars(quiet=quiet) as progress:
-        prepared = prepare(experiment, settings=read_settings())
-        model = train_model(prepared, name=model_name(prepared), progress=progress)
+        prepared = overridden(prepare(experiment, settings=read_settings()), given)
+        model = train_model(prepared, name=name or model_name(prepared), progress=progress)
+    if not is_main():
+        return
+    if licence is not None:
+        from ragtrial.cli.registry import note_licence
+
+        note_licence(prepared.around.registry, model.reference, licence)
     if as_json:
         typer.echo(
             json.dumps({"name": model.name, "version": model.version, "folder": str(model.folder), "lineage": model.lineage}, default=str)
@@ -165,7 +217,14 @@ def evaluate_prepared(
         evaluation_id = run(prepared, resume=resume, retry_failed=retry_failed, allow_training=training, progress=progress, say=say)
     say(f"analysing evaluation {evaluation_id} and writing the reports to {folder}")
     with Reader(sql_url(prepared.file)) as reader:
-        return conclude(reader, reader.evaluation(evaluation_id), prepared.experiment, output=folder, store=sql_url(prepared.file))
+        return conclude(
+            reader,
+            reader.evaluation(evaluation_id),
+            prepared.experiment,
+            output=folder,
+            store=sql_url(prepared.file),
+            registry=prepared.around.registry,
+        )
 
 
 def show(outcome: "Outcome", *, as_json: bool, quiet: bool) -> None:

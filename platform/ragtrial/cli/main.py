@@ -8,15 +8,22 @@ import typer
 
 from ragtrial import __version__
 from ragtrial.cli import (
+    assessing,
     calls,
     checking,
     curated,
     dashboard,
     demonstration,
     experiments,
+    intrinsic,
     judges,
     live,
+    looping,
     mapping,
+    monitoring,
+    pairs,
+    preparing,
+    quantizing,
     registry,
     results,
     rolling,
@@ -59,7 +66,10 @@ def _root(
 
 app.command(name="demo")(demonstration.demo)
 app.command(name="validate")(experiments.validate)
+app.command(name="assess")(assessing.assess)
+app.command(name="prepare")(preparing.prepare)
 app.command(name="train")(experiments.train)
+app.command(name="intrinsic")(intrinsic.intrinsic)
 app.command(name="index")(experiments.index)
 app.command(name="evaluate")(experiments.evaluate)
 app.command(name="analyse")(results.analyse)
@@ -67,12 +77,15 @@ app.command(name="report")(results.report)
 app.command(name="compare")(results.compare)
 app.command(name="calibrate")(judges.calibrate)
 app.command(name="judge-check")(judges.judge_check)
+app.command(name="quantize")(quantizing.quantize)
 app.command(name="map")(mapping.map_embeddings)
 app.command(name="plan")(live.plan)
+app.command(name="monitor")(monitoring.monitor)
 app.command(name="serve")(serving.serve)
 app.command(name="simulate-traffic")(traffic.simulate_traffic)
 app.command(name="live-demo")(traffic.live_demo)
 app.add_typer(registry.app, name="models")
+app.add_typer(looping.app, name="loop")
 app.add_typer(calls.app, name="cache")
 app.command(name="dashboard")(dashboard.dashboard)
 app.command(name="tester")(tester.serve_page)
@@ -81,6 +94,7 @@ app.add_typer(dashboard.members, name="members")
 app.command(name="roll-up")(rolling.roll_up)
 app.command(name="doctor")(checking.doctor)
 app.add_typer(curated.app, name="curated")
+app.add_typer(pairs.app, name="pairs")
 app.add_typer(sql.app, name="db")
 
 

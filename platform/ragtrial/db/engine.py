@@ -20,7 +20,7 @@ from ragtrial.errors import InputError, MissingExtraError, StoreError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """The schemas that this version knows, oldest first; the last one is current."""
 HEAD = REVISIONS[-1]
 VERSION_TABLE = "ragtrial_schema"

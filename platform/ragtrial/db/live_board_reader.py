@@ -16,11 +16,13 @@ from ragtrial.db.live_news import Beside, beside
 from ragtrial.db.live_pages import BUCKET_SECONDS, TrialPage, TrialRow, TrialView, trial_page
 from ragtrial.db.live_sums import bucket, counted, table_of, units_in_both
 from ragtrial.db.live_values import values_of
+from ragtrial.db.monitoring import newest_alerts
 from ragtrial.db.reading import ReadOnly
 from ragtrial.domain.live import Mode
 from ragtrial.domain.live_drift import DriftSample
 from ragtrial.domain.live_scores import Sums
 from ragtrial.domain.metric import metric_named
+from ragtrial.domain.monitor import Alert
 
 __all__ = [
     "BUCKET_SECONDS",
@@ -294,6 +296,11 @@ class LiveBoardReader(ReadOnly):
         """What an analysis depends on beside trials and votes; given the one `before`, it is found sooner."""
         with self._transaction() as connection:
             return beside(connection, live_id, metrics, before)
+
+    def monitor_alerts(self, experiment: str, *, limit: int = 50) -> tuple[Alert, ...]:
+        """What the drift monitor raised and cleared last, newest first."""
+        with self._transaction() as connection:
+            return newest_alerts(connection, experiment, limit=limit)
 
     @contextmanager
     def _summing(self) -> Iterator[Connection]:

@@ -39,7 +39,7 @@ def drift_sample(connection: Connection, live_id: int, *, arms: tuple[str, ...],
         n_trials: How many count, as far as it is known.
         most: How many are wanted.
     """
-    ids = list(connection.execute(select(trial.id).where(*counted(live_id), *_chosen(n_trials, most))).scalars())
+    ids = list(connection.execute(select(trial.id).where(*counted(live_id), *chosen(n_trials, most))).scalars())
     ids.sort()
     rows = [row for some in _parts(ids) for row in connection.execute(_wanted(some, arms))]
     place = {name: number for number, name in enumerate(arms)}
@@ -48,11 +48,11 @@ def drift_sample(connection: Connection, live_id: int, *, arms: tuple[str, ...],
         at=np.array([row.at for row in rows], dtype=np.float64),
         unit=numbered([row.unit for row in rows]),
         arm=np.array([place[row.arm] for row in rows], dtype=np.int64),
-        signals={name: _measured([getattr(row, name) for row in rows]) for name in _SIGNALS},
+        signals={name: measured([getattr(row, name) for row in rows]) for name in SIGNALS},
     )
 
 
-def _chosen(n_trials: int, most: int) -> tuple[_Column, ...]:
+def chosen(n_trials: int, most: int) -> tuple[_Column, ...]:
     """Ids that belong to the sample; no condition where all do.
 
     Its share is halved when the log outgrows it, and not at every trial: what was said of a window stays said until then.
@@ -70,11 +70,12 @@ def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
 
 def _wanted(ids: Sequence[int], arms: tuple[str, ...]) -> Any:
     """By number: both databases then read these rows and no others."""
-    signals = [column.label(name) for name, column in _SIGNALS.items()]
+    signals = [column.label(name) for name, column in SIGNALS.items()]
     return select(trial.unit, trial.arm, trial.at, *signals).where(trial.id.in_(ids), trial.arm.in_(arms)).order_by(trial.id)
 
 
-def _measured(values: Sequence[float | None]) -> Measured:
+def measured(values: Sequence[float | None]) -> Measured:
+    """The values that are known, with their places."""
     known = [number for number, value in enumerate(values) if value is not None]
     return Measured(trial=np.array(known, dtype=np.int64), value=np.array([values[number] for number in known], dtype=np.float64))
 
@@ -83,7 +84,7 @@ def _one_where(holds: _Column) -> _Column:
     return case((holds, 1), else_=0)
 
 
-_SIGNALS: dict[DriftName, _Column] = {
+SIGNALS: dict[DriftName, _Column] = {
     "similarity": LiveTrialRow.__table__.c.hits[(0, 1)].as_float(),  # NULL where nothing was found, or nothing searched
     "query_length": case(
         (and_(trial.query_stored == "full", trial.query_text.is_not(None)), func.length(trial.query_text)), else_=null()

@@ -9,7 +9,7 @@
                         └── labels                 what people said of the answer; the last one of a labeller counts
     passages                                by corpus: texts that were retrieved or judged
 
-Live traffic has tables of its own: `live_models`; so has the dashboard: `board_models`.
+Live traffic has tables of its own: `live_models`; so have the dashboard, `board_models`, and the drift monitor, `monitor_models`.
 
 A change here needs a migration in `migrations/versions/`, and its revision in `engine.REVISIONS`.
 """
@@ -21,7 +21,8 @@ from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Unique
 from sqlalchemy.orm import Mapped, mapped_column
 
 import ragtrial.db.board_models  # whoever knows these tables knows those: they are one schema
-import ragtrial.db.live_models  # noqa: F401
+import ragtrial.db.live_models
+import ragtrial.db.monitor_models  # noqa: F401
 from ragtrial.db.base import LARGEST, Base
 
 

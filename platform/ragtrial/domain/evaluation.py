@@ -18,7 +18,8 @@ class IndexFacts:
         index_type: As measured, not as asked.
         metric: Similarity.
         n_passages: Vectors in it.
-        bytes: Size of the raw vectors (n x dimension x 4), the comparable part of the index's size.
+        bytes: Size of the stored vectors, the comparable part of the index's size: n x dimension x 4, a quarter of it for int8, a 32nd for
+            binary; 0 without vectors. Milvus Lite has no such types and keeps the codes as float32.
         ann_recall: Share of the exact top k that the index returns on a sample of gold queries; None where not measured.
         embed_seconds: Spent embedding in the run that built it; None where all vectors came from the cache.
         tokens: Passage tokens embedded; None where unknown.

@@ -13,6 +13,7 @@ from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.generation import GenerationSpec, JudgeSpec, LlmSpec
 from ragtrial.domain.live import LiveSpec
 from ragtrial.domain.metric import metric_named
+from ragtrial.domain.monitor import MonitorSpec
 from ragtrial.domain.planned import Guardrail, PrimaryMetric, check_roles, names_of
 from ragtrial.domain.training import TrainingSpec
 
@@ -57,8 +58,8 @@ class EmbeddingSpec:
         default="sentence-transformers",
     )
     model: str = described(
-        "A folder, 'package:NAME' (a model inside an installed Python package), 'registry:NAME[@VERSION]' (made by `ragtrial train`), "
-        "a hub id, or the model name of the endpoint."
+        "A folder, 'package:NAME' (a model inside an installed Python package), 'registry:NAME[@VERSION]' (made by `ragtrial train`; VERSION is "
+        "v1, v2, ..., candidate or production), a hub id, or the model name of the endpoint."
     )
     revision: str | None = described("Hub commit or tag to pin.", default=None)
     query_prompt: str | None = described("Text put before each query; default: the model's own.", default=None)
@@ -258,6 +259,7 @@ class Experiment:
     stores: StoresSpec = described("Where things are kept.", default_factory=StoresSpec)
     training: TrainingSpec | None = described("How `ragtrial train` makes the custom model.", default=None)
     live: LiveSpec | None = described("How `ragtrial serve` splits live traffic between the arms, and what decides there.", default=None)
+    monitor: MonitorSpec | None = described("What `ragtrial monitor` watches, and when it raises an alert.", default=None)
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
@@ -276,6 +278,8 @@ class Experiment:
             self._check_cutoff(name)
             if metric_named(name).kind == "feedback":
                 raise ValueError(f"metric {name!r} is what users do: it is measured on live traffic only (live.metrics)")
+        if self.training is not None and self.training.data is None and not self.training.pairs:
+            raise ValueError("training: there is nothing to train on: give data (judgments), pairs (files of `ragtrial pairs`), or both")
         if self.live is not None:
             self._check_live(self.live)
 
@@ -342,7 +346,7 @@ class Experiment:
         return arm.generation or self.generation
 
     def plan_digest(self) -> str:
-        """Digest of everything that an evaluation planned before its data: stores, training, limits of LLM calls and `live` left out."""
+        """Digest of everything that an evaluation planned before its data: stores, training, limits of LLM calls, `live` and `monitor` left out."""
         planned = [self.name, self.hypothesis, self.data, self.chunking, self.arms, self.subject, self.references]
         return digest([*planned, self.retrieval, self.generation, self.repetitions, self.metrics, self.analysis])
 

@@ -30,6 +30,9 @@ class MiningSpec:
     )
     range_min: int = described("Rank of the first candidate, from 0: the very first ones are often right.", default=0)
     range_max: int = described("Rank behind the last candidate.", default=100)
+    sampling: Literal["top", "random"] = described(
+        "top: the hardest of the candidates. random: a draw from all of them, which is milder.", default="top"
+    )
 
     def __post_init__(self) -> None:
         if self.per_pair < 0:
@@ -62,10 +65,29 @@ class LoraSpec:
 
     rank: int = described("Rank of the adapters.", default=16)
     alpha: int = described("Their scale.", default=32)
+    learning_rate: float = described("Instead of training.learning_rate: adapters start from nothing and take a higher one.", default=5e-4)
 
     def __post_init__(self) -> None:
         if self.rank < 1 or self.alpha < 1:
             raise ValueError(f"rank is {self.rank} and alpha is {self.alpha}: give at least 1")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}: give more than 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterSpec:
+    """A matrix over the base's frozen vectors, for queries; the index of the base stays as it is."""
+
+    __pydantic_config__ = STRICT
+
+    epochs: int = described("Instead of training.epochs: passes over the pairs at most; each is evaluated.", default=60)
+    learning_rate: float = described("Instead of training.learning_rate.", default=3e-4)
+    batch_size: int = described("Instead of training.batch_size: a step costs nothing, and more pairs make it steadier.", default=1024)
+    weight_decay: float = described("How strongly the matrix is drawn to the identity, which is the base.", default=0.1)
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0 or self.weight_decay < 0:
+            raise ValueError("give at least 1 epoch and 1 pair a batch, a learning_rate above 0, and a weight_decay of 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +133,7 @@ class TrainingSpec:
     )
     distillation: DistillationSpec | None = described("A larger model to learn from.", default=None)
     lora: LoraSpec = described("method lora: the adapters.", default_factory=LoraSpec)
+    adapter: AdapterSpec = described("method linear-adapter: the matrix.", default_factory=AdapterSpec)
     search: SearchSpec | None = described("A search for settings before the training; null: none.", default=None)
     epochs: int = described("Passes over the pairs.", default=2)
     batch_size: int = described("Pairs per step; the other pairs are the negatives.", default=32)
@@ -124,8 +147,6 @@ class TrainingSpec:
     precision: Literal["auto", "fp32", "bf16"] = described("auto: bf16 where the CPU or GPU has it.", default="auto")
 
     def __post_init__(self) -> None:
-        if self.data is None and not self.pairs:
-            raise ValueError("there is nothing to train on: give data (judgments), pairs (files of `ragtrial pairs`), or both")
         if list(self.matryoshka) != sorted(set(self.matryoshka), reverse=True) or any(d < 1 for d in self.matryoshka):
             raise ValueError(f"matryoshka is {list(self.matryoshka)}: give dimensions of at least 1, largest first, each once")
         if self.method == "linear-adapter":

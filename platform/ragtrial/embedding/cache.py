@@ -84,8 +84,7 @@ class CachedEmbedder:
     def embed(self, texts: Sequence[str], *, kind: Kind, progress: Callable[[int], None] | None = None) -> Vectors:
         """See `contracts.Embedder`."""
         rows = np.empty((len(texts), self.identity.dimension), dtype=np.float32)
-        model = self.identity.key
-        keys = [hashlib.sha256(f"{model}\0{kind}\0{text}".encode()).digest() for text in texts]
+        keys = self._keys(texts, kind)
         missing: dict[bytes, list[int]] = {}
         for position, vector in enumerate(self._cache.get(keys)):
             if vector is not None and vector.size == rows.shape[1]:
@@ -105,6 +104,16 @@ class CachedEmbedder:
             for (_, places), vector in zip(part, vectors, strict=True):
                 rows[places] = vector
         return rows
+
+    def remember(self, texts: Sequence[str], vectors: Vectors, *, kind: Kind) -> None:
+        """Put vectors into the cache that are known to be the model's, as those of a model that shares a part of another one."""
+        keys = self._keys(texts, kind)
+        for start in range(0, len(keys), _WRITE_EVERY):
+            self._cache.put(list(zip(keys[start : start + _WRITE_EVERY], vectors[start : start + _WRITE_EVERY], strict=True)))
+
+    def _keys(self, texts: Sequence[str], kind: Kind) -> list[bytes]:
+        model = self.identity.key
+        return [hashlib.sha256(f"{model}\0{kind}\0{text}".encode()).digest() for text in texts]
 
     def count_tokens(self, texts: Sequence[str]) -> int | None:
         """The inner embedder's count."""

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import importlib.util
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -66,6 +66,7 @@ class SentenceTransformersEmbedder:
         passage_prompt: Instead of the model's own passage prompt.
         max_seq_length: Instead of the model's own truncation, in tokens.
         precision: `bf16` runs under autocast: faster on CPUs and GPUs that have it, equal to about 2 decimals.
+        dimensions: Truncate vectors to so many, as Matryoshka training prepares a model for; None leaves them whole.
         batch_size: Texts per forward pass, at most.
         threads: Torch threads; None leaves torch's choice.
 
@@ -84,6 +85,7 @@ class SentenceTransformersEmbedder:
         passage_prompt: str | None = None,
         max_seq_length: int | None = None,
         precision: Literal["fp32", "bf16"] = "fp32",
+        dimensions: int | None = None,
         batch_size: int = 64,
         threads: int | None = None,
     ) -> None:
@@ -93,18 +95,15 @@ class SentenceTransformersEmbedder:
             self._model.max_seq_length = max_seq_length
         if threads is not None:
             _set_threads(threads)
-        own = prompts_of(self._model)
-        self._prompts: dict[Kind, str] = {
-            "query": own["query"] if query_prompt is None else query_prompt,
-            "passage": own["passage"] if passage_prompt is None else passage_prompt,
-        }
-        settings = {**{f"{kind}_prompt": prompt for kind, prompt in self._prompts.items() if prompt}, "precision": precision}
-        settings["max_seq_length"] = str(self._model.max_seq_length)
-        self._identity = ModelIdentity(
-            name=name or (Path(model).name if Path(model).is_dir() else str(model)),
-            revision=exact_revision(self._model, model, revision),
-            settings=tuple(f"{key}={value}" for key, value in sorted(settings.items())),
-            dimension=int(self._model.get_embedding_dimension()),
+        self._prompts = chosen_prompts(self._model, query=query_prompt, passage=passage_prompt)
+        self._identity = identity_of(
+            self._model,
+            model,
+            name=name,
+            revision=revision,
+            prompts=self._prompts,
+            dimensions=dimensions,
+            settings={"precision": precision},
         )
 
     @property
@@ -130,6 +129,7 @@ class SentenceTransformersEmbedder:
                     show_progress_bar=False,
                     convert_to_numpy=True,
                 )
+            raw = raw[:, : self._identity.dimension]
             rows[places] = unit_rows(raw, n=len(places), dimension=self._identity.dimension, model=self._identity.name)
             if progress is not None:
                 progress(len(places))
@@ -140,13 +140,60 @@ class SentenceTransformersEmbedder:
         return sum(self._lengths(texts))
 
     def _lengths(self, texts: Sequence[str]) -> list[int]:
-        if not texts:
-            return []
-        tokenizer: Any = self._model.tokenizer
-        limit = self._model.max_seq_length
-        if not callable(tokenizer):  # a static embedding's: tokens are counted, never cut
-            return [len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts))]
-        return [len(ids) for ids in tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]]
+        return token_counts(self._model, texts)
+
+
+def chosen_prompts(loaded: "SentenceTransformer", *, query: str | None, passage: str | None) -> dict[Kind, str]:
+    """What is put before texts: what was given, or else the model's own."""
+    own = prompts_of(loaded)
+    return {"query": own["query"] if query is None else query, "passage": own["passage"] if passage is None else passage}
+
+
+def identity_of(
+    loaded: "SentenceTransformer",
+    model: str | Path,
+    *,
+    name: str | None,
+    revision: str | None,
+    prompts: Mapping[Kind, str],
+    dimensions: int | None,
+    settings: Mapping[str, str],
+) -> ModelIdentity:
+    """What makes a model's vectors.
+
+    Args:
+        loaded: The model.
+        model: Its folder, or its hub id.
+        name: For people; None: the folder's name or the id.
+        revision: The hub's commit or tag that was asked for.
+        prompts: Put before queries and passages.
+        dimensions: That vectors are truncated to; None: not at all.
+        settings: What else changes them.
+
+    Raises:
+        ModelError: A hub model whose commit isn't known, or more dimensions than the model has.
+    """
+    whole = int(loaded.get_embedding_dimension() or 0)
+    if dimensions is not None and dimensions > whole:
+        raise ModelError(f"embedding.dimensions is {dimensions}, but model {str(model)!r} has {whole}: give at most that, or leave it out")
+    found = {**{f"{kind}_prompt": prompt for kind, prompt in prompts.items() if prompt}, **settings}
+    found["max_seq_length"] = str(loaded.max_seq_length)
+    return ModelIdentity(
+        name=name or (Path(model).name if Path(model).is_dir() else str(model)),
+        revision=exact_revision(loaded, model, revision),
+        settings=tuple(f"{key}={value}" for key, value in sorted(found.items())),
+        dimension=dimensions or whole,
+    )
+
+
+def token_counts(loaded: "SentenceTransformer", texts: Sequence[str]) -> list[int]:
+    """Tokens of each text after truncation, special tokens included."""
+    if not texts:
+        return []
+    tokenizer: Any = loaded.tokenizer
+    if not callable(tokenizer):  # a static embedding's: tokens are counted, never cut
+        return [len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts))]
+    return [len(ids) for ids in tokenizer(list(texts), truncation=True, max_length=loaded.max_seq_length)["input_ids"]]
 
 
 def batches_by_length(lengths: NDArray[np.int64], *, most: int) -> Iterator[NDArray[np.int64]]:

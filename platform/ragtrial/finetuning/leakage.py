@@ -4,10 +4,10 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ragtrial.domain.corpus import Corpus
+from ragtrial.domain.corpus import Corpus, Passage
 from ragtrial.domain.gold import GoldSet
 from ragtrial.domain.pair import Pair
 from ragtrial.domain.verdict import CheckState
@@ -60,7 +60,7 @@ def find_leaks(pairs: Sequence[Pair], *, gold: GoldSet, corpus: Corpus) -> Leaks
     """The pairs whose query is a gold query or nearly one, or whose passage or document answers a gold query.
 
     A passage counts by its text, with or without its title. Documents count by their id, or the source of the query, but only where the
-    pair's passage is a passage of the gold set's corpus too: two corpora may number their documents alike.
+    pair's passage is (a part of) a passage of the gold set's corpus too: two corpora may number their documents alike.
 
     Args:
         pairs: Training pairs.
@@ -80,11 +80,26 @@ def find_leaks(pairs: Sequence[Pair], *, gold: GoldSet, corpus: Corpus) -> Leaks
             reasons[position] = GOLD_QUERY
         elif normalise(pair.passage) in texts:
             reasons[position] = GOLD_PASSAGE
-        elif same is not None and same.content == pair.passage and (pair.document_id in documents or pair.source in sources):
+        elif same is not None and part_of(pair, same) and (pair.document_id in documents or pair.source in sources):
             reasons[position] = GOLD_DOCUMENT
         elif near.has(query):
             reasons[position] = NEAR_GOLD_QUERY
     return Leaks(reasons=reasons)
+
+
+def part_of(pair: Pair, passage: Passage) -> bool:
+    """Whether a pair holds a part, or all, of a passage; white space at its ends aside."""
+    return bool(pair.passage.strip()) and pair.passage.strip() in passage.content
+
+
+def near_duplicates(texts: Sequence[str]) -> set[int]:
+    """Places of the texts that are nearly, or exactly, one that stands before them and is none itself."""
+    whole = [normalise(text) for text in texts]
+    index, found = _NearIndex(whole), set[int]()
+    for place, text in enumerate(whole):
+        if any(other < place and other not in found for other in index.near(text)):
+            found.add(place)
+    return found
 
 
 class _NearIndex:
@@ -105,9 +120,13 @@ class _NearIndex:
 
     def has(self, text: str) -> bool:
         """Whether a text of the index is nearly this one."""
+        return any(True for _ in self.near(text))
+
+    def near(self, text: str) -> Iterator[int]:
+        """Places of the texts of the index that are nearly this one."""
         bag = Counter(text.split())
         candidates = {number for word in self._prefix(bag) for number in self._by_word.get(word, ())}
-        return any(_similar(bag, self._bags[number]) for number in candidates)
+        return (number for number in candidates if _similar(bag, self._bags[number]))
 
     def _prefix(self, bag: Counter[str]) -> list[str]:
         words = sorted(bag, key=lambda word: (self._frequency[word], word))

@@ -5,84 +5,40 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from datasets import Dataset
-from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 
 from ragtrial.contracts import Progress
-from ragtrial.domain.pair import Pair
 from ragtrial.domain.training import TrainingSpec
-from ragtrial.embedding.sentence_transformers import autocast, load_model, prompts_of, quiet_libraries
+from ragtrial.embedding.sentence_transformers import autocast, prompts_of, quiet_libraries
 from ragtrial.errors import ModelError
+from ragtrial.finetuning.distilling import Targets
+from ragtrial.finetuning.examples import Examples
+from ragtrial.finetuning.losses import loss_of, name_of
+from ragtrial.finetuning.methods import finished, load_weights, rate_of, save_weights, start_model
+from ragtrial.finetuning.processes import is_main, join, same
+from ragtrial.finetuning.watching import Scores, Watch
 
-Score = Callable[[SentenceTransformer], NDArray[np.float64]]
-"""The dev score of each query."""
+Score = Callable[[SentenceTransformer], Scores]
+"""The scores of the dev queries and of training queries."""
+
+Seen = Callable[[Watch], None]
+"""Told after each evaluation; what it raises ends the training."""
+
+BATCH_IS_NEGATIVES = ("multiple-negatives", "cached-multiple-negatives")
+"""Losses for which a text that stands twice in a batch would be a negative that is none."""
 
 _STATE = "ragtrial-watch.json"
 _LOSSES = 40
 """Points of the loss curve."""
-
-
-@dataclass(kw_only=True)
-class Watch:
-    """What was seen of a training so far; saved with each checkpoint.
-
-    Attributes:
-        curve: `{"step", "loss"}` or `{"step", "nDCG@10"}`, in order.
-        before: Dev nDCG@10 before the first step; None without a dev set.
-        best: Best dev scores so far, one for each query.
-        best_step: Their step; 0 is the base model.
-        kept_step: The latest step within one standard error of the best.
-        without_gain: Evaluations since `best_step`.
-    """
-
-    curve: list[dict[str, float]] = field(default_factory=list)
-    before: float | None = None
-    best: list[float] = field(default_factory=list)
-    best_step: int = 0
-    kept_step: int = 0
-    without_gain: int = 0
-
-    def see(self, step: int, scores: Sequence[float]) -> None:
-        """Take in an evaluation."""
-        values, best = np.asarray(scores, dtype=np.float64), np.asarray(self.best)
-        self.curve.append({"step": step, "nDCG@10": float(values.mean())})
-        if step == 0:
-            self.before, self.best = float(values.mean()), values.tolist()
-        elif values.mean() > best.mean():
-            self.best, self.best_step, self.kept_step, self.without_gain = values.tolist(), step, step, 0
-        else:
-            self.without_gain += 1
-            if is_near(values, best):
-                self.kept_step = step
-
-    def score_at(self, step: int) -> float | None:
-        """Dev nDCG@10 at a step; None where it wasn't evaluated."""
-        return next((point["nDCG@10"] for point in self.curve if point["step"] == step and "nDCG@10" in point), None)
-
-
-def is_near(values: NDArray[np.float64], best: NDArray[np.float64]) -> bool:
-    """Whether scores are within one standard error of the best ones, paired by query (Breiman et al. 1984, section 3.4.3).
-
-    Some hundred queries can't tell checkpoints apart that differ by less, and the later of two such checkpoints has seen more data:
-    it is kept.
-
-    Args:
-        values: Scores of one checkpoint, shape (n,), n at least 2.
-        best: Scores of the best one on the same queries.
-    """
-    deficit = best - values
-    error = deficit.std(ddof=1) / np.sqrt(len(deficit))
-    return bool(deficit.mean() <= error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +54,8 @@ class Fitted:
         resumed_at: Step of the checkpoint that it went on from, or None.
         precision: `bf16` or `fp32`, as really used.
         device: `cpu`, or the GPU's name.
+        loss: Its classes, the outermost first.
+        n_processes: That trained together.
     """
 
     model: SentenceTransformer
@@ -108,11 +66,13 @@ class Fitted:
     resumed_at: int | None
     precision: str
     device: str
+    loss: str
+    n_processes: int = 1
 
 
-def steps_of(n_pairs: int, spec: TrainingSpec, n_stops: int) -> tuple[int, tuple[int, ...]]:
+def steps_of(n_rows: int, spec: TrainingSpec, n_stops: int) -> tuple[int, tuple[int, ...]]:
     """Steps of the whole training, and the `n_stops` steps (or all, where these are fewer) at which it is evaluated and saved."""
-    total = math.ceil(n_pairs / spec.batch_size) * spec.epochs
+    total = math.ceil(n_rows / spec.batch_size) * spec.epochs
     times = min(n_stops, total)
     return total, tuple(round(total * part / times) for part in range(1, times + 1))
 
@@ -120,70 +80,66 @@ def steps_of(n_pairs: int, spec: TrainingSpec, n_stops: int) -> tuple[int, tuple
 def fit(
     *,
     base: str | Path,
-    pairs: Sequence[Pair],
+    rows: Examples,
     score: Score | None,
     n_stops: int,
     spec: TrainingSpec,
     folder: Path,
     title: str,
     progress: Progress,
+    targets: Targets | None = None,
+    seen: Seen | None = None,
 ) -> Fitted:
-    """Fine-tune the base on the pairs with in-batch negatives.
+    """Train the base as the settings say.
 
-    MultipleNegativesRankingLoss (Henderson et al. 2017, section 4.4), no query or passage twice in a batch, AdamW, linear warm-up and
-    decay, dropout off (each example is seen a few times only, and a CPU is twice as fast without).
+    AdamW, linear warm-up and decay, dropout off (each example is seen a few times only, and a CPU is twice as fast without). Losses that
+    take the batch for negatives see no text twice in one. Processes of an `accelerate launch` share a batch; the first one evaluates,
+    saves, and tells the others.
 
     Args:
         base: A folder, or a hub id.
-        pairs: At least two.
+        rows: At least two.
         score: Stops the training early and chooses the checkpoint; None trains to the end and keeps the last.
         n_stops: How often to evaluate and save, evenly spread, the end included; at least 1.
-        spec: Epochs, batch size, learning rate and so on.
+        spec: Method, loss, epochs, batch size, learning rate and so on.
         folder: Checkpoints; a training that was killed goes on from the last one in it. Of this training alone.
         title: Of the progress bar.
         progress: Told of each step.
+        targets: What a teacher says of the rows; None without one.
+        seen: Told after each evaluation.
 
     Raises:
         ModelError: The base can't be loaded, the training diverged, or memory ran out.
     """
-    model = load_model(base)
+    n_processes = join()
+    model = start_model(base, spec)
     own_length = model.max_seq_length
     precision = _precision(spec)
-    total, evaluated = steps_of(len(pairs), spec, n_stops)
+    total, evaluated = steps_of(len(rows), spec, n_stops)
     checkpoint, watch = _last_checkpoint(folder)
-
-    def measure() -> list[float]:
-        """With the truncation and the precision that the model is used with."""
-        if score is None:
-            return []
-        length, model.max_seq_length = model.max_seq_length, own_length
-        with autocast(precision):
-            scores = [float(value) for value in score(model)]
-        model.max_seq_length = length
-        return scores
-
+    measure = None if score is None else _measurer(model, score, length=own_length, precision=precision)
     with quiet_libraries(), _translated():
-        if score is not None and checkpoint is None:
-            watch.see(0, measure())
+        if measure is not None and checkpoint is None:
+            scores = measure()
+            watch.see(0, scores.dev.tolist(), scores.train.tolist())
         _switch_dropout_off(model)
         model.max_seq_length = spec.max_seq_length if own_length is None else min(spec.max_seq_length, own_length)
         watcher = _Watcher(
-            watch=watch,
-            measure=None if score is None else measure,
-            evaluated=evaluated,
-            patience=spec.patience,
-            advance=progress(title, total),
+            watch=watch, measure=measure, evaluated=evaluated, patience=spec.patience, advance=progress(title, total), seen=seen
         )
-        trainer = _trainer(model, pairs, spec, folder, precision=precision, total=total)
+        loss = loss_of(model, spec, rows, targets, n_processes=n_processes)
+        trainer = _trainer(model, rows, spec, folder, precision=precision, total=total, loss=loss, n_processes=n_processes)
         trainer.add_callback(watcher)
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     steps = int(trainer.state.global_step)
     kept = steps if score is None else watch.kept_step
     if kept != steps:
-        model = load_model(base if kept == 0 else folder / f"checkpoint-{kept}")
+        model = start_model(base, spec)
+        if kept:
+            load_weights(model, folder / f"checkpoint-{kept}", spec)
     model.max_seq_length = own_length
     return Fitted(
-        model=model.to("cpu").eval(),
+        model=finished(model.to("cpu").eval(), spec),
         watch=watch,
         planned_steps=total,
         steps=steps,
@@ -191,7 +147,23 @@ def fit(
         resumed_at=None if checkpoint is None else _step(checkpoint),
         precision=precision,
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        loss=name_of(loss),
+        n_processes=n_processes,
     )
+
+
+def _measurer(model: SentenceTransformer, score: Score, *, length: int | None, precision: str) -> Callable[[], Scores]:
+    """Scores with the truncation and the precision that the model is used with; of the main process in all of them."""
+
+    def measure() -> Scores:
+        trained, model.max_seq_length = model.max_seq_length, length
+        with autocast(precision):
+            scores = score(model) if is_main() else None
+        model.max_seq_length = trained
+        found: Scores = same(scores)
+        return found
+
+    return measure
 
 
 class _Watcher(TrainerCallback):  # type: ignore[misc]  # transformers has no types here
@@ -201,12 +173,14 @@ class _Watcher(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
         self,
         *,
         watch: Watch,
-        measure: Callable[[], list[float]] | None,
+        measure: Callable[[], Scores] | None,
         evaluated: Sequence[int],
         patience: int,
         advance: Callable[[int], None],
+        seen: Seen | None,
     ) -> None:
-        self._watch, self._measure, self._evaluated, self._patience, self._advance = watch, measure, frozenset(evaluated), patience, advance
+        self._watch, self._measure, self._evaluated, self._patience = watch, measure, frozenset(evaluated), patience
+        self._advance, self._seen = advance, seen
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         """Count what a checkpoint brings."""
@@ -234,7 +208,10 @@ class _Watcher(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
         if state.global_step not in self._evaluated:
             return
         if self._measure is not None:
-            self._watch.see(state.global_step, self._measure())
+            scores = self._measure()
+            self._watch.see(state.global_step, scores.dev.tolist(), scores.train.tolist())
+            if self._seen is not None:
+                self._seen(self._watch)
         if self._watch.without_gain >= self._patience:
             control.should_training_stop = True
             self._advance(state.max_steps - state.global_step)
@@ -244,6 +221,8 @@ class _Watcher(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         """Mark the checkpoint as whole, and remove those that are neither the last nor the kept one."""
         del control, more
+        if not state.is_world_process_zero:
+            return
         folder = Path(args.output_dir)
         part = folder / f"{_STATE}.part"
         part.write_text(json.dumps(asdict(self._watch)), "utf-8")
@@ -254,30 +233,46 @@ class _Watcher(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
 
 
 class _Trainer(SentenceTransformerTrainer):  # type: ignore[misc]  # sentence-transformers is not typed here
-    """Without model cards, which cost seconds at each checkpoint and look for the base on the hub."""
+    """Without model cards, which cost seconds at each checkpoint and look for the base on the hub; checkpoints are `methods`'."""
+
+    spec: TrainingSpec
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """None."""
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         del state_dict
-        self.model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
+        save_weights(self.model, Path(output_dir or self.args.output_dir), self.spec)
+
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        load_weights(self.model, Path(checkpoint_path), self.spec)
 
 
 def _trainer(
-    model: SentenceTransformer, pairs: Sequence[Pair], spec: TrainingSpec, folder: Path, *, precision: str, total: int
+    model: SentenceTransformer,
+    rows: Examples,
+    spec: TrainingSpec,
+    folder: Path,
+    *,
+    precision: str,
+    total: int,
+    loss: torch.nn.Module,
+    n_processes: int = 1,
 ) -> _Trainer:
-    own = prompts_of(model)
+    own, columns = prompts_of(model), dict(rows.columns)
+    kinds = {name: "query" if name == "query" else "passage" for name in columns}
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
         num_train_epochs=spec.epochs,
-        per_device_train_batch_size=spec.batch_size,
-        learning_rate=spec.learning_rate,
+        per_device_train_batch_size=max(1, spec.batch_size // n_processes),
+        learning_rate=rate_of(spec),
         warmup_steps=math.ceil(spec.warmup_ratio * total),
-        prompts={column: own[kind] for column, kind in (("query", "query"), ("passage", "passage")) if own[kind]} or None,  # type: ignore[index]
-        batch_sampler=BatchSamplers.NO_DUPLICATES,
+        prompts={name: own[kind] for name, kind in kinds.items() if own[kind]} or None,  # type: ignore[index]
+        router_mapping={name: "query" if kind == "query" else "document" for name, kind in kinds.items()} if _has_routes(model) else {},
+        batch_sampler=BatchSamplers.NO_DUPLICATES if spec.loss in BATCH_IS_NEGATIVES else BatchSamplers.BATCH_SAMPLER,
         seed=spec.seed,
         bf16=precision == "bf16",
+        **_checkpointing(spec),
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
         logging_steps=max(1, total // _LOSSES),
@@ -287,10 +282,27 @@ def _trainer(
         report_to="none",
         disable_tqdm=True,
     )
-    columns = {"query": [pair.query for pair in pairs], "passage": [pair.passage for pair in pairs]}
-    trainer = _Trainer(model=model, args=arguments, train_dataset=Dataset.from_dict(columns), loss=MultipleNegativesRankingLoss(model))
+    labels: list[Any] | None = (
+        list(range(len(rows))) if spec.distillation is not None else None if rows.scores is None else list(rows.scores)
+    )
+    data = Dataset.from_dict({**columns, **({} if labels is None else {"label": labels})})
+    trainer = _Trainer(model=model, args=arguments, train_dataset=data, loss=loss)
+    trainer.spec = spec
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _checkpointing(spec: TrainingSpec) -> dict[str, Any]:
+    """Activations computed twice instead of kept; under the name that transformers has for it, which changed in its version 5."""
+    if not spec.gradient_checkpointing:
+        return {}
+    known = {field.name for field in fields(SentenceTransformerTrainingArguments)}
+    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+
+
+def _has_routes(model: SentenceTransformer) -> bool:
+    return any(isinstance(module, Router) for module in model.modules())
 
 
 def _switch_dropout_off(model: SentenceTransformer) -> None:

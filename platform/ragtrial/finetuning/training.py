@@ -1,81 +1,81 @@
-"""Fine-tuning on (query, passage) pairs: the other passages of a batch are the negatives.
-
-Multiple negatives ranking loss (Henderson et al. 2017, "Efficient Natural Language Response Suggestion for Smart Reply", section 4)
-through sentence-transformers' trainer. No batch holds a text twice, so that no negative is a positive in disguise.
-"""
+"""Training by pairs of queries and passages, from the settings to a registered model with its lineage."""
 
 import datetime as dt
-import random
 import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragtrial.contracts import Progress, no_progress
-from ragtrial.domain.corpus import Passage
+from ragtrial.contracts import Embedder, Kind, Progress, no_progress
 from ragtrial.domain.fingerprint import digest
-from ragtrial.domain.gold import GoldSet
-from ragtrial.domain.metric import metric_named
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.pair import Pair
 from ragtrial.domain.training import TrainingSpec
-from ragtrial.embedding.sentence_transformers import prompts_of, quiet_libraries
-from ragtrial.embedding.vectors import unit_rows
+from ragtrial.embedding.sentence_transformers import load_model, prompts_of, quiet_libraries
 from ragtrial.errors import InputError, MissingExtraError
+from ragtrial.finetuning.dev import DEV_PASSAGES, MIN_DEV_QUERIES, DevSet, dev_set, scorer, train_check
+from ragtrial.finetuning.distilling import Targets, targets
+from ragtrial.finetuning.examples import Examples, check_spec, examples
 from ragtrial.finetuning.leakage import text_digest
 from ragtrial.finetuning.pairs import pairs_digest
+from ragtrial.finetuning.processes import is_main, join, same, wait
 from ragtrial.finetuning.registry import RegisteredModel, Registry, check_name
-from ragtrial.index.exact import exact_search
-from ragtrial.scoring.retrieval import rank_arrays, retrieval_values
+from ragtrial.finetuning.watching import DEV_METRIC, TRAIN_METRIC, Scores, Watch, overfitting
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from ragtrial.finetuning.searching import Found
     from ragtrial.finetuning.trainer import Fitted
 
-DEV_METRIC = "nDCG@10"
-DEV_PASSAGES = 500
-"""The dev queries are searched among their relevant passages and others up to this number: more would cost more than it tells.
-
-Fewer passages than the corpus has make the search easier, so these scores compare checkpoints and say nothing about the corpus.
-"""
+__all__ = ["DEV_PASSAGES", "MIN_DEV_QUERIES", "DevSet", "dev_set", "stops", "train"]
 
 MAX_STOPS = 10
 
-MIN_DEV_QUERIES = 20
-"""Below so many dev queries nothing is chosen by them: it would be chosen by noise."""
-
 _LICENCE = re.compile(r"^license:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+
+SCRATCH_WARNING = (
+    "trained from random weights: without the base's pre-training a model needs some hundred thousand pairs or more to get near it; "
+    "compare with method full"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DevSet:
-    """What early stopping watches.
+class Task:
+    """All that a training needs beside its settings.
 
     Attributes:
-        gold: Dev queries, judged on passages.
-        passages: What they are searched in: the relevant ones and a random sample of others.
+        base_folder: The model to start from: a folder or hub id.
+        base: Its identity.
+        pairs: Without leaks, with their negatives.
+        dev: None, or of at least `MIN_DEV_QUERIES` queries.
+        check: Training queries to watch beside them; None without a dev set.
+        embedder: The base, through the cache of vectors; for method linear-adapter.
+        teacher: For distillation.
+        work_folder: For checkpoints.
+        name: Of the model.
     """
 
-    gold: GoldSet
-    passages: tuple[Passage, ...]
+    base_folder: Path | str
+    base: ModelIdentity
+    pairs: tuple[Pair, ...]
+    dev: DevSet | None
+    check: DevSet | None
+    embedder: Embedder | None
+    teacher: Embedder | None
+    work_folder: Path
+    name: str
 
-
-def dev_set(gold: GoldSet, passages: Sequence[Passage], *, seed: int) -> DevSet | None:
-    """The dev split among at most `DEV_PASSAGES` passages (or all relevant ones, where these are more); None without a dev query."""
-    relevant = {judgment.target_id for judgment in gold.judgments if judgment.grade > 0}
-    if not relevant:
-        return None
-    others = [passage for passage in passages if passage.passage_id not in relevant]
-    sample = random.Random(seed).sample(others, min(len(others), max(0, DEV_PASSAGES - len(relevant))))  # noqa: S311 - a sample, no secret
-    chosen = {passage.passage_id for passage in sample} | relevant
-    return DevSet(gold=gold, passages=tuple(passage for passage in passages if passage.passage_id in chosen))
+    def folder(self, spec: TrainingSpec, kind: str = "training") -> Path:
+        """Where the checkpoints of these settings lie: others for another base, other pairs or another dev set."""
+        ids = [] if self.dev is None else [self.dev.gold.fingerprint, *(passage.passage_id for passage in self.dev.passages)]
+        return self.work_folder / digest([kind, spec, self.base, pairs_digest(self.pairs), ids])
 
 
 def train(
@@ -90,88 +90,216 @@ def train(
     work_folder: Path,
     facts: Mapping[str, Any],
     inherited: frozenset[str] = frozenset(),
+    embedder: Embedder | None = None,
+    teacher: Embedder | None = None,
     progress: Progress = no_progress,
 ) -> RegisteredModel:
-    """Fine-tune, keep a checkpoint by the dev set, and register it with its lineage.
+    """Train, keep a checkpoint by the dev set, and register it with its lineage.
 
-    The model is evaluated at most each half epoch (`stops`). Kept is the latest checkpoint whose dev score is within one standard error of the best one
-    (`trainer.is_near`); the base itself where nothing came near it. A training that was killed goes on from its last checkpoint when it
-    is started again with the same base, pairs, dev set and settings.
+    The model is evaluated at most each half epoch (`stops`), on the dev queries and on as many training queries. Kept is the latest checkpoint
+    whose dev score is within one standard error of the best one (`watching.is_near`); the base itself where nothing came near it. A
+    training that was killed goes on from its last checkpoint when it is started again with the same base, pairs, dev set and settings.
 
     Args:
         spec: Settings.
         base_folder: The model to start from: a folder or hub id.
         base: Its identity, for the lineage.
-        pairs: Without leaks; at least one batch of them.
+        pairs: Without leaks, with their negatives; at least one batch of examples.
         dev: None, or one of fewer than `MIN_DEV_QUERIES`, trains all epochs and keeps the last.
         registry: Where the result goes.
         name: Its name there.
         work_folder: For checkpoints; removed at the end.
         facts: What else belongs into the lineage (where the data came from, pairs refused).
         inherited: Digests of the texts that the base was trained on.
+        embedder: The base as an embedder, for method linear-adapter.
+        teacher: The larger model, where the settings ask for distillation.
         progress: Told the steps.
 
     Raises:
-        InputError: Fewer pairs than one batch, or a name that can't be a folder's.
+        InputError: Fewer examples than one batch, settings that can't be combined, or a name that can't be a folder's.
         MissingExtraError: The training packages are not installed.
         ModelError: The base can't be loaded, the training diverged, or memory ran out.
         SetupError: The registry can't be written.
     """
     check_name(name)
-    if len(pairs) < spec.batch_size:
-        raise InputError(
-            f"{len(pairs)} training pairs are fewer than one batch of {spec.batch_size}: give more pairs or a smaller training.batch_size"
-        )
-    try:
-        from ragtrial.finetuning.trainer import fit
-    except ImportError as error:
-        raise MissingExtraError(package=str(error.name), extra="train", purpose="fine-tuning") from error
-    start = time.perf_counter()
-    judged = 0 if dev is None else len({judgment.query_id for judgment in dev.gold.judgments if judgment.grade > 0})
-    if dev is not None and judged < MIN_DEV_QUERIES:
+    check_spec(spec, pairs, dimension=base.dimension)
+    _check_size(spec, pairs)
+    start, cpu = time.perf_counter(), time.process_time()
+    judged = 0 if dev is None else dev.n_judged
+    if judged < MIN_DEV_QUERIES:
         dev = None
-    ids = [] if dev is None else [dev.gold.fingerprint, *(passage.passage_id for passage in dev.passages)]
-    checkpoints = work_folder / digest([spec, base, pairs_digest(pairs), ids])
-    fitted = fit(
-        base=base_folder,
-        pairs=pairs,
-        score=None if dev is None else _scorer(dev),
-        n_stops=stops(len(pairs), spec.epochs, n_passages=0 if dev is None else len(dev.passages)),
-        spec=spec,
-        folder=checkpoints,
-        title=f"fine-tune {name} ({len(pairs):,} pairs, {spec.epochs} epochs)",
-        progress=progress,
+    task = Task(
+        base_folder=base_folder,
+        base=base,
+        pairs=tuple(pairs),
+        dev=dev,
+        check=None if dev is None else train_check(pairs, dev, seed=spec.seed),
+        embedder=embedder,
+        teacher=teacher,
+        work_folder=work_folder,
+        name=name,
     )
+    try:
+        found = _search(task, spec, progress)
+        used = spec if found is None else found.spec
+        fitted = _fit(task, used, progress=progress)
+    except ImportError as error:
+        raise MissingExtraError(package=str(error.name), extra="train", purpose="training") from error
     lineage = {
         "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         **facts,
         "base": {"name": base.name, "revision": base.revision, "location": spec.base, "licence": _licence(base_folder)},
-        "settings": {key: value for key, value in asdict(spec).items() if key != "data"},
+        "method": spec.method,
+        "settings": {key: value for key, value in asdict(used).items() if key != "data"},
+        "seed": spec.seed,
         "pairs": {"used": len(pairs), "digest": pairs_digest(pairs), **facts.get("pairs", {})},
-        "dev": _dev_facts(dev, judged, fitted),
-        "training": {
-            "loss": "MultipleNegativesRankingLoss",
-            "precision": fitted.precision,
-            "device": fitted.device,
-            "planned_steps": fitted.planned_steps,
-            "steps": fitted.steps,
-            "kept_step": fitted.kept_step,
-            "resumed_at": fitted.resumed_at,
-        },
+        "dev": _dev_facts(task, judged, fitted),
+        "training": _training_facts(task, used, fitted),
+        "search": None if found is None else {"sentence": found.sentence, "trials": list(found.trials)},
         "curve": fitted.watch.curve,
+        "overfitting": overfitting(fitted.watch),
+        "warnings": [SCRATCH_WARNING] if spec.method == "scratch" else [],
         "seconds": round(time.perf_counter() - start, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
     }
-    texts = inherited | {text_digest(text) for pair in pairs for text in (pair.query, pair.passage)}
-    registered = registry.register(name, save=_saver(fitted.model), lineage=lineage, training_texts=texts)
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    return registered
+    texts = inherited | {text_digest(text) for pair in pairs for text in (pair.query, pair.passage, *pair.negatives)}
+    return _registered(task, used, fitted, registry, lineage, texts, searched=None if found is None else spec)
+
+
+def _check_size(spec: TrainingSpec, pairs: Sequence[Pair]) -> None:
+    if len(pairs) < spec.batch_size:
+        raise InputError(
+            f"{len(pairs)} training pairs are fewer than one batch of {spec.batch_size}: give more pairs or a smaller training.batch_size"
+        )
+
+
+def _registered(
+    task: Task,
+    used: TrainingSpec,
+    fitted: "Fitted",
+    registry: Registry,
+    lineage: Mapping[str, Any],
+    texts: frozenset[str],
+    *,
+    searched: TrainingSpec | None,
+) -> RegisteredModel:
+    """Written by the main process; the others learn its name."""
+    version = None
+    if is_main():
+        version = registry.register(task.name, save=_saver(fitted.model), lineage=lineage, training_texts=texts).version
+        shutil.rmtree(task.folder(used), ignore_errors=True)
+        if searched is not None:
+            shutil.rmtree(task.folder(searched, "search"), ignore_errors=True)
+    version = same(version)
+    wait()
+    return registry.get(f"{task.name}@{version}")
+
+
+def _search(task: Task, spec: TrainingSpec, progress: Progress) -> "Found | None":
+    """The search that the settings ask for; None where they ask for none."""
+    if spec.search is None:
+        return None
+    from ragtrial.finetuning.searching import Found, search
+
+    plain = replace(spec, search=None)
+    if task.dev is None:
+        return Found(spec=plain, trials=(), sentence="not searched, the given settings are used: there is no dev set to choose by")
+    if join() > 1:
+        raise InputError("training.search runs in one process: search first, then launch several with what it found and search: null")
+
+    def attempt(candidate: TrainingSpec, told: Progress, seen: Callable[[Watch], None]) -> float:
+        fitted = _fit(task, candidate, progress=told, seen=seen)
+        shutil.rmtree(task.folder(candidate), ignore_errors=True)
+        return float(fitted.watch.score_at(fitted.kept_step) or 0.0)
+
+    return search(
+        plain, limits=spec.search, attempt=attempt, n_pairs=len(task.pairs), folder=task.folder(spec, "search"), progress=progress
+    )
+
+
+def _fit(task: Task, spec: TrainingSpec, *, progress: Progress, seen: Callable[[Watch], None] | None = None) -> "Fitted":
+    """One training with the negatives that the settings ask for."""
+    pairs = task.pairs
+    if spec.mining.per_pair:
+        pairs = tuple(replace(pair, negatives=pair.negatives[: spec.mining.per_pair]) for pair in pairs)
+    if spec.method == "linear-adapter":
+        return _fit_adapter(task, spec, pairs, progress=progress, seen=seen)
+    from ragtrial.finetuning.trainer import fit
+
+    rows = examples(pairs, spec)
+    if len(rows) < spec.batch_size:
+        raise InputError(f"{len(rows)} examples are fewer than one batch of {spec.batch_size}: give more pairs or a smaller batch_size")
+    return fit(
+        base=task.base_folder,
+        rows=rows,
+        score=None if task.dev is None else _model_scorer(task.dev, task.check),
+        n_stops=stops(len(pairs), spec.epochs, n_passages=0 if task.dev is None else len(task.dev.passages)),
+        spec=spec,
+        folder=task.folder(spec),
+        title=f"train {task.name} ({spec.method}, {len(rows):,} examples, {spec.epochs} epochs)",
+        progress=progress,
+        targets=_targets(task, spec, rows, progress),
+        seen=seen,
+    )
+
+
+def _targets(task: Task, spec: TrainingSpec, rows: Examples, progress: Progress) -> Targets | None:
+    if spec.distillation is None:
+        return None
+    if task.teacher is None:
+        raise InputError(f"training.distillation: there is no teacher {spec.distillation.teacher!r}")
+    return targets(rows, task.teacher, progress=progress)
+
+
+def _fit_adapter(
+    task: Task, spec: TrainingSpec, pairs: Sequence[Pair], *, progress: Progress, seen: Callable[[Watch], None] | None
+) -> "Fitted":
+    """On vectors that are embedded once, by the cache."""
+    from ragtrial.finetuning.linear_adapter import fit_matrix, lesson, texts_of, with_adapter
+    from ragtrial.finetuning.trainer import Fitted
+
+    embedder = task.embedder
+    if embedder is None:
+        raise InputError("training.method 'linear-adapter' needs the base as an embedder")
+    if join() > 1:
+        raise InputError("training.method 'linear-adapter' takes seconds in one process: don't launch several")
+    asked, texts = texts_of(pairs)
+    advance = progress(f"embed for the adapter with {task.base.name}", len(asked) + len(texts))
+    vectors = {kind: embedder.embed(some, kind=kind, progress=advance) for kind, some in (("query", asked), ("passage", texts))}  # type: ignore[arg-type]
+    given = lesson(pairs, vectors["query"], vectors["passage"])
+    epochs = spec.adapter.epochs
+    matrix, watch, done, kept = fit_matrix(
+        given,
+        spec=spec,
+        score=None if task.dev is None else _matrix_scorer(task.dev, task.check, embedder),
+        seen=seen or (lambda _watch: None),
+        advance=progress(f"train {task.name} (linear adapter, {len(pairs):,} pairs, at most {epochs} epochs)", epochs),
+    )
+    steps = -(-len(pairs) // spec.adapter.batch_size)
+    with quiet_libraries():
+        model = with_adapter(load_model(task.base_folder), matrix)
+    watch.curve = [{**point, "step": int(point["step"]) * steps} for point in watch.curve]
+    watch.gaps = [{**gap, "step": int(gap["step"]) * steps} for gap in watch.gaps]
+    watch.best_step, watch.kept_step = watch.best_step * steps, watch.kept_step * steps
+    return Fitted(
+        model=model.to("cpu").eval(),
+        watch=watch,
+        planned_steps=epochs * steps,
+        steps=done * steps,
+        kept_step=kept * steps,
+        resumed_at=None,
+        precision="fp32",
+        device="cpu",
+        loss="softmax over all passages of the training set",
+    )
 
 
 def stops(n_pairs: int, epochs: int, *, n_passages: int) -> int:
     """How often a training is evaluated and saved after its start: each half epoch, at most `MAX_STOPS` times, and no more than is cheap.
 
     To embed a passage costs about a quarter of training on a pair (33 against 135 ms of one core: MiniLM, 180 tokens, bf16). So that all
-    evaluations, that of the base included, add about a quarter to the training, they embed about as many passages as it sees pairs.
+    evaluations, that of the base included, add about a quarter to the training, they embed about as many passages as it sees pairs (the
+    passages of the training queries that are watched beside come on top: about a third as many again).
     Two at least, or early stopping would have nothing to choose from: they add more to a training on few pairs.
 
     Args:
@@ -183,17 +311,39 @@ def stops(n_pairs: int, epochs: int, *, n_passages: int) -> int:
     return min(max(2, affordable), 2 * epochs, MAX_STOPS)
 
 
-def _dev_facts(dev: DevSet | None, judged: int, fitted: "Fitted") -> dict[str, Any]:
-    """Dev scores before and after, or why there are none."""
-    if dev is None:
+def _dev_facts(task: Task, judged: int, fitted: "Fitted") -> dict[str, Any]:
+    """Dev scores before and after beside those of training queries, or why there are none."""
+    if task.dev is None:
         reason = f"{judged} dev queries with a relevant passage, {MIN_DEV_QUERIES} are needed to choose by" if judged else "no dev set"
         return {"metric": DEV_METRIC, "before": None, "after": None, "n_queries": None, "reason": reason}
+    watch, kept = fitted.watch, fitted.kept_step
+    beside: dict[str, Any] = {}
+    if task.check is not None:
+        before, after = watch.score_at(0, TRAIN_METRIC), watch.score_at(kept, TRAIN_METRIC)
+        beside = {"before": before, "after": after, "n_queries": task.check.n_judged}
     return {
         "metric": DEV_METRIC,
-        "before": fitted.watch.before,
-        "after": fitted.watch.score_at(fitted.kept_step),
+        "before": watch.before,
+        "after": watch.score_at(kept),
         "n_queries": judged,
-        "n_passages": len(dev.passages),
+        "n_passages": len(task.dev.passages),
+        "training_queries": beside,
+    }
+
+
+def _training_facts(task: Task, spec: TrainingSpec, fitted: "Fitted") -> dict[str, Any]:
+    counts = {} if spec.method == "linear-adapter" else dict(examples(task.pairs, spec).counts)
+    return {
+        "loss": fitted.loss,
+        "precision": fitted.precision,
+        "device": fitted.device,
+        "processes": fitted.n_processes,
+        "planned_steps": fitted.planned_steps,
+        "steps": fitted.steps,
+        "kept_step": fitted.kept_step,
+        "resumed_at": fitted.resumed_at,
+        "examples": counts,
+        "teacher": None if task.teacher is None else asdict(task.teacher.identity),
     }
 
 
@@ -212,22 +362,34 @@ def _saver(model: "SentenceTransformer") -> Callable[[Path], None]:
     return save
 
 
-def _scorer(dev: DevSet) -> Callable[["SentenceTransformer"], NDArray[np.float64]]:
-    """nDCG@10 of each dev query with something relevant, among the dev passages, by exact search with the model's own prompts."""
-    metric = metric_named(DEV_METRIC)
-    ids = [passage.passage_id for passage in dev.passages]
-    qrels = {query_id: grades for query_id, grades in dev.gold.qrels().items() if any(grade > 0 for grade in grades.values())}
-    asked = [query.text for query in dev.gold.queries if query.query_id in qrels]
-    contents = [passage.content for passage in dev.passages]
+def _model_scorer(dev: DevSet, check: DevSet | None) -> Callable[["SentenceTransformer"], Scores]:
+    """With the model's own prompts."""
+    score = scorer(dev, check)
 
-    def score(model: "SentenceTransformer") -> NDArray[np.float64]:
+    def scored(model: "SentenceTransformer") -> Scores:
         prompts = prompts_of(model)
-        queries = model.encode_query(asked, prompt=prompts["query"], show_progress_bar=False)
-        passages = model.encode_document(contents, prompt=prompts["passage"], show_progress_bar=False)
-        vectors = unit_rows(queries, n=len(asked), dimension=None, model="in training")
-        matrix = unit_rows(passages, n=len(ids), dimension=vectors.shape[1], model="in training")
-        hits = exact_search(matrix, ids, vectors, metric.cutoff or 0)
-        ranks = rank_arrays([[hit.passage_id for hit in row] for row in hits], list(qrels.values()), depth=metric.cutoff or 0)
-        return retrieval_values(metric, ranks)
 
-    return score
+        def encode(texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
+            call = model.encode_query if kind == "query" else model.encode_document
+            rows: NDArray[np.float32] = call(list(texts), prompt=prompts[kind], show_progress_bar=False)
+            return rows
+
+        return score(encode)
+
+    return scored
+
+
+def _matrix_scorer(dev: DevSet, check: DevSet | None, embedder: Embedder) -> Callable[[NDArray[np.float32]], Scores]:
+    """With the base's vectors, embedded once."""
+    score = scorer(dev, check)
+    known: dict[Kind, NDArray[np.float32]] = {}
+
+    def scored(matrix: NDArray[np.float32]) -> Scores:
+        def encode(texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
+            if kind not in known:
+                known[kind] = embedder.embed(texts, kind=kind)
+            return known[kind] @ matrix.T if kind == "query" else known[kind]
+
+        return score(encode)
+
+    return scored

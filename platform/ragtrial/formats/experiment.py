@@ -89,7 +89,7 @@ def parse_experiment(text: str, path: str | None = None) -> Experiment:
         ValidationError: As for `load_experiment`.
     """
     document = read_yaml(text, path)
-    problems = [*document.problems, *explain(_adapter(), document)]
+    problems = [*document.problems, *explain(_adapter(), Experiment, document)]
     if problems:
         raise ValidationError(sorted(problems, key=lambda problem: problem.line or 0))
     return _adapter().validate_python(document.value)

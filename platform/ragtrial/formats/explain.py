@@ -1,4 +1,4 @@
-"""What pydantic finds in an experiment, in our words: what was found, what was expected, what to do."""
+"""What pydantic finds in a file of settings, in our words: what was found, what was expected, what to do."""
 
 import dataclasses
 import difflib
@@ -10,7 +10,6 @@ from typing import Any
 import pydantic
 from pydantic_core import ErrorDetails
 
-from ragtrial.domain.experiment import Experiment
 from ragtrial.errors import Problem
 from ragtrial.formats.validation import found
 from ragtrial.formats.yaml_lines import Document, Location, dotted
@@ -30,10 +29,15 @@ _EXPECTED = {
 }
 
 
-def explain(adapter: pydantic.TypeAdapter[Experiment], document: Document) -> list[Problem]:
-    """Everything that keeps the document from being an experiment; empty where nothing does.
+def explain(adapter: pydantic.TypeAdapter[Any], root: type, document: Document) -> list[Problem]:
+    """Everything that keeps the document from being what is wanted; empty where nothing does.
 
     Unknown keys are taken out for a second look, because pydantic doesn't run the checks of a dataclass that has any.
+
+    Args:
+        adapter: Of `root`.
+        root: The dataclass that the document has to describe.
+        document: The file.
     """
     errors = _errors(adapter, document.value)
     unknown = [error["loc"] for error in errors if error["type"] in _UNKNOWN]
@@ -41,15 +45,20 @@ def explain(adapter: pydantic.TypeAdapter[Experiment], document: Document) -> li
         known = {(error["loc"], error["type"]) for error in errors}
         errors += [error for error in _errors(adapter, _without(document.value, unknown)) if (error["loc"], error["type"]) not in known]
     reported = {error["loc"] for error in errors}
-    problems = [_problem(error, document) for error in errors]
+    problems = [_problem(root, error, document) for error in errors]
     return problems + [
         Problem(message=_odd(text), path=document.path, line=document.line(location), field=dotted(location))
         for location, text in document.odd_scalars()
-        if not any(location[: len(place)] == place for place in reported if place)
+        if not any(location[: len(place)] == place for place in reported if place) and not _takes(root, location, text)
     ]
 
 
-def _errors(adapter: pydantic.TypeAdapter[Experiment], value: object) -> list[ErrorDetails]:
+def _takes(root: type, location: Location, text: str) -> bool:
+    """Whether a truth value stands where one belongs, written as YAML 1.2 knows it."""
+    return _hint(root, location) is bool and text in {"true", "false"}
+
+
+def _errors(adapter: pydantic.TypeAdapter[Any], value: object) -> list[ErrorDetails]:
     try:
         adapter.validate_python(value)
     except pydantic.ValidationError as error:
@@ -59,29 +68,29 @@ def _errors(adapter: pydantic.TypeAdapter[Experiment], value: object) -> list[Er
 
 def _odd(text: str) -> str:
     if text.lower() in {"yes", "no", "on", "off", "true", "false"}:
-        return f"{text} is a truth value in YAML, and no key takes one: put it in quotes if it is a text"
+        return f"{text} is a truth value in YAML, and this key takes none: put it in quotes if it is a text"
     return f"is {text}: expected a finite number"
 
 
-def _problem(error: ErrorDetails, document: Document) -> Problem:
+def _problem(root: type, error: ErrorDetails, document: Document) -> Problem:
     location = error["loc"]
     if error["type"] == "invalid_key":
         location = (*location[:-1], str(location[-1]))
-    return Problem(message=_message(error, location), path=document.path, line=document.line(location), field=dotted(location))
+    return Problem(message=_message(root, error, location), path=document.path, line=document.line(location), field=dotted(location))
 
 
-def _message(error: ErrorDetails, location: Location) -> str:
+def _message(root: type, error: ErrorDetails, location: Location) -> str:
     kind, given = error["type"], error["input"]
     if kind == "missing":
-        return f"is missing. {_description(location)}".strip()
+        return f"is missing. {_description(root, location)}".strip()
     if kind in _UNKNOWN:
-        return _unknown(location)
+        return _unknown(root, location)
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if kind == "literal_error":
-        return _not_among(_choices(location), given, error["ctx"]["expected"])
+        return _not_among(_choices(root, location), given, error["ctx"]["expected"])
     if kind == "dataclass_type":
-        keys = ", ".join(_keys(location))
+        keys = ", ".join(_keys(root, location))
         return f"is {'empty' if given is None else found(given)}: expected a mapping with the keys {keys}"
     return f"is {found(given)}: {_EXPECTED.get(kind, error['msg'])}"
 
@@ -91,14 +100,14 @@ def _not_among(choices: Sequence[str], given: object, expected: str) -> str:
     return f"is {found(given)}: expected {expected}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
-def _unknown(location: Location) -> str:
+def _unknown(root: type, location: Location) -> str:
     key, above = str(location[-1]), location[:-1]
-    keys = _keys(above)
+    keys = _keys(root, above)
     by_lower = {name.lower(): name for name in keys}
     near = difflib.get_close_matches(key.lower(), by_lower, n=1, cutoff=0.7)
     if near:
         return f"unknown key: did you mean {by_lower[near[0]]!r}?"
-    homes = sorted((place for place, name in _all_keys(Experiment, ()) if name == key and place != _pattern(above)), key=_depth)
+    homes = sorted((place for place, name in _all_keys(root, ()) if name == key and place != _pattern(above)), key=_depth)
     if homes:
         return f"unknown key here: it belongs under {homes[0]!r}" if homes[0] else "unknown key here: it belongs at the top of the file"
     return f"unknown key: there are {', '.join(keys)}" if keys else "unknown key"
@@ -131,9 +140,9 @@ def _dataclass_in(hint: Any) -> tuple[Any, bool]:
     return kind, kind is not None and typing.get_origin(hint) is tuple
 
 
-def _hint(location: Location) -> Any:
+def _hint(root: type, location: Location) -> Any:
     """The type of the field at `location`, without its None; None where there is no such field."""
-    hint: Any = Experiment
+    hint: Any = root
     for part in location:
         if isinstance(part, int):
             hint = next(iter(typing.get_args(hint)), None)
@@ -144,18 +153,18 @@ def _hint(location: Location) -> Any:
     return hint
 
 
-def _keys(location: Location) -> list[str]:
-    hint = _hint(location)
+def _keys(root: type, location: Location) -> list[str]:
+    hint = _hint(root, location)
     return [field.name for field in dataclasses.fields(hint)] if dataclasses.is_dataclass(hint) else []
 
 
-def _choices(location: Location) -> list[str]:
-    hint = _hint(location)
+def _choices(root: type, location: Location) -> list[str]:
+    hint = _hint(root, location)
     return [str(choice) for choice in typing.get_args(hint)] if typing.get_origin(hint) is typing.Literal else []
 
 
-def _description(location: Location) -> str:
-    hint = _hint(location[:-1])
+def _description(root: type, location: Location) -> str:
+    hint = _hint(root, location[:-1])
     if not dataclasses.is_dataclass(hint):
         return ""
     return next((str(field.metadata.get("description", "")) for field in dataclasses.fields(hint) if field.name == location[-1]), "")

@@ -45,6 +45,36 @@ def load_table(path: Path, corpus: Path) -> DataSet:
     return findings.require(read_table(path, corpus, findings))
 
 
+def load_answered(path: Path) -> tuple[Query, ...]:
+    """The queries of a table with their reference answers, for tables that name no passages: each row needs `user_input` and `reference`.
+
+    Args:
+        path: As for `load_table`.
+
+    Raises:
+        ValidationError: With every fault.
+    """
+    findings = Findings()
+    known: dict[str, int] = {}
+    queries: list[Query] = []
+    before = len(findings.problems)
+    for number, (line, record) in enumerate(_records(path, findings), start=1):
+        place = Place(path=path, line=line, findings=findings)
+        query = _query(record, number, known, place)
+        if query is not None and not query.answers:
+            place.problem("is missing: without passages in 'reference_context_ids' the answer is what is learnt", field="reference")
+        elif query is not None:
+            queries.append(query)
+    if not known and len(findings.problems) == before:
+        findings.problem(f"holds no row: give one query a row, {_EXAMPLE}", path=str(path))
+    return findings.require(tuple(queries))
+
+
+def names_passages(path: Path) -> bool:
+    """Whether some row of a table names what is relevant, by ids or by texts; False also where the table can't be read."""
+    return any(record.get(name) for _, record in _records(path, Findings()) for name in _LISTS)
+
+
 def check_table(path: Path, corpus: Path) -> Report:
     """Everything that is wrong or odd in a gold table and its corpus."""
     findings = Findings()

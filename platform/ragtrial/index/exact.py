@@ -1,6 +1,6 @@
 """Exact search with numpy: the oracle that other stores are measured against, and a store for tests."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,14 +11,33 @@ from ragtrial.domain.corpus import Passage
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.trial import Hit
 from ragtrial.errors import StoreError
-from ragtrial.index.rules import TIE, Origin, check_model, check_origin, check_parameters, check_vectors, ranked, similarities
+from ragtrial.index.codes import in_metric, passage_codes, query_codes, ranges_from
+from ragtrial.index.rules import (
+    TIE,
+    Origin,
+    calibrated,
+    check_model,
+    check_origin,
+    check_parameters,
+    check_vectors,
+    check_words,
+    ranked,
+    similarities,
+)
+from ragtrial.index.words import WORD_TIE, WordScores
 
 _CHUNK_CELLS = 1 << 23
 """Similarities held at once (32 MiB of float32)."""
 
 
 def exact_search(
-    matrix: Vectors, ids: Sequence[str], vectors: Vectors, top_k: int, *, metric: str = "COSINE"
+    matrix: Vectors,
+    ids: Sequence[str],
+    vectors: Vectors,
+    top_k: int,
+    *,
+    metric: str = "COSINE",
+    similar: Callable[[Vectors], NDArray[np.float32]] | None = None,
 ) -> tuple[tuple[Hit, ...], ...]:
     """The `top_k` nearest rows of each vector, best first, ties by id.
 
@@ -28,6 +47,7 @@ def exact_search(
         vectors: Unit rows to search with, shape (n_queries, dimension).
         top_k: At least 1; fewer hits where there are fewer rows.
         metric: `COSINE`, `IP` or `L2`; see `rules.similarities`.
+        similar: Similarities of some of the vectors to every row, in the place of the metric's.
 
     Raises:
         ValueError: `top_k` is below 1, or rows and ids don't match.
@@ -41,17 +61,18 @@ def exact_search(
     step = max(1, _CHUNK_CELLS // len(ids))
     found: list[tuple[Hit, ...]] = []
     for start in range(0, len(vectors), step):
-        for row in similarities(vectors[start : start + step], matrix, metric):
+        part = vectors[start : start + step]
+        for row in similarities(part, matrix, metric) if similar is None else similar(part):
             near = [(ids[i], float(row[i])) for i in _candidates(row, top_k)]
             found.append(ranked("in memory", near, top_k=top_k))
     return tuple(found)
 
 
-def _candidates(row: NDArray[np.float32], top_k: int) -> list[int]:
+def _candidates(row: NDArray[np.float32], top_k: int, tie: float = TIE) -> list[int]:
     """Positions of the `top_k` largest values, and of all that tie with the last of them."""
     least = np.partition(row, len(row) - top_k)[len(row) - top_k] if top_k < len(row) else row.min()
     while True:
-        candidates = np.flatnonzero(row >= least - TIE)
+        candidates = np.flatnonzero(row >= least - tie)
         lower = row[candidates].min()
         if lower == least:
             return [int(position) for position in candidates]
@@ -63,7 +84,9 @@ class _Collection:
     origin: Origin
     complete: bool = False
     rows: dict[str, Vectors] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
     matrix: Vectors | None = None
+    words: WordScores | None = None
 
 
 class ExactIndex:
@@ -73,7 +96,11 @@ class ExactIndex:
         self._collections: dict[str, _Collection] | None = {}
         self._aliases: dict[str, str] = {}
 
-    def create(self, name: str, *, model: ModelIdentity, corpus: str, parameters: IndexParameters) -> None:
+    def check(self, parameters: IndexParameters) -> None:
+        """See `contracts.VectorIndex`."""
+        check_parameters(parameters)
+
+    def create(self, name: str, *, model: ModelIdentity, corpus: str, parameters: IndexParameters, sample: Vectors | None = None) -> None:
         """See `contracts.VectorIndex`."""
         check_parameters(parameters)
         asked = Origin(model=model, corpus=corpus, parameters=parameters)
@@ -82,16 +109,17 @@ class ExactIndex:
             raise StoreError(f"{name!r} is an alias of collection {self._aliases[name]!r}: choose another name")
         if name in collections:
             check_origin(name, found=collections[name].origin, asked=asked)
-        else:
-            collections[name] = _Collection(origin=asked)
+            return
+        collections[name] = _Collection(origin=calibrated(asked, sample))
 
     def insert(self, name: str, passages: Sequence[Passage], vectors: Vectors) -> None:
         """See `contracts.VectorIndex`."""
         collection = self._get(name)
         ids = [passage.passage_id for passage in passages]
         rows = check_vectors(name, vectors, dimension=collection.origin.model.dimension, ids=ids)
-        collection.complete, collection.matrix = False, None
+        collection.complete, collection.matrix, collection.words = False, None, None
         collection.rows.update(zip(ids, rows.copy(), strict=True))
+        collection.texts.update((passage.passage_id, passage.content) for passage in passages)
 
     def stored_ids(self, name: str) -> set[str]:
         """See `contracts.VectorIndex`."""
@@ -123,9 +151,40 @@ class ExactIndex:
         collection = self._get(target)
         check_model(target, found=collection.origin.model, asked=model)
         queries = check_vectors(target, vectors, dimension=model.dimension)
+        origin, ids = collection.origin, tuple(collection.rows)
+        kind, metric = origin.parameters.vectors, origin.parameters.metric
+        ranges = None if origin.ranges is None else ranges_from(origin.ranges)
         if collection.matrix is None:
-            collection.matrix = np.array(list(collection.rows.values()), dtype=np.float32).reshape(-1, model.dimension)
-        return exact_search(collection.matrix, tuple(collection.rows), queries, top_k, metric=collection.origin.parameters.metric)
+            rows = np.array(list(collection.rows.values()), dtype=np.float32).reshape(-1, model.dimension)
+            collection.matrix = passage_codes(kind, rows, ranges)
+        matrix = collection.matrix
+        if kind == "fp32":
+            return exact_search(matrix, ids, queries, top_k, metric=metric)
+
+        def similar(part: Vectors) -> NDArray[np.float32]:
+            asked = query_codes(kind, part, ranges)
+            return np.asarray(in_metric((asked.codes @ matrix.T) * asked.scale[:, None] + asked.offset[:, None], metric), dtype=np.float32)
+
+        return exact_search(matrix, ids, queries, top_k, similar=similar)
+
+    def search_words(self, name: str, texts: Sequence[str], *, top_k: int) -> tuple[tuple[Hit, ...], ...]:
+        """See `contracts.VectorIndex`."""
+        if top_k < 1:
+            raise ValueError(f"top_k is {top_k}: ask for at least 1")
+        target = self._aliases.get(name, name)
+        collection = self._get(target)
+        check_words(target, collection.origin.parameters)
+        ids = tuple(collection.texts)
+        if not ids:
+            return ((),) * len(texts)
+        if collection.words is None:
+            collection.words = WordScores(tuple(collection.texts.values()))
+        found = []
+        for text in texts:
+            scores = collection.words.scores(text)
+            near = [(ids[i], float(scores[i])) for i in _candidates(scores, top_k, WORD_TIE) if scores[i] > 0]
+            found.append(ranked(target, near, top_k=top_k, tie=WORD_TIE))
+        return tuple(found)
 
     def drop(self, name: str) -> None:
         """See `contracts.VectorIndex`."""

@@ -22,23 +22,41 @@ from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.trial import Hit
 from ragtrial.errors import StoreError
 from ragtrial.index.milvus_connection import Connection
-from ragtrial.index.milvus_rows import batches, escaped, origin_of, plain, row_of, schema
+from ragtrial.index.milvus_rows import (
+    batches,
+    escaped,
+    index_fields,
+    index_name,
+    origin_of,
+    plain,
+    row_of,
+    schema,
+    stored_metric,
+    stored_vectors,
+)
+from ragtrial.index.milvus_search import (
+    MAX_HITS,
+    Record,
+    Search,
+    SearchLimits,
+    check_top_k,
+    indexed,
+    nearest,
+    vector_search,
+    word_search,
+)
+from ragtrial.index.milvus_support import check_supported, check_version
 from ragtrial.index.rules import (
-    BUILD_DEFAULTS,
     Origin,
+    calibrated,
     check_model,
     check_origin,
-    check_parameters,
     check_vectors,
-    cuts_a_tie,
-    ranked,
-    search_parameters,
+    check_words,
 )
 
 SEARCH_BATCH = 64
 """Queries a call; a larger batch saves nothing more and a server may refuse it."""
-MAX_HITS = 16_384
-"""Rows that a server returns at most, for searches and for pages of a query."""
 
 _ORIGIN, _COMPLETE = "ragtrial.origin", "ragtrial.complete"
 _MISSING, _NOT_LOADED = 100, 101
@@ -52,18 +70,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 class _Searchable:
     """A collection that was checked and loaded at a monotonic time, and how many queries to send it at once."""
 
-    record: "_Record"
+    record: Record
     batch: int
     checked_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Record:
-    """What Milvus keeps of a collection; `name` is its own, even where it was asked for by an alias."""
-
-    name: str
-    origin: Origin
-    complete: bool
 
 
 class MilvusIndex:
@@ -86,15 +95,28 @@ class MilvusIndex:
         self._connection = Connection(uri, token=token, timeout_s=timeout_s)
         self._lite = self._connection.lite
         self._timeout_s, self._build_s = timeout_s, build_timeout_s
+        self._limits = SearchLimits(lite=self._lite, timeout_s=timeout_s)
         self._fresh: set[str] = set()  # made here and still empty
-        self._open_for_writing: dict[str, _Record] = {}
+        self._open_for_writing: dict[str, Record] = {}
         self._open_for_search: dict[str, _Searchable] = {}
 
-    def create(self, name: str, *, model: ModelIdentity, corpus: str, parameters: IndexParameters) -> None:
+    @property
+    def lite(self) -> bool:
+        """Whether it is Milvus Lite, inside of this process."""
+        return self._lite
+
+    def check(self, parameters: IndexParameters) -> None:
+        """See `contracts.VectorIndex`; looks at the server's version where that decides."""
+        check_supported(parameters, lite=self._lite)
+        if not self._lite and (parameters.words or parameters.vectors == "int8"):
+            with self._connection.calls("asking for the version") as client:
+                check_version(client.get_server_version(timeout=self._timeout_s), parameters)
+
+    def create(self, name: str, *, model: ModelIdentity, corpus: str, parameters: IndexParameters, sample: Vectors | None = None) -> None:
         """See `contracts.VectorIndex`."""
         if not _NAME.fullmatch(name):
             raise StoreError(f"{name!r} can't name a collection: use letters, digits and '_', not a digit first, at most 255")
-        check_supported(parameters, lite=self._lite)
+        self.check(parameters)
         asked = Origin(model=model, corpus=corpus, parameters=parameters)
         record = self._record(name)
         if record is not None:
@@ -102,19 +124,23 @@ class MilvusIndex:
                 raise StoreError(f"{name!r} is an alias of collection {record.name!r}: choose another name")
             check_origin(name, found=record.origin, asked=asked)
             return
+        if parameters.vectors == "binary" and model.dimension % 8 and not self._lite:
+            raise StoreError(f"binary vectors of {model.dimension} dimensions can't be stored: Milvus takes multiples of 8")
+        asked = calibrated(asked, sample)
         properties = {_ORIGIN: json.dumps(plain(asked), sort_keys=True), _COMPLETE: "false"}
         with self._connection.calls(f"creating collection {name!r}") as client:
-            client.create_collection(
-                name, schema=schema(client, model.dimension), properties=properties, consistency_level="Bounded", timeout=self._timeout_s
-            )
+            fields = schema(client, asked, lite=self._lite)
+            client.create_collection(name, schema=fields, properties=properties, consistency_level="Bounded", timeout=self._timeout_s)
         self._fresh.add(name)
 
     def insert(self, name: str, passages: Sequence[Passage], vectors: Vectors) -> None:
         """See `contracts.VectorIndex`; also refuses a text of more than 65,535 bytes, naming the passage."""
         record = self._open_for_writing.get(name) or self._existing(name)
         rows = check_vectors(name, vectors, dimension=record.origin.model.dimension, ids=[passage.passage_id for passage in passages])
-        last = {passage.passage_id: (passage, row) for passage, row in zip(passages, rows, strict=True)}
-        requests = list(batches([row_of(name, passage, row) for passage, row in last.values()], record.origin.model.dimension))
+        ready = stored_vectors(record.origin, rows, lite=self._lite)
+        last = {passage.passage_id: (passage, row) for passage, row in zip(passages, ready, strict=True)}
+        made = [row_of(name, passage, row, record.origin) for passage, row in last.values()]
+        requests = list(batches(made, record.origin.model.dimension))
         if record.name not in self._open_for_writing:
             if record.complete:
                 self._mark(record.name, complete=False)
@@ -180,36 +206,48 @@ class MilvusIndex:
         if record is None:
             return None
         with self._connection.calls(f"describing collection {name!r}") as client:
-            index = client.describe_index(record.name, "vector", timeout=self._timeout_s)
+            index = client.describe_index(record.name, index_name(record.origin), timeout=self._timeout_s)
         return CollectionInfo(
             name=record.name,
             model=record.origin.model,
             corpus=record.origin.corpus,
             parameters=record.origin.parameters,
-            index_type=index["index_type"] if index else "FLAT",
+            index_type=(index["index_type"] if index else "FLAT").removeprefix("BIN_"),
             n_passages=0 if record.name in self._fresh else self._count(record),
             complete=record.complete,
         )
 
     def search(self, name: str, vectors: Vectors, *, top_k: int, model: ModelIdentity) -> tuple[tuple[Hit, ...], ...]:
         """See `contracts.VectorIndex`. Which collection an alias points to is asked again after a few seconds."""
-        if not 1 <= top_k <= MAX_HITS:
-            raise StoreError(f"top_k is {top_k}: Milvus returns 1 to {MAX_HITS} passages a query")
+        check_top_k(top_k)
+        record = self._searchable(name, model).record
+        queries = check_vectors(record.name, vectors, dimension=model.dimension)
+        return self._found(name, queries, vector_search, model=model, top_k=top_k)
+
+    def search_words(self, name: str, texts: Sequence[str], *, top_k: int) -> tuple[tuple[Hit, ...], ...]:
+        """See `contracts.VectorIndex`."""
+        check_top_k(top_k)
+        record = self._searchable(name, None).record
+        check_words(record.name, record.origin.parameters)
+        return self._found(name, texts, word_search, model=None, top_k=top_k)
+
+    def _found(
+        self, name: str, queries: Vectors | Sequence[str], search: Search, *, model: ModelIdentity | None, top_k: int
+    ) -> tuple[tuple[Hit, ...], ...]:
         opened = self._searchable(name, model)
-        queries = check_vectors(opened.record.name, vectors, dimension=model.dimension)
         found: list[tuple[Hit, ...]] = []
         while len(found) < len(queries):
             batch = queries[len(found) : len(found) + opened.batch]
             with self._connection.calls(f"searching collection {name!r}") as client:
                 try:
-                    found.extend(self._nearest(client, opened.record, batch, top_k))
+                    found.extend(nearest(client, opened.record, batch, search, top_k, limits=self._limits))
                 except MilvusException as error:
                     if error.code not in (_MISSING, _NOT_LOADED):
                         raise
                     # dropped after the alias went elsewhere, or released, by another process
                     self._open_for_search.pop(name, None)
                     opened = self._searchable(name, model)
-                    found.extend(self._nearest(client, opened.record, batch, top_k))
+                    found.extend(nearest(client, opened.record, batch, search, top_k, limits=self._limits))
         return tuple(found)
 
     def drop(self, name: str) -> None:
@@ -260,7 +298,7 @@ class MilvusIndex:
         """See `contracts.VectorIndex`."""
         self._connection.close()
 
-    def _record(self, name: str) -> _Record | None:
+    def _record(self, name: str) -> Record | None:
         with self._connection.calls(f"looking for collection {name!r}") as client:
             try:
                 found = client.describe_collection(name, timeout=self._timeout_s)
@@ -275,78 +313,54 @@ class MilvusIndex:
             raise StoreError(
                 f"collection {name!r} was not made by this version of ragtrial: use another name, or drop it with Milvus"
             ) from error
-        return _Record(name=found["collection_name"], origin=origin, complete=properties.get(_COMPLETE) == "true")
+        return Record(name=found["collection_name"], origin=origin, complete=properties.get(_COMPLETE) == "true")
 
-    def _existing(self, name: str) -> _Record:
+    def _existing(self, name: str) -> Record:
         record = self._record(name)
         if record is None:
             raise StoreError(f"there is no collection {name!r}: index the corpus first (ragtrial index EXPERIMENT.yaml)")
         return record
 
-    def _searchable(self, name: str, model: ModelIdentity) -> _Searchable:
-        """The collection, checked and loaded; the check is kept for a few seconds, and until an alias is moved here."""
+    def _searchable(self, name: str, model: ModelIdentity | None) -> _Searchable:
+        """The collection, checked and loaded; the check is kept for a few seconds, and until an alias is moved here.
+
+        No model is asked for where words are searched.
+        """
         kept = self._open_for_search.get(name)
         if kept is None or time.monotonic() - kept.checked_at > _RECHECK_SECONDS:
             record = self._existing(name)
-            check_model(record.name, found=record.origin.model, asked=model)
+            check_model(record.name, found=record.origin.model, asked=model or record.origin.model)
             self._load(record)
             kept = _Searchable(record=record, batch=self._batch(record), checked_at=time.monotonic())
             self._open_for_search[name] = kept
-        check_model(kept.record.name, found=kept.record.origin.model, asked=model)
+        check_model(kept.record.name, found=kept.record.origin.model, asked=model or kept.record.origin.model)
         return kept
 
-    def _batch(self, record: _Record) -> int:
+    def _batch(self, record: Record) -> int:
         """Queries a call: 64, but for exact L2 on Milvus Lite, which holds every difference (queries x rows x dimension) at once."""
         parameters = record.origin.parameters
-        if not self._lite or (parameters.type, parameters.metric) != ("FLAT", "L2"):
+        if not self._lite or (parameters.type, stored_metric(parameters, lite=True)) != ("FLAT", "L2"):
             return SEARCH_BATCH
         row_bytes = 4 * record.origin.model.dimension * max(1, self._count(record))
         return max(1, min(SEARCH_BATCH, _LITE_L2_BYTES // row_bytes))
 
-    def _nearest(self, client: MilvusClient, record: _Record, queries: Vectors, top_k: int) -> list[tuple[Hit, ...]]:
-        parameters = record.origin.parameters
-        # only FLAT is exact: there, one more hit shows whether a tie crosses the cut
-        limit = min(top_k + 1, MAX_HITS) if parameters.type == "FLAT" else top_k
-        found = self._search(client, record, queries, top_k, limit)
-        for position, hits in enumerate(found):
-            wider = limit
-            while len(hits) == wider > top_k and cuts_a_tie([value for _, value in hits], top_k=top_k) and wider < MAX_HITS:
-                wider = min(4 * wider, MAX_HITS)
-                hits = self._search(client, record, queries[position : position + 1], top_k, wider)[0]  # noqa: PLW2901 - widened
-                found[position] = hits
-        return [ranked(record.name, hits, top_k=top_k) for hits in found]
+    def _ensure_index(self, client: MilvusClient, record: Record) -> None:
+        there = client.list_indexes(record.name, timeout=self._timeout_s)
+        missing = [name for name in indexed(record.origin) if name not in there]
+        if missing:
+            index = index_fields(client, record.origin, missing, lite=self._lite)
+            client.create_index(record.name, index, timeout=self._build_s, sync=False)
 
-    def _search(self, client: MilvusClient, record: _Record, queries: Vectors, top_k: int, limit: int) -> list[list[tuple[str, float]]]:
-        parameters = record.origin.parameters
-        results = client.search(
-            record.name,
-            data=queries,
-            anns_field="vector",
-            limit=limit,
-            output_fields=["passage_id"],  # with none, Milvus Lite returns the vectors
-            search_params={"metric_type": parameters.metric, "params": search_parameters(parameters, top_k=top_k)},
-            consistency_level="Bounded",
-            timeout=self._timeout_s,
-        )
-        if parameters.metric == "L2":  # a distance: near is small
-            return [[(key, 0.0 - distance) for key, distance in zip(hits.ids, hits.distances, strict=True)] for hits in results]
-        return [list(zip(hits.ids, hits.distances, strict=True)) for hits in results]
+    def _wait_for_index(self, client: MilvusClient, record: Record) -> None:
+        for name in indexed(record.origin):
+            self._wait_for(client, record, name)
 
-    def _ensure_index(self, client: MilvusClient, record: _Record) -> None:
-        if "vector" in client.list_indexes(record.name, timeout=self._timeout_s):
-            return
-        parameters = record.origin.parameters
-        index = client.prepare_index_params()
-        build = {**BUILD_DEFAULTS[parameters.type], **parameters.build}
-        index.add_index("vector", index_name="vector", index_type=parameters.type, metric_type=parameters.metric, params=build)
-        client.create_index(record.name, index, timeout=self._build_s, sync=False)
-
-    def _wait_for_index(self, client: MilvusClient, record: _Record) -> None:
+    def _wait_for(self, client: MilvusClient, record: Record, name: str) -> None:
         end = time.monotonic() + self._build_s
         pause = 0.01
         while True:
             stored = int(client.get_collection_stats(record.name, timeout=self._timeout_s)["row_count"])
-            index = client.describe_index(record.name, "vector", timeout=self._timeout_s)
+            index = client.describe_index(record.name, name, timeout=self._timeout_s)
             if index["state"] == "Failed":
                 reason = index.get("index_state_fail_reason") or "no reason given"
                 raise StoreError(f"building the index of collection {record.name!r} failed: {reason}")
@@ -357,14 +371,14 @@ class MilvusIndex:
             time.sleep(pause)
             pause = min(2 * pause, 1.0)
 
-    def _load(self, record: _Record) -> None:
+    def _load(self, record: Record) -> None:
         with self._connection.calls(f"loading collection {record.name!r}") as client:
             if client.get_load_state(record.name, timeout=self._timeout_s)["state"] == LoadState.Loaded:
                 return
             self._ensure_index(client, record)  # a server loads nothing without one
             client.load_collection(record.name, timeout=self._build_s)
 
-    def _count(self, record: _Record) -> int:
+    def _count(self, record: Record) -> int:
         self._load(record)
         with self._connection.calls(f"counting the passages of collection {record.name!r}") as client:
             rows = client.query(record.name, filter="", output_fields=["count(*)"], consistency_level="Strong", timeout=self._timeout_s)
@@ -373,24 +387,3 @@ class MilvusIndex:
     def _mark(self, name: str, *, complete: bool) -> None:
         with self._connection.calls(f"marking collection {name!r}") as client:
             client.alter_collection_properties(name, {_COMPLETE: "true" if complete else "false"}, timeout=self._timeout_s)
-
-
-def check_supported(parameters: IndexParameters, *, lite: bool) -> None:
-    """Whether Milvus, or Milvus Lite, builds an index with these parameters.
-
-    Raises:
-        StoreError: It doesn't, or would silently build another one.
-    """
-    check_parameters(parameters)
-    if lite:
-        _check_lite_parameters(parameters)
-
-
-def _check_lite_parameters(parameters: IndexParameters) -> None:
-    fixed = BUILD_DEFAULTS[parameters.type]
-    for name, value in parameters.build.items():
-        if value != fixed[name]:
-            raise StoreError(
-                f"build parameter {name!r} of index {parameters.type} is {value}, but Milvus Lite always builds with {fixed[name]}: "
-                "leave it out, or use a Milvus server"
-            )

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from ragtrial.contracts import IndexParameters, Vectors
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.trial import Hit
 from ragtrial.errors import StoreError
+from ragtrial.index.codes import ranges_of, written
 
 UNIT_TOLERANCE = 1e-3
 """How far a vector's length may be from 1: above the rounding of bfloat16 models, far below a vector that nobody normalised."""
@@ -32,11 +33,20 @@ class Origin:
         model: The model that its vectors were made with.
         corpus: Fingerprint of the passages.
         parameters: The index asked for.
+        ranges: What int8 codes are made with, as `codes.written` writes them; None for other vectors.
     """
 
     model: ModelIdentity
     corpus: str
     parameters: IndexParameters
+    ranges: str | None = None
+
+
+def calibrated(asked: Origin, sample: Vectors | None) -> Origin:
+    """With the ranges of the sample, where int8 codes need them."""
+    if asked.parameters.vectors != "int8":
+        return asked
+    return replace(asked, ranges=written(ranges_of(np.empty((0, 0), dtype=np.float32) if sample is None else sample)))
 
 
 def check_origin(name: str, *, found: Origin, asked: Origin) -> None:
@@ -51,11 +61,26 @@ def check_origin(name: str, *, found: Origin, asked: Origin) -> None:
             f"collection {name!r} holds the passages of corpus {found.corpus!r}, but this corpus is {asked.corpus!r}: "
             "index it into a collection of its own, or drop the old one"
         )
-    if _plain(found.parameters) != _plain(asked.parameters):
+    if plain_parameters(found.parameters) != plain_parameters(asked.parameters):
         raise StoreError(
-            f"collection {name!r} was made with the index {_plain(found.parameters)}, but {_plain(asked.parameters)} is asked for: "
+            f"collection {name!r} was made with the index {plain_parameters(found.parameters)}, but {plain_parameters(asked.parameters)} is asked for: "
             "index the corpus again into a collection of its own, or drop the old one"
         )
+
+
+def plain_parameters(parameters: IndexParameters) -> dict[str, object]:
+    """As JSON; what came later stands there only where it is used, so that older collections keep their names and stay equal."""
+    plain: dict[str, object] = {
+        "type": parameters.type,
+        "metric": parameters.metric,
+        "build": dict(parameters.build),
+        "search": dict(parameters.search),
+    }
+    if parameters.vectors != "fp32":
+        plain["vectors"] = parameters.vectors
+    if parameters.words:
+        plain["words"] = True
+    return plain
 
 
 def check_model(name: str, *, found: ModelIdentity, asked: ModelIdentity) -> None:
@@ -84,6 +109,8 @@ def check_parameters(parameters: IndexParameters) -> None:
     Raises:
         StoreError: An unknown name, or a value below 1.
     """
+    if parameters.vectors == "binary" and parameters.type == "HNSW":
+        raise StoreError("index.vectors is 'binary', for which there is no HNSW index: use type FLAT or IVF_FLAT")
     for kind, given, known in (
         ("build", parameters.build, BUILD_DEFAULTS[parameters.type]),
         ("search", parameters.search, SEARCH_DEFAULTS[parameters.type]),
@@ -129,6 +156,8 @@ def check_vectors(name: str, vectors: Vectors, *, dimension: int, ids: Sequence[
         )
     if ids is not None and len(ids) != len(rows):
         raise StoreError(f"collection {name!r} was given {len(rows)} vectors for {len(ids)} passages: give one each")
+    if not dimension:  # searched by words alone
+        return rows
     with np.errstate(over="ignore", invalid="ignore"):
         lengths = np.linalg.norm(rows, axis=1)
     bad = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))  # catches NaN and infinity too
@@ -139,8 +168,21 @@ def check_vectors(name: str, vectors: Vectors, *, dimension: int, ids: Sequence[
     return rows
 
 
-def ranked(name: str, found: Sequence[tuple[str, float]], *, top_k: int) -> tuple[Hit, ...]:
-    """The first `top_k` of (passage id, similarity), best first, ties (see `TIE`) by passage id, with the best similarity among them.
+def check_words(name: str, parameters: IndexParameters) -> None:
+    """Refuse to search words where there are none.
+
+    Raises:
+        StoreError: The collection was made for vectors alone.
+    """
+    if not parameters.words:
+        raise StoreError(
+            f"collection {name!r} was made without words: index the corpus again with retrieval.method 'hybrid' or 'bm25' "
+            "(ragtrial index EXPERIMENT.yaml)"
+        )
+
+
+def ranked(name: str, found: Sequence[tuple[str, float]], *, top_k: int, tie: float | None = None) -> tuple[Hit, ...]:
+    """The first `top_k` of (passage id, similarity), best first, ties (`TIE`, if not given) by passage id, with the best similarity among them.
 
     Raises:
         StoreError: A similarity is not finite.
@@ -148,7 +190,7 @@ def ranked(name: str, found: Sequence[tuple[str, float]], *, top_k: int) -> tupl
     if not all(math.isfinite(similarity) for _, similarity in found):
         raise StoreError(f"collection {name!r} returned similarities that are not finite: index the corpus again")
     hits: list[Hit] = []
-    for tied in _groups(sorted(found, key=lambda pair: -pair[1])):
+    for tied in _groups(sorted(found, key=lambda pair: -pair[1]), TIE if tie is None else tie):
         best = tied[0][1]
         hits.extend(Hit(passage_id=passage_id, similarity=best) for passage_id in sorted(passage_id for passage_id, _ in tied))
         if len(hits) >= top_k:
@@ -156,17 +198,17 @@ def ranked(name: str, found: Sequence[tuple[str, float]], *, top_k: int) -> tupl
     return tuple(hits[:top_k])
 
 
-def cuts_a_tie(similarities: Sequence[float], *, top_k: int) -> bool:
+def cuts_a_tie(similarities: Sequence[float], *, top_k: int, tie: float = TIE) -> bool:
     """Whether more hits, descending as these are, could tie with the `top_k`-th: none after it is farther away than a tie."""
     tail = similarities[top_k - 1 :]
-    return all(above - below <= TIE for above, below in itertools.pairwise(tail))
+    return all(above - below <= tie for above, below in itertools.pairwise(tail))
 
 
-def _groups(ordered: Sequence[tuple[str, float]]) -> Iterator[list[tuple[str, float]]]:
+def _groups(ordered: Sequence[tuple[str, float]], tie: float) -> Iterator[list[tuple[str, float]]]:
     """Runs of hits of which each ties with the one before it."""
     group: list[tuple[str, float]] = []
     for pair in ordered:
-        if group and group[-1][1] - pair[1] > TIE:
+        if group and group[-1][1] - pair[1] > tie:
             yield group
             group = []
         group.append(pair)
@@ -186,7 +228,3 @@ def similarities(queries: Vectors, matrix: Vectors, metric: str) -> NDArray[np.f
     squares = np.square(queries).sum(axis=1)[:, None] + np.square(matrix).sum(axis=1)[None, :]
     distances: NDArray[np.float32] = np.maximum(squares - 2 * products, 0)
     return 0 - distances
-
-
-def _plain(parameters: IndexParameters) -> dict[str, object]:
-    return {"type": parameters.type, "metric": parameters.metric, "build": dict(parameters.build), "search": dict(parameters.search)}

@@ -1,1 +1,1 @@
-"""Whether what a model was made for still holds: drift of queries and documents, alerts that don't cry wolf."""
+"""Drift after a model went live: what is compared, when an alert is raised and cleared, and how it is delivered."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, get_args
 
 from ragtrial.analysis.drift import FEWEST_IN_REFERENCE, LEVEL, SHARES, DriftSignal, DriftWindow, Movement, movement_of
 from ragtrial.domain.live_drift import DriftName
+from ragtrial.domain.monitor import Alert
 from ragtrial.report import words
 from ragtrial.report.live_time_charts import stretch
 
@@ -303,3 +304,28 @@ def _row(signal: DriftSignal, window: DriftWindow, arm: str) -> dict[str, Any]:
         "low": window.low,
         "high": window.high,
     }
+
+
+def standing(alerts: Sequence[Alert]) -> str:
+    """Which alerts of the monitor stand, from all that were raised and cleared, newest first."""
+    last = {alert.signal: alert for alert in reversed(alerts)}
+    raised = sorted(signal for signal, alert in last.items() if alert.change == "raised")
+    if not raised:
+        return "No alert of the monitor stands"
+    return f"{'An alert stands' if len(raised) == 1 else f'{len(raised)} alerts stand'}: {', '.join(raised)}"
+
+
+def alert_rows(alerts: Sequence[Alert]) -> list[dict[str, Any]]:
+    """For a table: every change of an alert."""
+    return [
+        {
+            "at (UTC)": datetime.fromtimestamp(alert.at, UTC).strftime("%Y-%m-%d %H:%M"),
+            "signal": alert.signal,
+            "change": alert.change,
+            "effect": alert.effect,
+            "low": alert.low,
+            "high": alert.high,
+            "what was found": alert.sentence,
+        }
+        for alert in alerts
+    ]

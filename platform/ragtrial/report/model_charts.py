@@ -25,13 +25,17 @@ _HEIGHT = 360
 def training(curve: Sequence[Mapping[str, Any]], *, metric: str, look: Look) -> Spec:
     """The dev metric and the loss at every step of a training that recorded them, on one axis of steps.
 
+    Where training queries were watched beside, theirs is a thin line: how far it is above the other one shows overfitting.
+
     Args:
-        curve: Of a lineage: rows with `step` and either `loss` or the dev metric.
+        curve: Of a lineage: rows with `step` and either `loss` or the dev metric, with `train <metric>` where it was measured.
         metric: Name of the dev metric.
         look: Colours and width.
     """
     losses = [{"step": row["step"], "loss": row["loss"]} for row in curve if "loss" in row]
     dev = [{"step": row["step"], "dev": row[metric], "said": f"{row[metric]:.3f}"} for row in curve if metric in row]
+    train_metric = f"train {metric}"
+    train = [{"step": row["step"], "dev": row[train_metric]} for row in curve if train_metric in row]
     last = max((row["step"] for row in curve), default=1)
     x = alt.X(
         "step:Q", title="training step", scale=alt.Scale(domain=[-0.04 * last, last * 1.06], nice=False), axis=value_axis(look, grid=False)
@@ -43,17 +47,20 @@ def training(curve: Sequence[Mapping[str, Any]], *, metric: str, look: Look) -> 
         y = alt.Y("loss:Q", title="loss (dashed)", scale=alt.Scale(zero=True), axis=axis)
         layers.append(alt.Chart(values(losses)).mark_line(color=look.muted, strokeDash=[4, 3], strokeWidth=1.5).encode(x=x, y=y))
     if dev:
-        y = alt.Y("dev:Q", title=f"{metric} on the dev split", scale=alt.Scale(zero=False, padding=14), axis=value_axis(look))
+        title = f"{metric} on the dev split" + (" (thin: training queries)" if train else "")
+        y = alt.Y("dev:Q", title=title, scale=alt.Scale(zero=False, padding=14), axis=value_axis(look))
         base = alt.Chart(values(dev)).encode(x=x, y=y)
         marks = [
             base.mark_line(color=look.custom, strokeWidth=2.5),
             base.mark_point(color=look.custom, shape="square", filled=True, size=90, opacity=1),
             base.mark_text(color=look.ink, dy=-14, fontWeight=600).encode(text="said:N"),
         ]
-        layers.append(alt.layer(*marks))
+        beside = [alt.Chart(values(train)).mark_line(color=look.muted, strokeWidth=1.5).encode(x=x, y=y)] if train else []
+        layers.append(alt.layer(*beside, *marks))
     first_last = f"{metric} from {dev[0]['said']} to {dev[-1]['said']}" if dev else "no dev metric was recorded"
+    aside = f"; of training queries from {train[0]['dev']:.3f} to {train[-1]['dev']:.3f}" if train else ""
     drawn = alt.layer(*layers).resolve_scale(y="independent")
-    return spec_of(drawn, look, height=230, description=f"Training over {last} steps: {first_last}.")
+    return spec_of(drawn, look, height=230, description=f"Training over {last} steps: {first_last}{aside}.")
 
 
 def topics_of(maps: Sequence[EmbeddingMap]) -> tuple[str, ...]:

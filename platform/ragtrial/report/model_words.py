@@ -142,6 +142,8 @@ def training_finding(version: Version) -> str:
     dev = version.lineage.get("dev")
     if not isinstance(dev, Mapping) or not {"metric", "before", "after"} <= set(dev):
         return f"How {version.name} did on its dev split was not recorded"
+    if dev["before"] is None or dev["after"] is None:
+        return f"How {version.name} did on its dev split was not measured: {dev.get('reason', 'no dev set')}"
     n = f" (n = {dev['n_queries']} dev queries)" if "n_queries" in dev else ""
     moved = "raised" if dev["after"] > dev["before"] else "did not raise"
     return f"Training {moved} {dev['metric']} on the dev split: {dev['before']:.3f} → {dev['after']:.3f}{n}"

@@ -29,6 +29,7 @@ CHECK_NAMES = {
     "sample": "All gold queries were asked",
     "retried": "Nothing was tried twice",
     "leakage": "Gold set kept out of training",
+    "archived": "No archived model runs",
     "free_method": "Better than a free method",
     "independence": "Shared sources are accounted for",
     "plan": "Planned before the data",

@@ -22,6 +22,7 @@ from ragtrial.contracts import Embedder, VectorIndex, Vectors
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.trial import Failure, Hit, Stage
 from ragtrial.errors import OverloadedError, RagtrialError
+from ragtrial.index.hybrid import Blend, blended
 from ragtrial.serving.counting import ServingCounts
 
 logger = logging.getLogger("ragtrial.serving")
@@ -43,6 +44,7 @@ class SearchArm:
         collection: Not an alias, which may move to another corpus while users are served.
         top_k: Passages retrieved.
         alias: That pointed to the collection at the start; only watched. Empty: none.
+        blend: How BM25 comes into the search; None: dense vectors alone.
     """
 
     name: str
@@ -51,6 +53,7 @@ class SearchArm:
     collection: str
     top_k: int
     alias: str = ""
+    blend: Blend | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,12 +310,14 @@ class MicroBatcher:
         if not left:
             return
 
-        def search(some: Sequence[Vectors]) -> list[tuple[Hit, ...]]:
-            return list(arm.index.search(arm.collection, np.stack(some), top_k=arm.top_k, model=arm.embedder.identity))
+        def search(some: Sequence[tuple[str, Vectors]]) -> list[tuple[Hit, ...]]:
+            texts, vectors = [text for text, _ in some], np.stack([vector for _, vector in some])
+            model = arm.embedder.identity
+            return list(blended(arm.index, arm.collection, texts, vectors, top_k=arm.top_k, model=model, blend=arm.blend))
 
         start = time.perf_counter()
-        vectors = [vector for job in left if not isinstance(vector := by_text[job.text], Failure)]
-        results = _one_by_one(vectors, search, stage="search")
+        asked = [(job.text, vector) for job in left if not isinstance(vector := by_text[job.text], Failure)]
+        results = _one_by_one(asked, search, stage="search")
         search_ms = (time.perf_counter() - start) * 1000
         for job, hits in zip(left, results, strict=True):
             if isinstance(hits, Failure):

@@ -1,5 +1,7 @@
 """What the service counts of itself, for Prometheus; a registry for each service, so that two in one process stay apart."""
 
+from collections.abc import Collection, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -50,6 +52,11 @@ class ServingCounts:
         self.log_pending = gauge("log_pending", "Rows that wait for their commit.")
         self.state_version = gauge("traffic_version", "Version of the traffic's state that holds here.")
         self.outage = gauge("outage", "1 while the log can't be written.")
+        labels = ["experiment", "signal"]
+        self._drift = Gauge("ragtrial_drift_effect", "Drift at the last look, in standard deviations.", labels, registry=registry)
+        self._drift_alert = Gauge("ragtrial_drift_alert", "1 while a drift alert stands.", labels, registry=registry)
+        self.drift_looks = gauge("drift_looks", "Looks of the drift monitor that could tell anything.")
+        self.drift_looked_at = gauge("drift_looked_at_seconds", "When the last of them was, seconds since 1970.")
 
     def request(self, *, arm: str, outcome: str) -> None:
         """One request came to its end: `answered`, `replayed`, `fallback`, `failed`, `refused`, `unlogged` or `invalid`."""
@@ -89,6 +96,17 @@ class ServingCounts:
     def failed(self, task: str) -> None:
         """Something beside the answers failed; it will be tried again."""
         self._errors.labels(self._experiment, task).inc()
+
+    def drifted(self, effects: Mapping[str, float | None], *, raised: Collection[str], look: int, at: float) -> None:
+        """What the drift monitor's last look found; a signal without an effect has none here either."""
+        self._drift.clear()
+        self._drift_alert.clear()
+        for signal, effect in effects.items():
+            if effect is not None:
+                self._drift.labels(self._experiment, signal).set(effect)
+            self._drift_alert.labels(self._experiment, signal).set(int(signal in raised))
+        self.drift_looks.set(look)
+        self.drift_looked_at.set(at)
 
     def value(self, name: str, **labels: str) -> float:
         """A sample's value, 0 where it was never counted: `value("ragtrial_requests_total", arm="custom", outcome="answered")`."""

@@ -5,19 +5,28 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ragtrial.build import build_embedder, build_generator, build_index, check_index, index_parameters, model_location
+from ragtrial.build import (
+    build_generator,
+    build_index,
+    check_index,
+    index_parameters,
+    model_location,
+)
 from ragtrial.contracts import Embedder, Generator, Progress, VectorIndex, no_progress
 from ragtrial.domain.evaluation import ArmFacts, IndexFacts
-from ragtrial.domain.experiment import Arm
+from ragtrial.domain.experiment import Arm, RetrievalSpec
+from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.parity import Conditions
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
-from ragtrial.embedding.retriever import DenseRetriever
+from ragtrial.errors import StoreError
 from ragtrial.evaluation import order_of
 from ragtrial.finetuning.leakage import check_lineage
 from ragtrial.finetuning.registry import Registry
 from ragtrial.formats.experiment import milvus_uri
 from ragtrial.indexing import alias_of, index_arm, measured_recall
 from ragtrial.suite.preparing import Prepared
+from ragtrial.suite.promotion_journal import recover
+from ragtrial.suite.retrieving import ArmRetriever, build_arm_embedder, build_retriever
 
 if TYPE_CHECKING:
     from ragtrial.llm.gate import Gate
@@ -41,21 +50,23 @@ class ReadyArm:
     arm: Arm
     facts: ArmFacts
     generator: Generator | None
-    retriever: DenseRetriever
-    timed_retriever: DenseRetriever
+    retriever: ArmRetriever
+    timed_retriever: ArmRetriever
 
 
 def load_models(prepared: Prepared, *, progress: Progress = no_progress) -> dict[str, Embedder]:
-    """Each arm's embedder, by arm; loaded before anything is written.
+    """Each arm's embedder, by arm; loaded before anything is written, but after a promotion that was interrupted is finished.
 
     Raises:
-        ModelError: An arm's model does not exist or can't be loaded.
+        ModelError: An arm's model does not exist, can't be loaded, or is not what was registered.
+        StoreError: A promotion was interrupted, and the experiment's Milvus can't be opened to finish it.
     """
     arms = prepared.experiment.arms
+    recover(Registry(prepared.around.registry), prepared.experiment.name, lambda: open_index(prepared))
     advance = progress("load the models", len(arms))
     embedders = {}
     for arm in arms:
-        embedders[arm.name] = build_embedder(arm.embedding, prepared.around)
+        embedders[arm.name] = build_arm_embedder(arm, prepared.experiment.retrieval_of(arm), prepared.around)
         advance(1)
     return embedders
 
@@ -87,10 +98,18 @@ def open_index(prepared: Prepared, *, timeout_s: float = 60.0) -> VectorIndex:
         StoreError: It can't be reached, is no Milvus, or can't build what an arm asks for.
     """
     uri = milvus_uri(prepared.file)
-    for arm in prepared.experiment.arms:
-        check_index(index_parameters(prepared.experiment.retrieval_of(arm).index), uri)
+    asked = [index_parameters(prepared.experiment.retrieval_of(arm)) for arm in prepared.experiment.arms]
+    for parameters in asked:
+        check_index(parameters, uri)
     token = prepared.around.settings.secret(prepared.experiment.stores.milvus_token_env)
-    return build_index(uri, token=token, timeout_s=timeout_s)
+    index = build_index(uri, token=token, timeout_s=timeout_s)
+    try:
+        for parameters in asked:
+            index.check(parameters)
+    except StoreError:
+        index.close()
+        raise
+    return index
 
 
 def ready_arms(
@@ -123,7 +142,8 @@ def ready_arms(
 def _ready(
     prepared: Prepared, arm: Arm, *, bare: Embedder, index: VectorIndex, cache: VectorCache, generator: Generator | None, progress: Progress
 ) -> ReadyArm:
-    cached = CachedEmbedder(bare, cache)
+    cached = CachedEmbedder(bare, cache) if bare.identity.dimension else bare  # nothing to keep of an arm without vectors
+    retrieval = prepared.experiment.retrieval_of(arm)
     facts = index_facts(prepared, arm, embedder=cached, index=index, progress=progress)
     return ReadyArm(
         arm=arm,
@@ -133,11 +153,11 @@ def _ready(
             model=bare.identity,
             index=facts,
             conditions=_conditions(prepared, arm, bare, facts, generator),
-            lineage=_lineage(prepared, arm),
+            lineage=_lineage(prepared, arm, bare.identity),
         ),
         generator=generator,
-        retriever=DenseRetriever(embedder=cached, index=index, collection=facts.collection),
-        timed_retriever=DenseRetriever(embedder=bare, index=index, collection=facts.collection),
+        retriever=build_retriever(retrieval, embedder=cached, index=index, collection=facts.collection),
+        timed_retriever=build_retriever(retrieval, embedder=bare, index=index, collection=facts.collection),
     )
 
 
@@ -148,11 +168,11 @@ def index_facts(prepared: Prepared, arm: Arm, *, embedder: Embedder, index: Vect
         corpus=prepared.corpus,
         embedder=embedder,
         index=index,
-        parameters=index_parameters(retrieval.index),
+        parameters=index_parameters(retrieval),
         alias=alias_of(prepared.experiment.name, arm.name),
         progress=progress,
     )
-    if len(prepared.corpus.passages) > RECALL_MAX_PASSAGES:
+    if len(prepared.corpus.passages) > RECALL_MAX_PASSAGES or not embedder.identity.dimension:
         return facts
     sample = order_of(prepared.gold, seed=prepared.experiment.analysis.seed, limit=RECALL_SAMPLE)
     vectors = embedder.embed([query.text for query in sample], kind="query")
@@ -177,6 +197,7 @@ def _conditions(prepared: Prepared, arm: Arm, embedder: Embedder, facts: IndexFa
             "top_k": str(retrieval.top_k),
             "index": facts.index_type,
             "metric": facts.metric,
+            **_method_settings(retrieval),
             **{f"build.{name}": str(value) for name, value in retrieval.index.build.items()},
             **{f"search.{name}": str(value) for name, value in retrieval.index.search.items()},
         },
@@ -185,14 +206,30 @@ def _conditions(prepared: Prepared, arm: Arm, embedder: Embedder, facts: IndexFa
     )
 
 
+def _method_settings(retrieval: RetrievalSpec) -> dict[str, str]:
+    """What is not dense search over float32 vectors; left out where it is, so that older certificates stay as they are."""
+    found: dict[str, str] = {} if retrieval.index.vectors == "fp32" or retrieval.method == "bm25" else {"vectors": retrieval.index.vectors}
+    if retrieval.method != "dense":
+        found["method"] = retrieval.method
+    if retrieval.method == "hybrid":
+        found |= {"fusion": retrieval.fusion, "candidates": str(max(retrieval.candidates, retrieval.top_k))}
+        found |= {"rrf_k": str(retrieval.rrf_k)} if retrieval.fusion == "rrf" else {"dense_weight": str(retrieval.dense_weight)}
+    return found
+
+
 def _pairs(settings: Sequence[str]) -> dict[str, str]:
     return dict(setting.split("=", 1) for setting in settings)
 
 
-def _lineage(prepared: Prepared, arm: Arm) -> Mapping[str, object] | None:
-    if not arm.embedding.model.startswith("registry:"):
+def _lineage(prepared: Prepared, arm: Arm, loaded: ModelIdentity) -> Mapping[str, object] | None:
+    """The record of the version that was loaded, even where its alias, or the latest version, has become another one since."""
+    if not arm.embedding.model.startswith("registry:") or not loaded.dimension:
         return None
-    return Registry(prepared.around.registry).get(arm.embedding.model).lineage
+    registry = Registry(prepared.around.registry)
+    meant = registry.get(arm.embedding.model)
+    exact = (model for model in registry.list() if f"{model.name}-{model.version}" == loaded.name)
+    lineage = next(exact, meant).lineage
+    return {name: value for name, value in lineage.items() if name != "files"}  # the checksum over all of them is enough for a log
 
 
 def leakage(prepared: Prepared) -> tuple[str, str]:
@@ -215,6 +252,19 @@ def leakage(prepared: Prepared) -> tuple[str, str]:
             details.append(f"{arm.name}: no training record of {arm.embedding.model!r}")
     state = "fail" if "fail" in states.values() else states.get("treatment", "unknown")
     return state, "; ".join(details)
+
+
+def archived(prepared: Prepared) -> dict[str, tuple[str, str]]:
+    """That an arm runs a version which was archived, where that is so: a check of the evaluation, by name."""
+    said = []
+    registry = Registry(prepared.around.registry)
+    for arm in prepared.experiment.arms:
+        if arm.embedding.model.startswith("registry:"):
+            model = registry.get(arm.embedding.model)
+            why = registry.records(model.name).archived.get(model.version)
+            if why is not None:
+                said.append(f"{arm.name} runs {model.reference}, which is archived{f' ({why})' if why else ''}")
+    return {"archived": ("warn", "; ".join(said))} if said else {}
 
 
 def missing_models(prepared: Prepared) -> tuple[str, ...]:
@@ -240,5 +290,7 @@ def check_models(prepared: Prepared, *, to_train: Collection[str] = ()) -> None:
         ModelError: An arm's model does not exist.
     """
     for arm in prepared.experiment.arms:
+        if prepared.experiment.retrieval_of(arm).method == "bm25":
+            continue
         if arm.embedding.provider == "sentence-transformers" and _registered_name(arm) not in to_train:
             model_location(arm.embedding.model, prepared.around)

@@ -13,7 +13,7 @@ from ragtrial.formats.data import check_data
 from ragtrial.formats.experiment import load_experiment, milvus_uri
 from ragtrial.formats.pairs import check_pairs
 from ragtrial.settings import Settings
-from ragtrial.suite.arms import check_models, missing_models
+from ragtrial.suite.arms import archived, check_models, missing_models
 from ragtrial.suite.calls import check_llm
 from ragtrial.suite.preparing import Prepared, load, prepare
 from ragtrial.suite.running import check_measurable
@@ -91,16 +91,18 @@ def _faults(prepared: Prepared) -> list[Problem]:
         check_measurable(prepared.experiment, prepared.gold)
         check_llm(prepared, keys=False)
         for arm in prepared.experiment.arms:
-            check_index(index_parameters(prepared.experiment.retrieval_of(arm).index), milvus_uri(prepared.file))
+            check_index(index_parameters(prepared.experiment.retrieval_of(arm)), milvus_uri(prepared.file))
     except RagtrialError as error:
         problems.append(Problem(message=str(error), path=str(prepared.file.path)))
     return problems
 
 
 def _missing(prepared: Prepared) -> list[Problem]:
-    """Models that are not on this machine and will not be trained."""
+    """Models that are not on this machine and will not be trained, and those that are archived."""
     try:
-        check_models(prepared, to_train=missing_models(prepared) if prepared.experiment.training is not None else ())
+        lacking = missing_models(prepared)
+        check_models(prepared, to_train=lacking if prepared.experiment.training is not None else ())
+        found = {} if lacking else archived(prepared)
     except ModelError as error:
         return [Problem(message=str(error), path=str(prepared.file.path))]
-    return []
+    return [Problem(message=detail, path=str(prepared.file.path)) for _state, detail in found.values()]

@@ -22,11 +22,13 @@ from ragtrial.domain.score import LoggedOpinion, ScoreTable
 from ragtrial.domain.trial import Trial
 from ragtrial.domain.verdict import Analysis
 from ragtrial.errors import InputError, StoreError
-from ragtrial.formats.experiment import load_experiment, logged_experiment, sql_url
+from ragtrial.finetuning.registry import Registry
+from ragtrial.formats.experiment import load_experiment, logged_experiment, resolve_path, sql_url
 from ragtrial.formats.trec import write_qrels, write_run
 from ragtrial.report.content import ReportContent, build_content
 from ragtrial.report.files import write_reports
 from ragtrial.report.summary import CONCLUSION_FORM, Summary, as_document, summarise
+from ragtrial.suite.model_records import note_evaluation
 
 LABELS_WAIT_S = 30.0
 """How long nobody must have labelled an answer before conclusions take the new labels in."""
@@ -79,11 +81,18 @@ def conclude_file(path: Path, evaluation_id: str | None, *, output: Path | None)
     file = load_experiment(path)
     with Reader(sql_url(file)) as reader:
         evaluation = find_evaluation(reader, file.experiment.name, evaluation_id)
-        return conclude(reader, evaluation, file.experiment, output=output, store=sql_url(file))
+        registry = resolve_path(file.folder, file.experiment.stores.registry)
+        return conclude(reader, evaluation, file.experiment, output=output, store=sql_url(file), registry=registry)
 
 
 def conclude(
-    reader: Reader, evaluation: Evaluation, experiment: Experiment, *, output: Path | None = None, store: str | None = None
+    reader: Reader,
+    evaluation: Evaluation,
+    experiment: Experiment,
+    *,
+    output: Path | None = None,
+    store: str | None = None,
+    registry: Path | None = None,
 ) -> Outcome:
     """Analyse an evaluation from what is in SQL, and write the reports where an output folder is given.
 
@@ -94,6 +103,8 @@ def conclude(
         output: Folder for the reports.
         store: URL of the log; the conclusion is stored there for the dashboard where the plan is the evaluation's own. A log that can't be
             written to is no reason to have no result: `Outcome.not_stored` says so.
+        registry: Folder of the model registry, where the verdict is noted on the models that ran, under the same condition. One that can't be
+            written to is no reason to have no result either.
 
     Raises:
         InputError: The evaluation is not finished.
@@ -118,6 +129,8 @@ def conclude(
             logged.store(store, content)
         except StoreError as error:
             not_stored = str(error)
+    if registry is not None and experiment.plan_digest() == evaluation.plan_digest:
+        note_evaluation(Registry(registry), evaluation, analysis, alpha=experiment.analysis.alpha)
     files = {} if output is None else write_reports(output, content)
     if output is not None:
         files |= _trec_files(output, evaluation, logged.trials, logged.gold.qrels())

@@ -121,13 +121,23 @@ def export(path: Path, output: Path, *, settings: Settings) -> Exported:
     file = load_experiment(path)
     if output.exists():
         raise InputError(f"{str(output)!r} is there already: give a folder that is not, for nothing is overwritten")
+    entries = entries_of(file)
+    names = _write(output, entries, file)
+    return Exported(folder=output, files=names, entries=entries, warnings=tuple(_warnings(file, settings, entries)))
+
+
+def entries_of(file: ExperimentFile) -> tuple[Entry, ...]:
+    """Everything that stands, each with its passage, or why it is left out.
+
+    Raises:
+        InputError: Nothing was chosen, or the experiment's files are wrong.
+        StoreError: There is no database yet.
+    """
     chosen = _listed(file)
     if not chosen:
         raise InputError(f"nothing stands chosen for {file.experiment.name!r}: choose passages on a query's page (ragtrial dashboard)")
     corpus, gold, _ = load(file.experiment.data, file)
-    entries = tuple(_entries(chosen, corpus, gold))
-    names = _write(output, entries, file)
-    return Exported(folder=output, files=names, entries=entries, warnings=tuple(_warnings(file, settings, entries)))
+    return tuple(_entries(chosen, corpus, gold))
 
 
 def _listed(file: ExperimentFile, *, history: bool = False) -> tuple[Listed, ...]:
@@ -289,7 +299,8 @@ def _warnings(file: ExperimentFile, settings: Settings, entries: Iterable[Entry]
     for model in registry.list() if judged else ():
         texts = model.training_texts()
         seen = sum(bool(texts_trained_on(each, texts)) for each in judged)
-        if seen and asked & {model.name, f"{model.name}@{model.version}"}:
+        aliases = registry.records(model.name).aliases_of(model.version)
+        if seen and asked & {model.name, model.reference, *(f"{model.name}@{alias}" for alias in aliases)}:
             yield f"{model.name}@{model.version} was trained on the query or passage of {seen} of {len(judged)} judgments: its evaluation will be refused"
 
 

@@ -39,6 +39,7 @@ _EXTRAS = (
     ("psycopg", "postgres", "PostgreSQL"),
     ("fastapi", "serve", "the live service"),
     ("presidio_analyzer", "pii", "redaction of queries"),
+    ("trafilatura", "prepare", "preparing data"),
     ("openfeature", "openfeature", "the OpenFeature provider"),
 )
 

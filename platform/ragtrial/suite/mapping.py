@@ -78,6 +78,9 @@ def map_file(
     _require("another corpus", evaluation, evaluation.corpus_fingerprint == prepared.corpus.fingerprint, path)
     _require("other queries or judgments", evaluation, evaluation.gold_fingerprint == prepared.gold.fingerprint, path)
     chosen = choose(prepared, tag=tag)
+    for arm in prepared.experiment.arms:
+        if prepared.experiment.retrieval_of(arm).method == "bm25":
+            raise InputError(f"arm {arm.name!r} searches by words alone (retrieval.method bm25): it has no vectors to draw a map of")
     embedders = load_models(prepared, progress=progress)
     measured = {facts.arm: facts.model for facts in evaluation.arms if facts.model is not None}
     _require("other models", evaluation, measured == {arm: embedder.identity for arm, embedder in embedders.items()}, path)

@@ -24,7 +24,17 @@ from ragtrial.evaluation import Line, evaluate, order_of
 from ragtrial.formats.experiment import resolve_path, sql_url
 from ragtrial.pipeline import Pipeline
 from ragtrial.scoring.reasons import JUDGE_FAILED
-from ragtrial.suite.arms import ReadyArm, check_models, leakage, load_generators, load_models, missing_models, open_index, ready_arms
+from ragtrial.suite.arms import (
+    ReadyArm,
+    archived,
+    check_models,
+    leakage,
+    load_generators,
+    load_models,
+    missing_models,
+    open_index,
+    ready_arms,
+)
 from ragtrial.suite.calls import Estimate, check_llm, estimate, judging_of, open_gate
 from ragtrial.suite.environment import environment
 from ragtrial.suite.folders import check_stores
@@ -323,6 +333,7 @@ def evaluation_of(prepared: Prepared, arms: Sequence[ReadyArm], lines: Sequence[
         checks={
             "leakage": leakage(prepared),
             "judgments": _judgments(prepared),
+            **archived(prepared),
             **_sample(prepared),
             **_earlier_looks(known, prepared, plan_digest),
         },

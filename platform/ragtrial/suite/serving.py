@@ -26,14 +26,16 @@ from ragtrial.serving.leading import Leadership
 from ragtrial.serving.parts import ServiceLimits, ServiceParts
 from ragtrial.serving.service import LiveService
 from ragtrial.settings import Settings
-from ragtrial.suite.arms import ReadyArm, check_models, leakage, load_models, open_index, ready_arms
+from ragtrial.suite.arms import ReadyArm, archived, check_models, leakage, load_models, open_index, ready_arms
 from ragtrial.suite.calls import check_llm
 from ragtrial.suite.environment import environment
 from ragtrial.suite.folders import check_stores
 from ragtrial.suite.preparing import Prepared, prepare
+from ragtrial.suite.retrieving import blend_of
 from ragtrial.suite.running import arm_pipeline
 from ragtrial.suite.serving_beside import score_beside, scored_metrics, watch_beside
 from ragtrial.suite.serving_calls import serving_generators
+from ragtrial.suite.serving_monitor import monitor_beside
 
 logger = logging.getLogger("ragtrial.serving")
 
@@ -184,6 +186,7 @@ def _opened(
                 collection=_collection(arm),
                 top_k=experiment.retrieval_of(arm.arm).top_k,
                 alias=alias_of(experiment.name, arm.arm.name),
+                blend=blend_of(experiment.retrieval_of(arm.arm)),
             ),
         )
         for arm in arms
@@ -196,6 +199,7 @@ def _opened(
         beside = {
             "scoring": partial(score_beside, prepared, reader, recorder),
             "guardrails": partial(watch_beside, experiment, reader, recorder),
+            "monitor": partial(monitor_beside, prepared),
         }
     return ServiceParts(
         experiment=experiment,
@@ -232,13 +236,15 @@ def _facts(prepared: Prepared, arms: Sequence[ReadyArm]) -> dict[str, Any]:
         logger.warning(
             "the arms differ in more than the experiment's subject, so there will be no verdict: %s", "; ".join(parity.undeclared)
         )
+    for _state, detail in archived(prepared).values():
+        logger.warning("%s", detail)
     facts: dict[str, Any] = {
         "parity": dataclasses.asdict(parity),
         "arms": [dataclasses.asdict(arm.facts) for arm in arms],
         "corpus_fingerprint": prepared.corpus.fingerprint,
         "gold_fingerprint": prepared.gold.fingerprint,
         "environment": environment(),
-        "checks": {"leakage": leakage(prepared)},
+        "checks": {"leakage": leakage(prepared), **archived(prepared)},
     }
     return facts
 

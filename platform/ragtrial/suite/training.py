@@ -1,24 +1,72 @@
 """Training as an experiment file asks for it: never on what the model will be tested on."""
 
+import contextlib
 import dataclasses
-from typing import Any
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
 
+from ragtrial import __version__
 from ragtrial.build import build_embedder, model_location
-from ragtrial.contracts import Progress, no_progress
+from ragtrial.contracts import Embedder, Progress, no_progress
 from ragtrial.domain.experiment import EmbeddingSpec
-from ragtrial.domain.pair import Pair
-from ragtrial.domain.training import TrainingSpec
+from ragtrial.domain.training import Loss, Method, TrainingSpec
+from ragtrial.embedding.cache import CachedEmbedder, VectorCache
 from ragtrial.errors import InputError
-from ragtrial.finetuning.leakage import Leaks, find_leaks
-from ragtrial.finetuning.pairs import training_pairs
-from ragtrial.finetuning.registry import RegisteredModel, Registry
-from ragtrial.finetuning.training import DevSet, dev_set, train
-from ragtrial.formats.data import check_data
-from ragtrial.formats.pairs import read_pairs
+from ragtrial.finetuning.examples import check_spec
+from ragtrial.finetuning.registry import RegisteredModel, Registry, check_name
+from ragtrial.finetuning.training import train
+from ragtrial.formats.experiment import resolve_path
 from ragtrial.suite.environment import environment
-from ragtrial.suite.preparing import Prepared, load
+from ragtrial.suite.preparing import Prepared
+from ragtrial.suite.training_pairs import check_enough, gather
 
-_EXAMPLES = 3
+_GIT_SECONDS = 10.0
+_LIBRARIES_OF_TRAINING = ("transformers", "accelerate", "peft", "optuna")
+_CARD = "card.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """Settings given on the command line instead of those of the file; None leaves the file's.
+
+    Attributes:
+        method: How the model is made.
+        loss: What it learns by.
+        base: The model to start from.
+        per_pair: Hard negatives for each pair.
+        epochs: Passes over the pairs.
+        batch_size: Pairs per step.
+        learning_rate: Peak learning rate of the method.
+        seed: Of shuffling and initialisation.
+    """
+
+    method: str | None = None
+    loss: str | None = None
+    base: str | None = None
+    per_pair: int | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    seed: int | None = None
+
+
+def overridden(prepared: Prepared, given: Overrides) -> Prepared:
+    """The experiment with these settings in its training section; all else stays, its plan included.
+
+    Raises:
+        InputError: There is no training section, or the settings can't be combined.
+    """
+    spec = _spec(prepared)
+    try:
+        changed = _changed(spec, given)
+    except ValueError as error:
+        raise InputError(f"{prepared.file.path}: training: {error}") from error
+    experiment = dataclasses.replace(prepared.experiment, training=changed)
+    return dataclasses.replace(prepared, file=dataclasses.replace(prepared.file, experiment=experiment))
 
 
 def model_name(prepared: Prepared) -> str:
@@ -36,64 +84,98 @@ def model_name(prepared: Prepared) -> str:
 
 
 def train_model(prepared: Prepared, *, name: str, progress: Progress = no_progress) -> RegisteredModel:
-    """Fine-tune as the experiment says and register the result as the next version of `name`.
+    """Train as the experiment says and register the result as the next version of `name`.
 
     Raises:
-        InputError: There is no training section, or too few pairs are left without leaks.
+        InputError: There is no training section, too few pairs are left without leaks, or settings can't be combined.
     """
+    check_name(name)
     spec = _spec(prepared)
-    found = _found(prepared, spec)
-    leaks = _leaks(prepared, found)
-    pairs = [pair for position, pair in enumerate(found) if position not in leaks.reasons]
-    base = build_embedder(EmbeddingSpec(model=spec.base), prepared.around)
-    location, _name = model_location(spec.base, prepared.around)
-    return train(
-        spec=spec,
-        base_folder=location,
-        base=base.identity,
-        pairs=pairs,
-        dev=_dev(prepared, spec),
-        registry=Registry(prepared.around.registry),
-        name=name,
-        work_folder=prepared.around.registry / ".training",
-        facts=_facts(prepared, spec, found, leaks),
-        inherited=_inherited(prepared, spec),
-        progress=progress,
-    )
+    with contextlib.ExitStack() as stack:
+        cache = stack.enter_context(_cache(prepared)) if _needs_vectors(spec) else None
+        bare = build_embedder(EmbeddingSpec(model=spec.base), prepared.around)
+        embedder = None if cache is None else CachedEmbedder(bare, cache)
+        check_spec(spec, (), dimension=bare.identity.dimension, is_final=False)
+        material = gather(prepared, spec, embedder=embedder, progress=progress)
+        check_enough(material.pairs, material.facts)
+        location, _name = model_location(spec.base, prepared.around)
+        model = train(
+            spec=spec,
+            base_folder=location,
+            base=bare.identity,
+            pairs=material.pairs,
+            dev=material.dev,
+            registry=Registry(prepared.around.registry),
+            name=name,
+            work_folder=prepared.around.registry / ".training",
+            facts={**_facts(prepared, spec), **material.facts},
+            inherited=_inherited(prepared, spec),
+            embedder=embedder,
+            teacher=_teacher(prepared, spec, cache),
+            progress=progress,
+        )
+        if spec.method == "linear-adapter" and cache is not None:
+            _share_vectors(prepared, spec, model, cache, progress)
+        return model
 
 
-def _found(prepared: Prepared, spec: TrainingSpec) -> tuple[Pair, ...]:
-    """Pairs of the judgments, then those of the files that are for training."""
-    found: list[Pair] = []
-    if spec.data is not None:
-        corpus, gold, _ = load(spec.data, prepared.file)
-        found += training_pairs(corpus, gold)
-    for path in spec.pairs:
-        found += [pair for pair in read_pairs(prepared.file.folder / path) if pair.split == "train"]
-    return tuple(found)
+def _changed(spec: TrainingSpec, given: Overrides) -> TrainingSpec:
+    for name, value, known in (("method", given.method, get_args(Method)), ("loss", given.loss, get_args(Loss))):
+        if value is not None and value not in known:
+            raise ValueError(f"{name} {value!r} is unknown: give {', '.join(known)}")
+    method = cast("Method", given.method or spec.method)
+    plain: dict[str, Any] = {"method": method, "loss": cast("Loss", given.loss or spec.loss)}
+    rates = {key: value for key in ("epochs", "batch_size", "learning_rate") if (value := getattr(given, key)) is not None}
+    match method:
+        case "linear-adapter":
+            plain["adapter"] = dataclasses.replace(spec.adapter, **rates)
+        case "lora":
+            rate = {key: value for key, value in rates.items() if key == "learning_rate"}
+            plain |= {
+                "lora": dataclasses.replace(spec.lora, **rate),
+                **{key: value for key, value in rates.items() if key != "learning_rate"},
+            }
+        case _:
+            plain |= rates
+    if given.per_pair is not None:
+        plain["mining"] = dataclasses.replace(spec.mining, per_pair=given.per_pair)
+    same = {key: value for key in ("base", "seed") if (value := getattr(given, key)) is not None}
+    return dataclasses.replace(spec, **plain, **same)
+
+
+def _needs_vectors(spec: TrainingSpec) -> bool:
+    return spec.mining.per_pair > 0 or spec.method == "linear-adapter" or spec.distillation is not None
+
+
+@contextlib.contextmanager
+def _cache(prepared: Prepared) -> Iterator[VectorCache]:
+    with VectorCache(resolve_path(prepared.file.folder, prepared.experiment.stores.vectors)) as cache:
+        yield cache
+
+
+def _teacher(prepared: Prepared, spec: TrainingSpec, cache: VectorCache | None) -> Embedder | None:
+    if spec.distillation is None or cache is None:
+        return None
+    return CachedEmbedder(build_embedder(EmbeddingSpec(model=spec.distillation.teacher), prepared.around), cache)
+
+
+def _share_vectors(prepared: Prepared, spec: TrainingSpec, model: RegisteredModel, cache: VectorCache, progress: Progress) -> None:
+    """Passages have the base's vectors in a model with a linear adapter: each is embedded once, for both."""
+    texts = [passage.content for passage in prepared.corpus.passages]
+    for arm in prepared.experiment.arms:
+        if arm.embedding.model not in (f"registry:{model.name}", f"registry:{model.name}@{model.version}"):
+            continue
+        base = build_embedder(dataclasses.replace(arm.embedding, model=spec.base, revision=None), prepared.around)
+        new = build_embedder(arm.embedding, prepared.around)
+        advance = progress(f"embed the corpus for {spec.base} and {model.name}", len(texts))
+        vectors = CachedEmbedder(base, cache).embed(texts, kind="passage", progress=advance)
+        CachedEmbedder(new, cache).remember(texts, vectors, kind="passage")
 
 
 def _inherited(prepared: Prepared, spec: TrainingSpec) -> frozenset[str]:
     """What the base was trained on is in the new model too."""
     registry = Registry(prepared.around.registry)
     return registry.get(spec.base).training_texts() if spec.base.startswith("registry:") else frozenset()
-
-
-def describe(model: RegisteredModel) -> list[str]:
-    """What a training came to, in a few lines."""
-    lineage = model.lineage
-    pairs, dev = lineage["pairs"], lineage["dev"]
-    refused = ", ".join(f"{n} because {reason}" for reason, n in pairs["refused"].items()) or "none"
-    lines = [
-        f"registered registry:{model.name}@{model.version} in {model.folder}",
-        f"{pairs['used']:,} pairs used, refused: {refused}; {lineage['seconds']:.0f} s",
-        *(f"  refused: {example}" for example in pairs["examples"]),
-    ]
-    if dev["before"] is not None and dev["after"] is not None:
-        lines.append(
-            f"dev {dev['metric']} {dev['before']:.4f} -> {dev['after']:.4f} ({dev['n_queries']} queries; the verdict needs the test split)"
-        )
-    return lines
 
 
 def _spec(prepared: Prepared) -> TrainingSpec:
@@ -103,34 +185,48 @@ def _spec(prepared: Prepared) -> TrainingSpec:
     return spec
 
 
-def _leaks(prepared: Prepared, pairs: tuple[Pair, ...]) -> Leaks:
-    """Against the whole gold set, also where only a sample of it is asked."""
-    corpus, gold, _ = load(prepared.experiment.data, prepared.file)
-    return find_leaks(pairs, gold=gold, corpus=corpus)
-
-
-def _dev(prepared: Prepared, spec: TrainingSpec) -> DevSet | None:
-    """The dev split, where the data have one, without what the test will ask: it would choose the checkpoint by its own test."""
-    if spec.data is None:
-        return None
-    data = dataclasses.replace(spec.data, split=spec.dev_split)
-    if spec.data.format != "beir" or check_data(data, prepared.file.folder).problems:
-        return None
-    corpus, gold, _ = load(data, prepared.file)
-    pairs = training_pairs(corpus, gold)
-    leaking = {pairs[position].query for position in _leaks(prepared, pairs).reasons}
-    queries = tuple(query for query in gold.queries if query.text not in leaking)
-    kept = {query.query_id for query in queries}
-    judgments = tuple(judgment for judgment in gold.judgments if judgment.query_id in kept)
-    return dev_set(dataclasses.replace(gold, queries=queries, judgments=judgments), corpus.passages, seed=spec.seed)
-
-
-def _facts(prepared: Prepared, spec: TrainingSpec, found: tuple[Pair, ...], leaks: Leaks) -> dict[str, Any]:
-    examples = [f"{found[position].query!r}: {reason}" for position, reason in list(leaks.reasons.items())[:_EXAMPLES]]
+def _facts(prepared: Prepared, spec: TrainingSpec) -> dict[str, Any]:
     return {
         "experiment": prepared.experiment.name,
         "data": None if spec.data is None else dataclasses.asdict(spec.data),
+        "data_licence": _data_licence(prepared, spec),
         "pair_files": list(spec.pairs),
-        "pairs": {"found": len(found), "refused": leaks.counts(), "examples": examples},
-        "environment": environment(),
+        "code": {"ragtrial": __version__, "commit": commit()},
+        "environment": environment(_LIBRARIES_OF_TRAINING),
     }
+
+
+def _data_licence(prepared: Prepared, spec: TrainingSpec) -> str | None:
+    """As `ragtrial prepare` wrote it down; None where it isn't known."""
+    if spec.data is None:
+        return None
+    card = prepared.file.folder / spec.data.path / _CARD
+    try:
+        found = json.loads(card.read_text("utf-8")) if card.is_file() else {}
+    except (OSError, ValueError):
+        return None
+    licence = found.get("licence") if isinstance(found, dict) else None
+    return licence if isinstance(licence, str) else None
+
+
+def commit() -> str | None:
+    """The commit of the code, `+changes` where it was changed since; None where it isn't a checkout."""
+    home = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(  # noqa: S603 - fixed arguments
+                ["git", "-C", str(home), *arguments],  # noqa: S607 - git is wherever it is installed
+                capture_output=True,
+                text=True,
+                timeout=_GIT_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    head, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no", ".")
+    return f"{head}+changes" if head and changes else head

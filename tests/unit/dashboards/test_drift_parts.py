@@ -9,6 +9,9 @@ from streamlit.testing.v1 import AppTest
 
 from board_pages import app_test, html_of
 from ragtrial.analysis.drift import DriftSignal
+from ragtrial.db.engine import upgrade
+from ragtrial.db.monitoring import MonitorStore
+from ragtrial.domain.monitor import Alert
 from ragtrial.report.live_summary import LiveSummary
 from ragtrial.suite.rolling import Rolling
 from unit import live_logs
@@ -101,3 +104,25 @@ def test_the_page_of_models_shows_the_drift_of_a_live_experiment(tmp_path: Path,
     assert "Similarity of the best passage: can&#x27;t be told yet" in said
     assert "no trial found a passage" in said
     assert "How drift is measured" in said
+
+
+def test_alerts_of_the_monitor_are_listed_with_those_that_stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    upgrade(url)
+    one = Alert(experiment="handbook", signal="new_terms", change="raised", at=START, look=2, sentence="words never seen: 0.7% -> 9.0%")
+    more = [one, dataclasses.replace(one, signal="query_length"), dataclasses.replace(one, signal="query_length", change="cleared")]
+    with MonitorStore(url) as store:
+        store.add_look("handbook", "s", 1, seen="a", document={}, alerts=more)
+    monkeypatch.setenv("RAGTRIAL_BOARD", json.dumps({"url": url, "open": True}))
+
+    def script() -> None:
+        from ragtrial_board.drift_parts import alerts
+
+        alerts("handbook")
+        alerts("another")
+
+    test = AppTest.from_function(script, default_timeout=60).run()
+    assert not test.exception
+    said = html_of(test)
+    assert said.count("An alert stands: new_terms") == 1
+    assert "their intervals hold at all looks together" in said

@@ -13,6 +13,7 @@ from ragtrial.finetuning.leakage import (
     GOLD_QUERY,
     NEAR_GOLD_QUERY,
     find_leaks,
+    near_duplicates,
     normalise,
     text_digest,
 )
@@ -139,3 +140,15 @@ def test_the_index_of_near_duplicates_misses_none() -> None:
     found = find_leaks([pair(query) for query in train], gold=gold_set, corpus=CORPUS)
     assert set(found.reasons) == expected
     assert 100 < len(expected) < len(train)
+
+
+def test_a_part_of_a_passage_counts_as_the_passage_for_its_document() -> None:
+    part = Pair(query="how many boxes hang there", passage="holds forty boxes.\n", passage_id="p2", document_id="d1")
+    elsewhere = Pair(query="how many boxes hang there", passage="of another corpus", passage_id="p2", document_id="d1")
+    assert find_leaks([part, elsewhere], gold=GOLD, corpus=CORPUS).reasons == {0: GOLD_DOCUMENT}
+
+
+def test_of_texts_that_are_nearly_alike_the_first_stays() -> None:
+    long = "what are the outward signs and the usual treatments of a stack collapse in block"
+    texts = [f"{long} 1", "something else", f"{long.upper()} 1?", f"{long} 2", "Something  else"]
+    assert near_duplicates(texts) == {2, 4}, "another number is another query"

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,18 @@ import tiny_model
 from ragtrial.domain.data import DataSpec
 from ragtrial.domain.gold import GoldSet, Judgment, Query
 from ragtrial.domain.model import ModelIdentity
+from ragtrial.domain.pair import Pair
 from ragtrial.domain.training import TrainingSpec
 from ragtrial.embedding.sentence_transformers import SentenceTransformersEmbedder, content_hash
 from ragtrial.errors import InputError, ModelError
+from ragtrial.finetuning.dev import DEV_PASSAGES, dev_set
+from ragtrial.finetuning.examples import examples
 from ragtrial.finetuning.leakage import text_digest
+from ragtrial.finetuning.losses import loss_of
 from ragtrial.finetuning.registry import RegisteredModel, Registry
-from ragtrial.finetuning.trainer import Watch, _switch_dropout_off, _trainer, is_near, steps_of
-from ragtrial.finetuning.training import DEV_PASSAGES, dev_set, stops, train
+from ragtrial.finetuning.trainer import _switch_dropout_off, _trainer, steps_of
+from ragtrial.finetuning.training import stops, train
+from ragtrial.finetuning.watching import Watch, is_near
 
 PAIRS = tiny_model.lesson(128, seed=1)
 DEV = tiny_model.examination(60, seed=2)
@@ -144,13 +150,18 @@ def test_no_batch_holds_a_query_or_a_passage_twice(base: Path, tmp_path: Path) -
     pairs = [*PAIRS[:40], *(type(a)(**{**fields(a), "passage": b.passage}) for a, b in zip(PAIRS[:40], PAIRS[40:80], strict=True))]
     pairs += [type(a)(**{**fields(a), "query": b.query}) for a, b in zip(PAIRS[:40], PAIRS[80:120], strict=True)]
     model = SentenceTransformer(str(base), device="cpu")
-    loader = _trainer(model, pairs, spec(), tmp_path, precision="fp32", total=8).get_train_dataloader()
+    loader = trainer_of(model, pairs, tmp_path).get_train_dataloader()
     seen: Counter[int] = Counter()
     for batch in loader.batch_sampler:
         texts = [text for place in batch for text in (pairs[place].query, pairs[place].passage)]
         assert len(set(texts)) == len(texts)
         seen.update(batch)
     assert set(seen) == set(range(120))
+
+
+def trainer_of(model: Any, pairs: Sequence[Pair], folder: Path) -> Any:
+    rows = examples(pairs, spec())
+    return _trainer(model, rows, spec(), folder, precision="fp32", total=8, loss=loss_of(model, spec(), rows, None))
 
 
 def fields(pair: object) -> dict[str, Any]:
@@ -161,7 +172,7 @@ def test_the_models_own_prompts_are_trained_with(base: Path, tmp_path: Path) -> 
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(base), device="cpu", prompts={"query": "aska ", "document": "tella "})
-    arguments = _trainer(model, PAIRS, spec(), tmp_path, precision="fp32", total=8).args
+    arguments = trainer_of(model, PAIRS, tmp_path).args
     assert arguments.prompts == {"query": "aska ", "passage": "tella "}
 
 

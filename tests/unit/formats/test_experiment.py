@@ -143,7 +143,7 @@ generation:
         "x.yaml:9: analysis.alpha: is 'a': expected a number",
         "x.yaml:9: analysis.resamples: is the number 10000.5: expected a whole number",
         "x.yaml:9: analysis.assumed_sd: is .nan: expected a finite number",
-        "x.yaml:10: repetitions: yes is a truth value in YAML, and no key takes one: put it in quotes if it is a text",
+        "x.yaml:10: repetitions: yes is a truth value in YAML, and this key takes none: put it in quotes if it is a text",
         "x.yaml:11: generation: is empty:",
         "x.yaml:12: 1: unknown key:",
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from ragtrial.domain.gold import Judgment, Query
 from ragtrial.errors import ValidationError
-from ragtrial.formats.tables import check_table, load_table
+from ragtrial.formats.tables import check_table, load_answered, load_table, names_passages
 
 DOCUMENTS = {
     "d1": "Cranes lift boxes.\n\nThey   wait for wind.",
@@ -139,3 +139,22 @@ def test_parquet_tags_may_be_a_map_or_a_struct(tmp_path, corpus):
         table = pa.table({"user_input": ["x"], "reference_context_ids": [["d1"]], "tags": pa.array([value], type=kind)})
         pq.write_table(table, tmp_path / "gold.parquet")
         assert load_table(tmp_path / "gold.parquet", corpus).gold.queries[0].tags == {"topic": "gate"}
+
+
+def test_a_table_that_names_no_passage_is_read_for_its_answers(tmp_path: Path) -> None:
+    path = tmp_path / "faq.csv"
+    path.write_text('user_input,reference\nwhat lifts,Cranes.\nwhat waits,"Trucks, and ships."\n')
+    assert not names_passages(path)
+    assert [(query.query_id, query.text, query.answers) for query in load_answered(path)] == [
+        ("row-1", "what lifts", ("Cranes.",)),
+        ("row-2", "what waits", ("Trucks, and ships.",)),
+    ]
+    path.write_text("user_input,reference\nwhat lifts,\n")
+    with pytest.raises(ValidationError, match=r"faq.csv:2: reference: is missing"):
+        load_answered(path)
+
+
+def test_a_table_names_passages_where_a_row_does(tmp_path: Path) -> None:
+    path = tmp_path / "asked.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [{"user_input": "a", "reference": "b"}, ROWS[0]]))
+    assert names_passages(path)

@@ -1,0 +1,129 @@
+"""Hard negatives for a file of pairs, mined with the experiment's baseline."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ragtrial.contracts import Progress, no_progress
+from ragtrial.domain.pair import Pair
+from ragtrial.domain.training import MiningSpec
+from ragtrial.errors import InputError
+from ragtrial.finetuning.leakage import normalise
+from ragtrial.finetuning.mining import mine
+from ragtrial.formats.experiment import load_experiment
+from ragtrial.formats.pairs import read_pairs, write_pairs
+from ragtrial.settings import Settings
+from ragtrial.suite.pair_material import Gold, baseline, read_material
+from ragtrial.suite.preparing import load, prepare
+
+_PER_PAIR = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinedFile:
+    """What was written.
+
+    Attributes:
+        output: The file.
+        pairs: As written, in the order of the file that was read.
+        spec: How negatives were looked for.
+        baseline: The model that looked for them.
+        n_mined: Pairs that were looked at: those for training.
+        n_without: Of them, those that have no negative all the same.
+        n_too_near: Candidates left out because they are nearly as near as the pair's own passage.
+        n_passages: Passages that negatives were looked for in.
+        n_kept_out: Passages that were not: of test documents, or relevant in the gold set.
+    """
+
+    output: Path
+    pairs: tuple[Pair, ...]
+    spec: MiningSpec
+    baseline: str
+    n_mined: int
+    n_without: int
+    n_too_near: int
+    n_passages: int
+    n_kept_out: int
+
+
+def mining_spec(experiment: Path, asked: Mapping[str, object]) -> MiningSpec:
+    """The experiment's `training.mining` (3 negatives for each pair where it mines none), with what is asked for otherwise.
+
+    Raises:
+        InputError: The file is wrong, or a number can't be.
+    """
+    training = load_experiment(experiment).experiment.training
+    planned = MiningSpec() if training is None else training.mining
+    if not planned.per_pair:
+        planned = replace(planned, per_pair=_PER_PAIR)
+    try:
+        return replace(planned, **asked)  # type: ignore[arg-type]  # names and types are those of the command's options
+    except ValueError as error:
+        raise InputError(f"mining: {error}") from error
+
+
+def mine_pairs(
+    pairs_path: Path,
+    experiment: Path,
+    output: Path,
+    *,
+    settings: Settings,
+    spec: MiningSpec,
+    corpus: Path | None = None,
+    seed: int = 42,
+    progress: Progress = no_progress,
+) -> MinedFile:
+    """Add hard negatives to the training pairs of a file.
+
+    Negatives come from the same corpus as pairs do. Passages of test documents and passages that are relevant in the gold set are not among
+    them: a model that learns to push these away would be judged by them. What the training data judge relevant for a query is none of its
+    negatives.
+
+    Args:
+        pairs_path: A file of pairs.
+        experiment: The experiment file.
+        output: The file to write; may be the same.
+        settings: The environment.
+        spec: How negatives are looked for.
+        corpus: A folder that `ragtrial prepare` made; None: the training data's corpus, or else the experiment's.
+        seed: Of draws.
+        progress: Told what takes long.
+
+    Raises:
+        InputError: The files are wrong.
+    """
+    pairs = read_pairs(pairs_path)
+    prepared = prepare(experiment, settings=settings)
+    training = prepared.experiment.training
+    material, relevant_texts = read_material(prepared, corpus), Gold.of(prepared).relevant_texts()
+    allowed = tuple(each for each in material.passages if normalise(each.content) not in relevant_texts)
+    relevant: dict[str, list[str]] = defaultdict(list)
+    if training is not None and training.data is not None:
+        judged, gold, _ = load(training.data, prepared.file)
+        texts = {query.query_id: query.text for query in gold.queries}
+        by_text = {normalise(each.content): each.passage_id for each in allowed}
+        for judgment in gold.judgments:
+            passage_id = by_text.get(normalise(judged.by_id[judgment.target_id].content))
+            if judgment.grade > 0 and passage_id is not None:
+                relevant[texts[judgment.query_id]].append(passage_id)
+    places = [place for place, pair in enumerate(pairs) if pair.split == "train"]
+    with baseline(prepared) as embedder:
+        mined = mine(
+            [pairs[place] for place in places], allowed, embedder=embedder, spec=spec, seed=seed, relevant=relevant, progress=progress
+        )
+        name = str(embedder.identity)
+    found = dict(zip(places, mined.pairs, strict=True))
+    written = tuple(found.get(place, pair) for place, pair in enumerate(pairs))
+    write_pairs(output, written)
+    return MinedFile(
+        output=output,
+        pairs=written,
+        spec=spec,
+        baseline=name,
+        n_mined=len(places),
+        n_without=mined.n_without,
+        n_too_near=mined.n_too_near,
+        n_passages=len(allowed),
+        n_kept_out=len(material.corpus.passages) - len(allowed),
+    )

@@ -1,0 +1,106 @@
+"""Pairs from what documents say of themselves: titles, headings, definitions."""
+
+import pytest
+
+from ragtrial.chunking import cut
+from ragtrial.domain.corpus import Document
+from ragtrial.domain.experiment import ChunkingSpec
+from ragtrial.finetuning import structure
+from ragtrial.finetuning.structure import definition_pairs, heading_pairs, sections, terms_of, title_pairs
+
+LONG = "This text goes on for more than the eight words that a pair needs."
+
+
+def passages(*documents: Document, chars: int = 0) -> tuple[structure.Passage, ...]:
+    spec = ChunkingSpec(strategy="markdown", max_chars=chars) if chars else ChunkingSpec()
+    return cut(documents, spec, "test").passages
+
+
+def test_a_heading_asks_for_the_text_below_it_and_is_not_in_it() -> None:
+    text = f"# Slots\n\n## Moving a *slot*\n{LONG}\n\n```\n# no heading\n```\n\nCancelling a slot\n---\n{LONG} Twice.\n"
+    document = Document(document_id="d", title="Slots", text=text)
+    found = heading_pairs([document], passages(document))
+    assert [pair.query for pair in found.pairs] == ["Moving a slot", "Cancelling a slot"]
+    assert found.pairs[0].passage == f"{LONG}\n\n```\n# no heading\n```", "a hash in a code block is no heading"
+    assert found.pairs[1].passage == f"{LONG} Twice."
+    assert all(pair.passage in text for pair in found.pairs)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_sections_lie_where_they_lie_whatever_ends_a_line(end: str) -> None:
+    text = f"before{end}{end}# One{end}first{end}## Two{end}{end}second{end}"
+    assert [(each.heading, text[each.body : each.end].strip()) for each in sections(text)] == [("One", "first"), ("Two", "second")]
+
+
+def test_a_first_line_set_off_by_a_blank_line_counts_as_a_heading_unless_it_is_a_sentence() -> None:
+    assert [each.heading for each in sections(f"Who may see the pictures\n\n{LONG}")] == ["Who may see the pictures"]
+    assert sections(f"It was raining.\n\n{LONG}") == ()
+
+
+def test_a_heading_that_several_sections_have_is_told_apart_by_the_title_or_left_out() -> None:
+    text = f"## Overview\n{LONG}\n"
+    named = Document(document_id="a", title="Reefer racks", text=text)
+    bare = Document(document_id="b", text=text)
+    found = heading_pairs([named, bare], passages(named, bare))
+    assert [pair.query for pair in found.pairs] == ["Reefer racks: Overview"]
+    assert found.left_out == {structure.NO_WORDS: 1}
+    two = [Document(document_id=name, text=f"## Before you start\n{LONG} {name}\n") for name in "ab"]
+    assert heading_pairs(two, passages(*two)).left_out == {structure.SHARED_HEADING: 2}
+
+
+def test_of_a_section_that_is_cut_the_passage_that_holds_most_of_it_is_taken() -> None:
+    short, long = "Some words stand here for a while, and then no more.", " ".join(f"word{n}" for n in range(40))
+    document = Document(document_id="d", text=f"## How far it goes\n{short}\n\n{long}\n")
+    found = heading_pairs([document], passages(document, chars=330))
+    assert found.pairs[0].passage == long
+    assert found.pairs[0].passage_id.startswith("d#")
+
+
+def test_a_title_asks_for_the_beginning_once_for_an_article_and_not_at_all_where_others_share_it() -> None:
+    documents = [
+        Document(document_id="a1", title="Gate lanes explained", text=f"first {LONG}", group="a"),
+        Document(document_id="a2", title="Gate lanes explained", text=f"second {LONG}", group="a"),
+        Document(document_id="b", title="Release notes today", text=f"b {LONG}"),
+        Document(document_id="c", title="Release notes today", text=f"c {LONG}"),
+        Document(document_id="d", title="Index", text=LONG),
+        Document(document_id="e", text=LONG),
+        Document(document_id="f", title="A short one", text="too few words"),
+    ]
+    found = title_pairs(documents, passages(*documents))
+    assert [(pair.query, pair.passage, pair.passage_id, pair.source) for pair in found.pairs] == [
+        ("Gate lanes explained", f"first {LONG}", "a1", "a")
+    ]
+    assert found.left_out == {structure.SHARED_TITLE: 1, structure.NO_WORDS: 1, structure.NO_TITLE: 1, structure.TOO_SHORT: 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("- **Dig-out**: moving boxes that stand above the one wanted.", ("Dig-out",)),
+        ("**Ghost** - a box that the plan has and the yard has not.", ("Ghost",)),
+        ("A *double dip* is a dual move of one truck.", ("double dip",)),
+        ("The word `tar_late` means the minutes after the end.", ("tar_late",)),
+        ("LFD stands for last free day in all our lists.", ("LFD",)),
+        ("A restow is a move of a box that stays on board.", ("restow",)),
+        ("WLK is the fee for a truck without reservation.", ("WLK",)),
+        ("The answer is the one that you know already.", ()),
+        ("This means that a gate is closed. It is a pity.", ()),
+        ("There are a few things that are the same everywhere.", ()),
+    ],
+)
+def test_terms_are_found_where_they_are_explained(text: str, terms: tuple[str, ...]) -> None:
+    assert terms_of(text) == terms
+
+
+def test_a_definition_asks_for_the_passage_that_explains_the_term() -> None:
+    document = Document(document_id="g", title="Glossary", text="*Ghost* means a booked truck that nobody saw. *Chit* is the paper slip.")
+    found = definition_pairs([document], passages(document))
+    assert [pair.provenance["term"] for pair in found.pairs] == ["Ghost", "Chit"]
+    assert all(str(pair.provenance["term"]) in pair.query for pair in found.pairs)
+    assert {pair.passage for pair in found.pairs} == {f"Glossary {document.text}"}
+
+
+def test_a_term_that_everybody_explains_gives_no_pair() -> None:
+    documents = [Document(document_id=f"d{n}", text=f"*Ghost* means a truck number {n}.") for n in range(3)]
+    found = definition_pairs(documents, passages(*documents))
+    assert (found.pairs, found.left_out) == ((), {structure.DEFINED_OFTEN: 1})

@@ -1,0 +1,126 @@
+"""`ragtrial train` on an experiment file: where pairs, negatives and the dev set come from, and what is refused."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tiny_model
+from ragtrial.domain.pair import Pair
+from ragtrial.errors import InputError
+from ragtrial.finetuning.leakage import text_digest
+from ragtrial.finetuning.registry import RegisteredModel
+from ragtrial.formats.pairs import write_pairs
+from ragtrial.settings import read_settings
+from ragtrial.suite.preparing import prepare
+from ragtrial.suite.training import Overrides, commit, overridden, train_model
+from ragtrial.suite.training_words import describe, sparkline
+
+TEST, TRAIN, DEV = tiny_model.lesson(30, seed=1), tiny_model.lesson(64, seed=2), tiny_model.lesson(30, seed=3)
+
+
+def named(pairs: tuple[Pair, ...], prefix: str, **changes: Any) -> list[Pair]:
+    return [dataclasses.replace(pair, passage_id=f"{prefix}{n}", document_id=f"{prefix}{n}", **changes) for n, pair in enumerate(pairs)]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model.build(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def experiment(base: Path, tmp_path: Path) -> Path:
+    """Judgments for the test alone; training and dev pairs come from a file; one query and one negative of it leak."""
+    data = tmp_path / "data"
+    (data / "qrels").mkdir(parents=True)
+    test, train, dev = named(TEST, "t"), named(TRAIN, "p"), named(DEV, "d", split="dev")
+    lines = [{"_id": pair.passage_id, "title": "", "text": pair.passage, "doc": pair.document_id} for pair in (*test, *train)]
+    (data / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (data / "queries.jsonl").write_text("".join(json.dumps({"_id": f"q{n}", "text": pair.query}) + "\n" for n, pair in enumerate(test)))
+    rows = "".join(f"q{n}\t{pair.passage_id}\t1\n" for n, pair in enumerate(test))
+    (data / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + rows)
+    leaking = dataclasses.replace(train[1], query=test[0].query)
+    helped = dataclasses.replace(train[2], negatives=(test[0].passage, train[9].passage))
+    write_pairs(tmp_path / "pairs.jsonl", [train[0], leaking, helped, *train[3:], *dev])
+    path = tmp_path / "experiment.yaml"
+    path.write_text(
+        "name: tiny\nhypothesis: it learns\ndata: {format: beir, path: data, split: test}\nchunking: {strategy: none}\n"
+        "arms:\n"
+        f"  - {{name: baseline, role: control, embedding: {{provider: sentence-transformers, model: '{base}'}}}}\n"
+        "  - {name: custom, role: treatment, embedding: {provider: sentence-transformers, model: 'registry:tiny'}}\n"
+        "metrics: {primary: {name: nDCG@10, min_effect: 0.01}}\n"
+        f"training: {{pairs: [pairs.jsonl], base: '{base}', epochs: 2, batch_size: 16, learning_rate: 0.005, precision: fp32, max_seq_length: 32}}\n"
+    )
+    return path
+
+
+def trained(experiment: Path, **given: Any) -> RegisteredModel:
+    return train_model(overridden(prepare(experiment, settings=read_settings()), Overrides(**given)), name="tiny")
+
+
+def test_pairs_and_dev_set_come_from_a_file_and_what_leaks_is_refused(experiment: Path) -> None:
+    model = trained(experiment)
+    lineage = model.lineage
+    assert lineage["pairs"]["found"] == 64
+    assert lineage["pairs"]["refused"] == {"its query is a gold query": 1}
+    assert lineage["pairs"]["negatives_refused"] == 1
+    assert text_digest(TRAIN[0].passage) in model.training_texts()
+    assert lineage["dev"]["n_queries"] == len({pair.query for pair in DEV})
+    assert lineage["dev_from"] == "the dev pairs of training.pairs"
+    said = "\n".join(describe(model))
+    assert "1 because its query is a gold query" in said
+    assert "1 negatives of the files refused" in said
+    assert "<- kept" in said
+
+
+def test_what_is_needed_to_make_it_again_stands_in_the_lineage(experiment: Path) -> None:
+    lineage = trained(experiment, seed=5, epochs=1).lineage
+    assert (lineage["seed"], lineage["settings"]["epochs"], lineage["method"]) == (5, 1, "full")
+    assert lineage["code"] == {"ragtrial": lineage["environment"]["ragtrial"], "commit": commit()}
+    assert set(lineage["data_digests"]) == {"training_corpus", "gold", "dev"}
+    assert "transformers" in lineage["environment"]
+
+
+def test_mined_negatives_never_hold_what_answers_the_test(experiment: Path) -> None:
+    model = trained(experiment, per_pair=2, loss="triplet")
+    assert model.lineage["mining"]["passages_of_the_test_left_out"] == len(TEST)
+    assert model.lineage["mining"]["negatives"] > 0
+    answers = {text_digest(pair.passage) for pair in TEST} - {text_digest(pair.passage) for pair in (*TRAIN, *DEV)}
+    assert not answers & model.training_texts()
+    assert "negatives (2 a pair asked for" in "\n".join(describe(model))
+
+
+def test_passages_of_an_adapted_model_are_not_embedded_again(experiment: Path) -> None:
+    from ragtrial.build import build_embedder
+    from ragtrial.embedding.cache import CachedEmbedder, VectorCache
+
+    prepared = prepare(experiment, settings=read_settings())
+    model = trained(experiment, method="linear-adapter", learning_rate=0.01)
+    assert model.lineage["training"]["loss"].startswith("softmax")
+    arm = prepared.experiment.arms[1].embedding
+    with VectorCache(experiment.parent / ".ragtrial" / "vectors") as cache:
+        embedder = CachedEmbedder(build_embedder(arm, prepared.around), cache)
+        embedder.embed([passage.content for passage in prepared.corpus.passages], kind="passage")
+        assert embedder.embedded == 0
+
+
+def test_a_setting_that_there_is_none_of_is_refused(experiment: Path) -> None:
+    prepared = prepare(experiment, settings=read_settings())
+    with pytest.raises(InputError, match="method 'magic' is unknown: give full, lora"):
+        overridden(prepared, Overrides(method="magic"))
+    with pytest.raises(InputError, match="linear-adapter trains with loss multiple-negatives"):
+        overridden(prepared, Overrides(method="linear-adapter", loss="cosent"))
+
+
+def test_a_loss_without_its_negatives_is_refused_with_what_to_do(experiment: Path) -> None:
+    write_pairs(experiment.parent / "pairs.jsonl", named(TRAIN, "p"))
+    with pytest.raises(InputError, match=r"set training\.mining\.per_pair to 1 or more"):
+        trained(experiment, loss="triplet")
+
+
+def test_a_row_of_bars_goes_from_the_least_to_the_greatest() -> None:
+    assert sparkline([0.0, 0.5, 1.0]) == "▁▅█"
+    assert sparkline([2.0, 2.0]) == "▁▁"
+    assert len(sparkline([float(n) for n in range(500)])) == 40

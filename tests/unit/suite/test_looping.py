@@ -1,0 +1,172 @@
+"""When a cycle is opened, where it stops, and what a person may do: with pairs from titles, so that nothing has to be served."""
+
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import tiny_model
+from commands import ragtrial_command
+from loop_world import build_world, write_yaml
+from ragtrial.errors import InputError, SetupError, ValidationError
+from ragtrial.finetuning.registry import Registry
+from ragtrial.formats.experiment import load_experiment
+from ragtrial.formats.policy import load_policy
+from ragtrial.settings import read_settings
+from ragtrial.suite.candidates import candidate_path
+from ragtrial.suite.cycles import CycleLog
+from ragtrial.suite.looping import Around, look_for_reasons, promote_candidate, reject_candidate, run_loop
+
+TRAINING = {"base": "./base/model", "epochs": 6, "batch_size": 16, "learning_rate": 5e-3, "max_seq_length": 32, "precision": "fp32"}
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    tiny_model.build(folder / "base")
+    build_world(folder, Path("base/model"), titles=True)
+    return folder
+
+
+@pytest.fixture
+def folder(untouched: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(untouched, tmp_path / "world")
+
+
+def around(folder: Path, said: list[str] | None = None, **changes: Any) -> Around:
+    """The loop of a policy with these changes."""
+    policy = {
+        "experiment": "live.yaml",
+        "model": "harbour-model",
+        "when": {"new_pairs": 50, "rest_days": 0},
+        "pairs": {"sources": ["titles"], "fewest": 40},
+        "training": {**TRAINING},
+        **changes,
+    }
+    write_yaml(folder / "policy.yaml", policy)
+    return Around(file=load_policy(folder / "policy.yaml"), settings=read_settings(), say=(said if said is not None else []).append)
+
+
+def test_nothing_is_opened_where_nothing_pays(folder: Path) -> None:
+    said: list[str] = []
+    assert run_loop(around(folder, said)) is None
+    assert said == ["0 pairs that no candidate was trained on (50 open one)"]
+    assert CycleLog(folder / ".ragtrial/loop/harbour-model").all() == ()
+
+
+def test_a_candidate_waits_for_a_person_who_promotes_it(folder: Path) -> None:
+    loop = around(folder)
+    cycle = run_loop(loop, now=True)
+    assert cycle is not None
+    assert cycle.waits, cycle
+    assert cycle.reasons == ("opened by hand",)
+    assert Registry(folder / ".ragtrial/models").records("harbour-model").aliases == {"candidate": "v1"}
+    cycle, moved = promote_candidate(loop, who="ann", reason="it is better")
+    assert (cycle.ending, cycle.ended_by, moved.version, moved.before) == ("promoted", "ann", "v1", None)
+    assert Registry(folder / ".ragtrial/models").records("harbour-model").aliases == {"production": "v1"}
+    with pytest.raises(InputError, match="no candidate waits for a decision: no cycle is open"):
+        promote_candidate(loop, who="ann")
+
+    again = run_loop(dataclasses.replace(loop), now=True, until="pairs")
+    assert again is not None
+    arms = load_experiment(candidate_path(loop.file, 2)).experiment.arms
+    assert [arm.embedding.model for arm in arms] == ["registry:harbour-model@v1", "registry:harbour-model"]
+    assert load_experiment(candidate_path(loop.file, 2)).experiment.training.base == "./base/model"  # type: ignore[union-attr]
+
+
+def test_a_candidate_can_be_trained_further_from_the_model_in_production(folder: Path) -> None:
+    loop = around(folder, from_production=True)
+    run_loop(loop, now=True)
+    promote_candidate(loop, who="ann")
+    run_loop(loop, now=True, until="pairs")
+    assert load_experiment(candidate_path(loop.file, 2)).experiment.training.base == "registry:harbour-model@v1"  # type: ignore[union-attr]
+
+
+def test_a_rejected_candidate_stays_in_the_registry_and_another_may_follow(folder: Path) -> None:
+    loop = around(folder)
+    run_loop(loop, now=True)
+    cycle = reject_candidate(loop, who="bob", reason="the shadow run was slower")
+    assert (cycle.ending, cycle.ended_because) == ("rejected", "the shadow run was slower")
+    registry = Registry(folder / ".ragtrial/models")
+    assert registry.records("harbour-model").aliases == {}
+    assert registry.get("harbour-model@v1").version == "v1"
+    with pytest.raises(InputError, match="nothing to reject"):
+        reject_candidate(loop, who="bob", reason="again")
+
+
+def test_too_few_pairs_and_a_gate_that_fails_end_a_cycle_with_the_reason(folder: Path) -> None:
+    few = run_loop(around(folder, pairs={"sources": ["titles"], "fewest": 5000}), now=True)
+    assert few is not None
+    assert few.refused == "100 training pairs, and the policy wants 5,000 (pairs.fewest)"
+    experiment = yaml.safe_load((folder / "live.yaml").read_text())
+    experiment["metrics"]["primary"]["min_effect"] = 1.0
+    write_yaml(folder / "live.yaml", experiment)
+    loop = around(folder)
+    small = run_loop(loop, now=True)
+    assert small is not None
+    assert small.number == 2
+    assert (small.refused or "").startswith("the experiment's gate fails: ")
+    assert Registry(folder / ".ragtrial/models").records("harbour-model").aliases == {}
+    done = ragtrial_command("loop", "status", folder / "policy.yaml")
+    assert "refused: the experiment's gate fails" in done.out
+    assert ragtrial_command("loop", "run", folder / "policy.yaml", "--now", "--quiet").code == 1
+
+
+def test_production_that_falls_below_the_limit_on_the_gold_set_opens_a_candidate(folder: Path) -> None:
+    low = look_for_reasons(around(folder, when={"gold": {"metric": "R@10", "below": 0.9}}))
+    assert len(low.reasons) == 1
+    assert low.reasons[0].startswith("R@10 of baseline is 0.")
+    high = look_for_reasons(around(folder, when={"gold": {"metric": "R@10", "below": 0.001}}))
+    assert (high.reasons, len(high.seen)) == ((), 1)
+
+
+def test_after_a_cycle_the_policy_rests(folder: Path) -> None:
+    said: list[str] = []
+    loop = around(folder, said, when={"new_pairs": 1, "rest_days": 30}, pairs={"sources": ["titles"], "fewest": 5000})
+    run_loop(loop, now=True)
+    assert run_loop(loop) is None
+    assert "rests until" in said[-1]
+
+
+def test_the_policy_s_command_gets_file_and_model_and_its_failure_leaves_the_cycle_open(folder: Path) -> None:
+    broken = around(folder, command=[sys.executable, "-c", "import sys; sys.exit('no cluster')"])
+    with pytest.raises(SetupError, match="no cluster; mend it"):
+        run_loop(broken, now=True)
+    code = "import json,sys; json.dump(sys.argv[1:], open('called.json', 'w'))"
+    mended = around(folder, command=[sys.executable, "-c", code.replace("called.json", str(folder / "called.json")), "{file}", "{model}"])
+    cycle = run_loop(mended)
+    assert cycle is not None
+    assert cycle.number == 1
+    assert cycle.waits
+    assert json.loads((folder / "called.json").read_text()) == [str(folder / "live.candidate-1.yaml"), "harbour-model@v1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"when": {}}, "nothing in 'when' would ever open a candidate"),
+        ({"when": {"new_pairs": 0}}, "new_pairs is 0"),
+        ({"when": {"gold": {"metric": "answer_f1", "below": 0.5}}}, "give a retrieval metric"),
+        ({"pairs": {"sources": ["votes"]}}, "say how users agreed"),
+        ({"pairs": {"sources": ["guesses"]}}, "expected 'votes', 'curated'"),
+        ({"shadow": {"mode": "split", "metrics": {"primary": {"name": "nDCG@10"}}}}, "answers in silence first"),
+        ({"modle": "x"}, "did you mean 'model'?"),
+    ],
+)
+def test_a_faulty_policy_is_said_with_its_line(folder: Path, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=r"policy\.yaml:") as raised:
+        around(folder, **change)
+    assert said in str(raised.value)
+
+
+def test_a_shadow_run_has_no_metrics_of_what_nobody_sees(folder: Path) -> None:
+    cycle = run_loop(around(folder), now=True, until="pairs")
+    assert cycle is not None
+    live = load_experiment(folder / "live.candidate-1.yaml").experiment.live
+    assert live is not None
+    assert (live.mode, live.metrics.primary.name) == ("shadow", "nDCG@10")
