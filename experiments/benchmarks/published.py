@@ -69,18 +69,16 @@ def ceilings(name: str) -> dict[str, float]:
 
 def sentence(outcomes: dict[str, Outcome], highest: dict[str, float]) -> str:
     """Why the strong baseline gains less, with the numbers that say so."""
-    found = {
-        base: next(each for each in outcome.analysis.comparisons if each.metric.name == "R@5") for base, outcome in outcomes.items()
-    }
+    found = {base: next(each for each in outcome.analysis.comparisons if each.metric.name == "R@5") for base, outcome in outcomes.items()}
     strong, weak = found.values()
     if strong.effect is None or weak.effect is None or strong.baseline.mean is None or weak.baseline.mean is None:
         return "No sentence: one of the two has no effect on R@5."
-    left = {base: highest["R@5"] - (each.baseline.mean or 0.0) for base, each in found.items()}
+    strong_left, weak_left = (highest["R@5"] - mean for mean in (strong.baseline.mean, weak.baseline.mean))
     return (
-        f"No query can do better than R@5 {highest['R@5']:.3f} on average here. {next(iter(found))} begins at {strong.baseline.mean:.3f}, so "
-        f"{list(left.values())[0]:.3f} is left, of which fine-tuning gets {strong.effect.estimate:+.3f}; the weak baseline begins at "
-        f"{weak.baseline.mean:.3f}, {list(left.values())[1]:.3f} below the ceiling, and fine-tuning gets {weak.effect.estimate:+.3f}. A relative gain says as much about "
-        "the baseline that it is measured from as about the training: the article's gains are those over a weak one."
+        f"No ranking can reach more than R@5 {highest['R@5']:.3f} here. {next(iter(found))} begins at {strong.baseline.mean:.3f}, so "
+        f"{strong_left:.3f} is left, of which fine-tuning gets {strong.effect.estimate:+.3f}. {list(found)[1].capitalize()} begin at "
+        f"{weak.baseline.mean:.3f}, {weak_left:.3f} below that, and fine-tuning gets {weak.effect.estimate:+.3f}. A relative gain says as "
+        "much about the baseline as about the training: the article's gains are gains over a weak one."
     )
 
 
@@ -92,7 +90,10 @@ def main() -> None:
     data_set("pubmedqa")
     make_weak_model(REPOSITORY / "experiments" / ".ragtrial" / "minilm-two-layers")
     highest = ceilings("pubmedqa")
-    rows = ["| baseline | metric | before | after | difference [95 % interval] | relative | published | ceiling |", "|---|---|---|---|---|---|---|---|"]
+    rows = [
+        "| baseline | metric | before | after | difference [95 % interval] | relative | published | ceiling |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     outcomes = {}
     for base, name in EXPERIMENTS.items():
         outcomes[base] = evaluated(name, arguments.output)

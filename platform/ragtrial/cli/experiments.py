@@ -74,7 +74,8 @@ def train(
         str | None, typer.Option("--name", help="Name in the registry. [default: the one an arm asks for]", show_default=False)
     ] = None,
     licence: Annotated[
-        str | None, typer.Option("--licence", help="Your own licence of the model, e.g. apache-2.0. [default: the base's]", show_default=False)
+        str | None,
+        typer.Option("--licence", help="Your own licence of the model, e.g. apache-2.0. [default: the base's]", show_default=False),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,

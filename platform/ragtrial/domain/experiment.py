@@ -278,10 +278,13 @@ class Experiment:
             self._check_cutoff(name)
             if metric_named(name).kind == "feedback":
                 raise ValueError(f"metric {name!r} is what users do: it is measured on live traffic only (live.metrics)")
-        if self.training is not None and self.training.data is None and not self.training.pairs:
-            raise ValueError("training: there is nothing to train on: give data (judgments), pairs (files of `ragtrial pairs`), or both")
+        self._check_training()
         if self.live is not None:
             self._check_live(self.live)
+
+    def _check_training(self) -> None:
+        if self.training is not None and self.training.data is None and not self.training.pairs:
+            raise ValueError("training: there is nothing to train on: give data (judgments), pairs (files of `ragtrial pairs`), or both")
 
     def _check_live(self, live: LiveSpec) -> None:
         names = {arm.name for arm in self.arms}
