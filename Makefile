@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 
-.PHONY: help demo live-demo dashboard test check format docs bench-lift bench-index bench-embedding bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-splitting bench-board browser clean
+.PHONY: help demo live-demo dashboard test check format docs bench-lift bench-methods bench-published bench-index bench-embedding bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-splitting bench-board browser clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -72,6 +72,12 @@ docs: $(VENV)/.dev ## Generate the command line reference and the experiment sch
 
 bench-lift: $(VENV)/.dev ## Lift of a fine-tuned model on COVID-QA and MedQuAD, with its interval
 	$(BIN)/python experiments/benchmarks/lift.py
+
+bench-methods: $(VENV)/.dev ## Plain training, hard negatives, LoRA and a linear adapter on the same data
+	$(BIN)/python experiments/benchmarks/methods.py
+
+bench-published: $(VENV)/.dev ## The published PubMedQA experiment's shape: from a strong and from a weak baseline
+	$(BIN)/python experiments/benchmarks/published.py
 
 bench-index: $(VENV)/.dev ## Embedding and indexing against bare encode and bare insert
 	$(BIN)/python experiments/benchmarks/indexing.py
