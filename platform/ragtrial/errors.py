@@ -8,6 +8,7 @@
     │   ├── UnknownSourceError    a vote or a click is for a passage that the answer was not made from
     │   └── UnknownComparisonError    a preference is for a comparison that its caller was not shown
     ├── SetupError                what was given is right, but the machine is not ready for it
+    │   ├── BusyError             another process does it just now
     │   ├── MissingExtraError     an optional package is not installed
     │   ├── StoreError            Milvus or SQL refused, is not there, or is not what it should be
     │   │   ├── QueueFullError    more waits to be logged than is allowed to
@@ -96,6 +97,10 @@ class UnknownComparisonError(InputError):
 
 class SetupError(RagtrialError):
     """The machine, a service or a folder is not ready."""
+
+
+class BusyError(SetupError):
+    """Another process is at work on the same thing."""
 
 
 class MissingExtraError(SetupError):

@@ -176,7 +176,8 @@ def test_recall_is_one_for_exact_search_ties_included_and_lower_for_few_probes(t
     matrix = unit(2_000, 0)
     matrix[100:140] = matrix[100]
     queries = np.concatenate([unit(30, 1), matrix[100:101]])
-    items = [Passage(passage_id=f"p{i}", document_id="d", text="x", start=0, end=1) for i in range(2_000)]
+    ids = [f"p{i}" for i in range(2_000)]
+    items = [Passage(passage_id=name, document_id="d", text="x", start=0, end=1) for name in ids]
     recalls = {}
     with contextlib.closing(MilvusIndex(str(tmp_path / "milvus.db"))) as store:
         for name, parameters in (
@@ -187,16 +188,32 @@ def test_recall_is_one_for_exact_search_ties_included_and_lower_for_few_probes(t
             store.create(name, model=model, corpus="c", parameters=parameters)
             store.insert(name, items, matrix)
             store.finish(name)
-            recalls[name] = measured_recall(store, name, model, queries, matrix, top_k=10)
+            recalls[name] = measured_recall(store, name, model, queries, matrix, ids, top_k=10)
             plain = np.mean(
                 [
                     len({int(h.passage_id[1:]) for h in hits} & set(np.argsort(-(matrix @ q), kind="stable")[:10].tolist())) / 10
                     for q, hits in zip(queries[:-1], store.search(name, queries[:-1], top_k=10, model=model), strict=True)
                 ]
             )
-            assert measured_recall(store, name, model, queries[:-1], matrix, top_k=10) == pytest.approx(plain, abs=1e-9)
+            assert measured_recall(store, name, model, queries[:-1], matrix, ids, top_k=10) == pytest.approx(plain, abs=1e-9)
     assert recalls["exact"] == recalls["all"] == 1.0
     assert recalls["few"] < 0.6
+
+
+@pytest.mark.parametrize("vectors", ["int8", "binary"])
+def test_recall_of_codes_is_against_the_vectors_that_they_stand_for(vectors: str) -> None:
+    model, store = ModelIdentity(name="m", revision="1", dimension=32), ExactIndex()
+    matrix, queries, ids = unit(500, 0), unit(50, 1), [f"p{i}" for i in range(500)]
+    parameters = IndexParameters(vectors=vectors, build={}, search={})  # type: ignore[arg-type]
+    store.create("c", model=model, corpus="c", parameters=parameters, sample=matrix)
+    store.insert("c", [Passage(passage_id=name, document_id="d", text="x", start=0, end=1) for name in ids], matrix)
+    store.finish("c")
+    nearest = [{f"p{i}" for i in np.argsort(-(matrix @ query))[:10]} for query in queries]
+    found = store.search("c", queries, top_k=10, model=model)
+    shared = [len({hit.passage_id for hit in hits} & best) / 10 for hits, best in zip(found, nearest, strict=True)]
+    recall = measured_recall(store, "c", model, queries, matrix, ids, top_k=10)
+    assert recall == pytest.approx(np.mean(shared))
+    assert (0.9 < recall < 1) if vectors == "int8" else recall < 0.5, "signs alone lose much, and it is said"
 
 
 def test_recall_of_nothing_is_not_a_number() -> None:
@@ -204,6 +221,6 @@ def test_recall_of_nothing_is_not_a_number() -> None:
     store.create("c", model=model, corpus="c", parameters=FLAT)
     for queries, matrix in ((unit(0, 0), unit(2, 0)), (unit(2, 0), unit(0, 0))):
         with pytest.raises(NotEnoughDataError, match="can't be measured with"):
-            measured_recall(store, "c", model, queries, matrix, top_k=10)
+            measured_recall(store, "c", model, queries, matrix, [], top_k=10)
     with pytest.raises(StoreError, match="there is no collection 'x'"):
-        measured_recall(store, "x", model, unit(1, 0), unit(1, 0), top_k=10)
+        measured_recall(store, "x", model, unit(1, 0), unit(1, 0), ["p0"], top_k=10)

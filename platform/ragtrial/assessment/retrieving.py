@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ragtrial.contracts import Vectors
+from ragtrial.contracts import IndexParameters, Vectors
 from ragtrial.domain.corpus import Corpus
 from ragtrial.domain.gold import Query
-from ragtrial.index.bm25 import Bm25Retriever
-from ragtrial.index.exact import exact_search
+from ragtrial.domain.trial import Hit
+from ragtrial.embedding.none import NoEmbedder
+from ragtrial.index.exact import ExactIndex, exact_search
+from ragtrial.index.hybrid import Blend, fused
 
 DEPTH = 100
 """Ranks looked at: what a reranker would be given."""
-
-RRF_K = 60
-"""Cormack et al. 2009 found 60 near the best for all collections they tried."""
 
 Ids = tuple[str, ...]
 Method = Literal["dense", "hybrid", "bm25"]
@@ -27,7 +26,7 @@ class Found:
     Attributes:
         dense: The baseline's model, exact search.
         bm25: Words alone.
-        hybrid: Both, fused by reciprocal rank.
+        hybrid: Both, fused as the control does it.
         method: Which of them the control uses: that one is the baseline.
     """
 
@@ -42,8 +41,16 @@ class Found:
         return {"dense": self.dense, "bm25": self.bm25, "hybrid": self.hybrid}[self.method]
 
 
-def retrieve_all(corpus: Corpus, queries: Sequence[Query], *, query_vectors: Vectors, passage_vectors: Vectors, method: Method) -> Found:
-    """Search with vectors, with BM25, and with both.
+def retrieve_all(
+    corpus: Corpus,
+    queries: Sequence[Query],
+    *,
+    query_vectors: Vectors,
+    passage_vectors: Vectors,
+    method: Method = "dense",
+    blend: Blend | None = None,
+) -> Found:
+    """Search with vectors, with BM25 and with both, by what an arm of that method searches with.
 
     Args:
         corpus: The passages.
@@ -51,21 +58,25 @@ def retrieve_all(corpus: Corpus, queries: Sequence[Query], *, query_vectors: Vec
         query_vectors: Unit rows, one a query.
         passage_vectors: Unit rows, one a passage, in the corpus's order.
         method: The control's.
+        blend: How the control fuses; None: as an arm does that says no more than `method: hybrid`.
     """
+    how = blend or Blend()
+    most = max(DEPTH, how.candidates)
     ids = [passage.passage_id for passage in corpus.passages]
-    near = exact_search(passage_vectors, ids, query_vectors, DEPTH)
-    worded = Bm25Retriever(corpus.passages).retrieve(queries, top_k=DEPTH).hits
-    dense, bm25 = (tuple(tuple(hit.passage_id for hit in hits) for hits in each) for each in (near, worded))
-    return Found(dense=dense, bm25=bm25, hybrid=tuple(fused(pair) for pair in zip(dense, bm25, strict=True)), method=method)
+    near = exact_search(passage_vectors, ids, query_vectors, most, metric=how.metric)
+    worded = _worded(corpus, queries, most)
+    both = [fused(a[: how.candidates], b[: how.candidates], blend=how, top_k=DEPTH) for a, b in zip(near, worded, strict=True)]
+    return Found(dense=_ids(near), bm25=_ids(worded), hybrid=_ids(both), method=method)
 
 
-def fused(rankings: Sequence[Sequence[str]], *, k: int = RRF_K, depth: int = DEPTH) -> Ids:
-    """Reciprocal rank fusion (Cormack, Clarke and Büttcher 2009): the sum of 1 / (k + rank) over the rankings, ties by id.
+def _worded(corpus: Corpus, queries: Sequence[Query], most: int) -> tuple[tuple[Hit, ...], ...]:
+    """BM25 as an arm has it, which is not the reference line's (k1 1.2)."""
+    index, words = ExactIndex(), NoEmbedder()
+    parameters = IndexParameters(build={}, search={}, words=True)
+    index.create("corpus", model=words.identity, corpus=corpus.fingerprint, parameters=parameters)
+    index.insert("corpus", corpus.passages, words.embed([passage.passage_id for passage in corpus.passages], kind="passage"))
+    return index.search_words("corpus", [query.text for query in queries], top_k=most)
 
-    Three lines, so no library; Milvus fuses by the same formula where hybrid is an arm.
-    """
-    scores: dict[str, float] = {}
-    for ranking in rankings:
-        for rank, passage_id in enumerate(ranking, start=1):
-            scores[passage_id] = scores.get(passage_id, 0.0) + 1.0 / (k + rank)
-    return tuple(sorted(scores, key=lambda passage_id: (-scores[passage_id], passage_id))[:depth])
+
+def _ids(found: Sequence[Sequence[Hit]]) -> tuple[Ids, ...]:
+    return tuple(tuple(hit.passage_id for hit in hits[:DEPTH]) for hits in found)

@@ -1,6 +1,5 @@
 """`ragtrial loop`: from what users do to a better model, again and again, with a person at the end of each round."""
 
-import getpass
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ragtrial.cli.experiments import Json, Quiet
+from ragtrial.cli.registry import By, who
 from ragtrial.cli.terminal import console, error_console, progress_bars
 
 if TYPE_CHECKING:
@@ -68,17 +68,25 @@ def run_policy(
 @app.command("look")
 def look_at_triggers(policy: PolicyPath, *, quiet: Quiet = False, as_json: Json = False) -> None:
     """Say what the policy's triggers show now, and whether they would open a candidate; nothing is opened."""
-    from ragtrial.suite.looping import look_for_reasons
+    from ragtrial.suite.looping import look_for_reasons, open_cycle, rests_until
 
     with progress_bars(quiet=quiet or as_json) as progress:
-        looked = look_for_reasons(_around(policy, quiet=True, progress=progress))
+        around = _around(policy, quiet=True, progress=progress)
+        looked = look_for_reasons(around)
+    cycle, rests = open_cycle(around), rests_until(around)
     if as_json:
-        typer.echo(json.dumps({"opens": bool(looked.reasons), "reasons": looked.reasons, "seen": looked.seen}, ensure_ascii=False))
+        found = {"opens": bool(looked.reasons) and cycle is None and rests is None, "reasons": looked.reasons, "seen": looked.seen}
+        waits = {"open_cycle": None if cycle is None else cycle.number, "rests_until": None if rests is None else rests.isoformat()}
+        typer.echo(json.dumps({**found, **waits}, ensure_ascii=False))
         return
     for said in looked.seen:
         console().print(f"{'opens a candidate: ' if said in looked.reasons else ''}{said}", markup=False, soft_wrap=True)
     if not looked.reasons:
         console().print("nothing opens a candidate", markup=False)
+    elif cycle is not None:
+        console().print(f"but cycle {cycle.number} is open, and one candidate at a time is: {_where(cycle)}", markup=False, soft_wrap=True)
+    elif rests is not None:
+        console().print(f"but the policy rests until {rests:%Y-%m-%d %H:%M} UTC (when.rest_days)", markup=False, soft_wrap=True)
 
 
 @app.command("status")
@@ -109,15 +117,19 @@ def promote_waiting(
     force: Annotated[
         bool, typer.Option("--force", help="Against what the evidence says; needs --reason, and what was overridden is kept.")
     ] = False,
+    by: By = None,
     as_json: Json = False,
 ) -> None:
     """Put the candidate that waits into production: the registry's alias and Milvus's together.
 
-    Its offline evaluation is the evidence, as for ragtrial models promote. Look at its shadow run first: ragtrial analyse FILE --live.
-    """
-    from ragtrial.suite.looping import promote_candidate
+    Its offline evaluation is the evidence, as for ragtrial models promote. It is refused too where its shadow run shows it worse, breaks a
+    guardrail or fails a check (ragtrial analyse FILE --live); a shadow run that has decided nothing yet is said and refuses nothing.
 
-    cycle, moved = promote_candidate(_around(policy, quiet=as_json), who=getpass.getuser(), reason=reason, force=force)
+    Exit codes: 0 it is in production, 2 refused or bad input.
+    """
+    from ragtrial.suite.loop_deciding import promote_candidate
+
+    cycle, moved = promote_candidate(_around(policy, quiet=as_json), who=who(by), reason=reason, force=force)
     if as_json:
         typer.echo(json.dumps({"cycle": cycle.number, "model": cycle.model, "before": moved.before, "collection": moved.collection}))
         return
@@ -130,11 +142,11 @@ def promote_waiting(
 
 
 @app.command("reject")
-def reject_open(policy: PolicyPath, *, reason: Reason, as_json: Json = False) -> None:
+def reject_open(policy: PolicyPath, *, reason: Reason, by: By = None, as_json: Json = False) -> None:
     """Close the open candidate; its model stays in the registry."""
-    from ragtrial.suite.looping import reject_candidate
+    from ragtrial.suite.loop_deciding import reject_candidate
 
-    cycle = reject_candidate(_around(policy, quiet=as_json), who=getpass.getuser(), reason=reason)
+    cycle = reject_candidate(_around(policy, quiet=as_json), who=who(by), reason=reason)
     _show(cycle, policy, as_json=as_json)
 
 
@@ -162,7 +174,7 @@ def _show(cycle: "Cycle | None", policy: Path, *, as_json: bool) -> None:
         typer.echo(json.dumps(None if cycle is None else _plain(cycle), ensure_ascii=False))
         return
     if cycle is None:
-        console().print("nothing opens a candidate", markup=False)
+        console().print("no candidate is open, and none was opened", markup=False)
         return
     console().print(f"cycle {cycle.number}: {_where(cycle)}", markup=False, soft_wrap=True)
     if cycle.waits:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
@@ -43,7 +44,7 @@ _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException,
 app = typer.Typer(
     name="ragtrial",
     help=f"Does a custom embedding model make our RAG system better than the baseline, enough to be worth it?\n\n"
-    f"Start with `ragtrial demo`; then write an experiment file and `ragtrial evaluate` it.\n\n{EXIT_CODES}",
+    f"Start with `ragtrial demo`. Then write an experiment file: `ragtrial assess` it before any training, `ragtrial evaluate` it after.\n\n{EXIT_CODES}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -64,38 +65,59 @@ def _root(
     """Nothing but the options above the commands."""
 
 
-app.command(name="demo")(demonstration.demo)
-app.command(name="validate")(experiments.validate)
-app.command(name="assess")(assessing.assess)
-app.command(name="prepare")(preparing.prepare)
-app.command(name="train")(experiments.train)
-app.command(name="intrinsic")(intrinsic.intrinsic)
-app.command(name="index")(experiments.index)
-app.command(name="evaluate")(experiments.evaluate)
-app.command(name="analyse")(results.analyse)
-app.command(name="report")(results.report)
-app.command(name="compare")(results.compare)
-app.command(name="calibrate")(judges.calibrate)
-app.command(name="judge-check")(judges.judge_check)
-app.command(name="quantize")(quantizing.quantize)
-app.command(name="map")(mapping.map_embeddings)
-app.command(name="plan")(live.plan)
-app.command(name="monitor")(monitoring.monitor)
-app.command(name="serve")(serving.serve)
-app.command(name="simulate-traffic")(traffic.simulate_traffic)
-app.command(name="live-demo")(traffic.live_demo)
-app.add_typer(registry.app, name="models")
-app.add_typer(looping.app, name="loop")
-app.add_typer(calls.app, name="cache")
-app.command(name="dashboard")(dashboard.dashboard)
-app.command(name="tester")(tester.serve_page)
-app.add_typer(serving.keys, name="keys")
-app.add_typer(dashboard.members, name="members")
-app.command(name="roll-up")(rolling.roll_up)
-app.command(name="doctor")(checking.doctor)
-app.add_typer(curated.app, name="curated")
-app.add_typer(pairs.app, name="pairs")
-app.add_typer(sql.app, name="db")
+_Command = Callable[..., None] | typer.Typer
+
+COMMANDS: Mapping[str, Mapping[str, _Command]] = {
+    "Begin": {
+        "demo": demonstration.demo,
+        "live-demo": traffic.live_demo,
+        "doctor": checking.doctor,
+        "validate": experiments.validate,
+    },
+    "Decide on a gold set": {
+        "evaluate": experiments.evaluate,
+        "index": experiments.index,
+        "analyse": results.analyse,
+        "report": results.report,
+        "compare": results.compare,
+        "calibrate": judges.calibrate,
+        "judge-check": judges.judge_check,
+    },
+    "Make the custom model": {
+        "assess": assessing.assess,
+        "prepare": preparing.prepare,
+        "pairs": pairs.app,
+        "train": experiments.train,
+        "intrinsic": intrinsic.intrinsic,
+        "models": registry.app,
+        "quantize": quantizing.quantize,
+        "monitor": monitoring.monitor,
+        "loop": looping.app,
+    },
+    "Decide on live traffic": {
+        "plan": live.plan,
+        "serve": serving.serve,
+        "simulate-traffic": traffic.simulate_traffic,
+        "keys": serving.keys,
+    },
+    "See it": {
+        "dashboard": dashboard.dashboard,
+        "tester": tester.serve_page,
+        "members": dashboard.members,
+        "curated": curated.app,
+        "map": mapping.map_embeddings,
+        "roll-up": rolling.roll_up,
+    },
+    "Keep it": {"db": sql.app, "cache": calls.app},
+}
+"""Every command, under what it is for."""
+
+for _panel, _commands in COMMANDS.items():
+    for _name, _command in _commands.items():
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name, rich_help_panel=_panel)
+        else:
+            app.command(name=_name, rich_help_panel=_panel)(_command)
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
 """`ragtrial pairs`: training pairs from whatever a team has."""
 
 import json
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -125,7 +127,8 @@ def build(
     if as_json:
         typer.echo(json.dumps(_of_build(built), ensure_ascii=False))
         return
-    for line in _said_of_build(built):
+    mine = " ".join(["ragtrial pairs mine", *_quoted(output, experiment), *(("--corpus", *_quoted(corpus)) if corpus else ())])
+    for line in [*_said_of_build(built), f"next: {mine} -o mined.jsonl, or without hard negatives {_to_train(output, experiment)}"]:
         console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -173,7 +176,7 @@ def mine(
     if as_json:
         typer.echo(json.dumps(_of_mining(mined), ensure_ascii=False))
         return
-    for line in _said_of_mining(mined):
+    for line in [*_said_of_mining(mined), f"next: {_to_train(output, experiment)}"]:
         console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -218,6 +221,16 @@ def show(pairs: PairsPath, *, as_json: Json = False) -> None:
         return
     for line in _said_of_show(found):
         console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _to_train(output: Path, experiment: Path) -> str:
+    """What the experiment file has to say for these pairs to be trained on."""
+    place = os.path.relpath(output, experiment.absolute().parent)
+    return f"name {place!r} in training.pairs of {experiment}, and ragtrial train {' '.join(_quoted(experiment))}"
+
+
+def _quoted(*paths: Path) -> list[str]:
+    return [shlex.quote(str(path)) for path in paths]
 
 
 def _plan(lines: tuple[str, ...], *, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """`ragtrial prepare`: raw files to a clean corpus with splits and a data card."""
 
 import json
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -99,7 +100,7 @@ def prepare(
         raise InputError("give the folder to make: --output FOLDER")
     with progress_bars(quiet=quiet or as_json) as progress:
         made = prepare_data(sources, output, spec, settings=read_settings(), progress=progress, gold=gold, resume=resume)
-    _show_made(made, as_json=as_json)
+    _show_made(made, output, as_json=as_json)
 
 
 def _spec(config: Path | None, plain: dict[str, Any], *, near: float | None, split: dict[str, Any]) -> "PreparationSpec":
@@ -132,7 +133,7 @@ def _show_look(found: "Looked", *, as_json: bool) -> None:
         console().print(f"would not read {n:,}: {reason}", markup=False, soft_wrap=True)
 
 
-def _show_made(made: "Made", *, as_json: bool) -> None:
+def _show_made(made: "Made", output: Path, *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from ragtrial.report.data_card import said_of
@@ -142,5 +143,8 @@ def _show_made(made: "Made", *, as_json: bool) -> None:
         return
     if made.taken_over:
         console().print(f"{made.taken_over:,} documents were taken over from a run that was stopped", markup=False, soft_wrap=True)
-    for line in [*said_of(made.card), f"wrote {made.folder}: see card.html or card.md"]:
+    lines = [*said_of(made.card), f"wrote {output}: see card.html or card.md"]
+    if any(size.split == "train" and size.documents for size in made.card.splits):
+        lines.append(f"next: ragtrial pairs build EXPERIMENT.yaml --from titles,headings,definitions --corpus {shlex.quote(str(output))}")
+    for line in lines:
         console().print(line, markup=False, highlight=False, soft_wrap=True)

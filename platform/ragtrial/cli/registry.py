@@ -48,7 +48,7 @@ def _registry(where: Path | None, experiment: Path | None = None) -> "Registry":
     return Registry(where or Path(read_settings().registry))
 
 
-def _who(by: str | None) -> str:
+def who(by: str | None) -> str:
     """Who is at work: as said, or as the system knows."""
     if by:
         return by
@@ -251,10 +251,10 @@ def alias(
     registry = _registry(where, experiment)
     if remove:
         name = name.removeprefix("registry:").partition("@")[0]
-        version = remove_alias(registry, name, alias, who=_who(by), reason=reason)
+        version = remove_alias(registry, name, alias, who=who(by), reason=reason)
         _say(f"{name}@{version} is not {alias} any more")
     else:
-        model = set_alias(registry, name, alias, who=_who(by), reason=reason)
+        model = set_alias(registry, name, alias, who=who(by), reason=reason)
         _say(f"registry:{model.name}@{alias} is {model.reference}")
 
 
@@ -271,7 +271,7 @@ def archive_model(
     """Mark a version as one that is not to be used any more; an evaluation of it says so."""
     from ragtrial.finetuning.registry_changes import archive
 
-    model = archive(_registry(where, experiment), name, who=_who(by), reason=reason, undo=undo)
+    model = archive(_registry(where, experiment), name, who=who(by), reason=reason, undo=undo)
     _say(f"{model.reference} is {'not archived any more' if undo else 'archived'}")
 
 
@@ -287,7 +287,7 @@ def licence(
     """Give a version a licence of your own; without one its card states the base model's."""
     from ragtrial.suite.model_facts import set_licence
 
-    model = set_licence(_registry(where, experiment), name, licence, who=_who(by))
+    model = set_licence(_registry(where, experiment), name, licence, who=who(by))
     _say(f"the licence of {model.reference} is {licence}")
 
 
@@ -295,7 +295,7 @@ def note_licence(folder: Path, reference: str, licence: str) -> None:
     """What `ragtrial train --licence` leaves."""
     from ragtrial.suite.model_facts import set_licence
 
-    set_licence(_registry(folder), reference, licence, who=_who(None))
+    set_licence(_registry(folder), reference, licence, who=who(None))
 
 
 @app.command("promote")
@@ -319,7 +319,7 @@ def promote_model(
     from ragtrial.settings import read_settings
     from ragtrial.suite.promoting import promote
 
-    done = promote(experiment, name, settings=read_settings(), who=_who(by), arm=arm, reason=reason, force=force)
+    done = promote(experiment, name, settings=read_settings(), who=who(by), arm=arm, reason=reason, force=force)
     _say_moved(done, as_json=as_json)
 
 
@@ -329,7 +329,7 @@ def roll_back(name: Name, experiment: ExperimentPath, *, reason: Reason = "", by
     from ragtrial.settings import read_settings
     from ragtrial.suite.promoting import roll_back_production
 
-    _say_moved(roll_back_production(experiment, name, settings=read_settings(), who=_who(by), reason=reason), as_json=as_json)
+    _say_moved(roll_back_production(experiment, name, settings=read_settings(), who=who(by), reason=reason), as_json=as_json)
 
 
 def _say_moved(done: "Moved", *, as_json: bool) -> None:
@@ -391,5 +391,5 @@ def delete_model(
     used = [use for path in given for use in uses_in(path, model, settings=read_settings())]
     if not yes and not used and not uses(registry, model):
         typer.confirm(f"Remove the weights of {model.reference} for good?", abort=True)
-    gone = delete(registry, name, who=_who(by), reason=reason, used=used)
+    gone = delete(registry, name, who=who(by), reason=reason, used=used)
     _say(f"{gone.reference} is deleted; its record stays: ragtrial models show {gone.reference}")

@@ -59,6 +59,10 @@ class Costs:
     vector_bytes: int
 
 
+DIFFERING = 0.05
+"""Share of queries that may still differ where a variant that scored the same on all of them counts as within any margin."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantResult:
     """A variant measured, or why it was not.
@@ -76,7 +80,8 @@ class VariantResult:
         excluded: Queries left out, by reason.
         costs: What it takes; None where it was not measured.
         reason: Why there is no interval, or no measurement.
-        identical: Every query scores exactly as with the reference.
+        identical: Every scored query scores exactly as with the reference.
+        differing: Where that is so: the share of queries that may still differ, at most (see `stats.binary.most_unseen`); None elsewhere.
     """
 
     variant: Variant
@@ -92,10 +97,19 @@ class VariantResult:
     costs: Costs | None = None
     reason: str | None = None
     identical: bool = False
+    differing: float | None = None
 
     def within(self, max_loss: float) -> bool:
-        """Whether a loss of `max_loss` or more is excluded: by the interval, or because no query's score differs."""
-        return self.costs is not None and (self.identical or (self.low is not None and self.low > -max_loss))
+        """Whether a loss of `max_loss` or more is excluded by the interval; or no score differs, on queries enough.
+
+        Without a difference there is no spread, so no interval of the mean. What such a sample shows is how few queries can differ:
+        at most `DIFFERING` of them must be left (Wilks 1941's 95 %: 59 queries where one variant is tried).
+        """
+        if self.costs is None:
+            return False
+        if self.identical:
+            return self.differing is not None and self.differing <= DIFFERING
+        return self.low is not None and self.low > -max_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,7 @@ class PairSources:
         default=None,
     )
     cap: int = described("Most opinions of one user, up and down apart.", default=20)
-    fewest: int = described("Pairs that a training needs at least; with fewer the cycle waits.", default=100)
+    fewest: int = described("Pairs that a training needs at least; with fewer the cycle ends, and its pairs count as new still.", default=100)
 
     def __post_init__(self) -> None:
         if not self.sources:

@@ -3,6 +3,7 @@
 The field descriptions are the reference of that section.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,7 +83,7 @@ class AdapterSpec:
 
     epochs: int = described("Instead of training.epochs: passes over the pairs at most; each is evaluated.", default=60)
     learning_rate: float = described("Instead of training.learning_rate.", default=3e-4)
-    batch_size: int = described("Instead of training.batch_size: a step costs nothing, and more pairs make it steadier.", default=1024)
+    batch_size: int = described("Instead of training.batch_size.", default=32)
     weight_decay: float = described("How strongly the matrix is drawn to the identity, which is the base.", default=0.1)
 
     def __post_init__(self) -> None:
@@ -147,10 +148,21 @@ class TrainingSpec:
     precision: Literal["auto", "fp32", "bf16"] = described("auto: bf16 where the CPU or GPU has it.", default="auto")
 
     def __post_init__(self) -> None:
+        self._check_numbers()
         if list(self.matryoshka) != sorted(set(self.matryoshka), reverse=True) or any(d < 1 for d in self.matryoshka):
             raise ValueError(f"matryoshka is {list(self.matryoshka)}: give dimensions of at least 1, largest first, each once")
         if self.method == "linear-adapter":
             self._check_adapter()
+
+    def _check_numbers(self) -> None:
+        least = {"epochs": 1, "batch_size": 2, "mini_batch_size": 1, "max_seq_length": 1, "patience": 1}
+        for name, limit in least.items():
+            if getattr(self, name) < limit:
+                raise ValueError(f"{name} is {getattr(self, name)}: give at least {limit}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate is {self.learning_rate}: give more than 0, e.g. 3.0e-5")
+        if not 0 <= self.warmup_ratio < 1:
+            raise ValueError(f"warmup_ratio is {self.warmup_ratio}: give a share from 0, below 1")
 
     def _check_adapter(self) -> None:
         if self.loss != "multiple-negatives" or self.distillation is not None or self.matryoshka:

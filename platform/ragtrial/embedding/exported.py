@@ -8,7 +8,7 @@ import numpy as np
 
 from ragtrial.contracts import Kind, Vectors
 from ragtrial.domain.model import ModelIdentity
-from ragtrial.embedding.exporting import Backend, Precision, exported, inputs_of
+from ragtrial.embedding.exporting import Backend, Precision, exported, inputs_of, tasks_of
 from ragtrial.embedding.sentence_transformers import batches_by_length, chosen_prompts, identity_of, load_model, token_counts
 from ragtrial.embedding.vectors import unit_rows
 from ragtrial.errors import ModelError
@@ -70,11 +70,12 @@ class ExportedEmbedder:
             dimensions=dimensions,
             settings={"backend": backend, "precision": precision},
         )
-        path = exported(
-            self._model, name=self._identity.name, revision=self._identity.revision, backend=backend, precision=precision, folder=exports
-        )
-        self._run = _opened(path, backend, precision, threads)
-        for module in self._model:  # the tokenizer is all that is needed from here on
+        about = {"name": self._identity.name, "revision": self._identity.revision, "folder": exports}
+        tasks = tasks_of(self._model)
+        paths = {task: exported(self._model, backend=backend, precision=precision, task=task, **about) for task in set(tasks)}
+        opened = {task: _opened(path, backend, precision, threads) for task, path in paths.items()}
+        self._runs: dict[Kind, _Run] = {"query": opened[tasks[0]], "passage": opened[tasks[1]]}
+        for module in self._model.modules():  # the tokenizer is all that is needed from here on
             if hasattr(module, "auto_model"):
                 module.auto_model.to("meta")
 
@@ -89,7 +90,7 @@ class ExportedEmbedder:
         prompted = [self._prompts[kind] + text for text in texts]
         lengths = np.array(token_counts(self._model, prompted), dtype=np.int64)
         for places in batches_by_length(lengths, most=self._batch_size):
-            raw = self._forward([prompted[i] for i in places])
+            raw = self._forward(self._runs[kind], [prompted[i] for i in places])
             rows[places] = unit_rows(raw, n=len(places), dimension=self._identity.dimension, model=self._identity.name)
             if progress is not None:
                 progress(len(places))
@@ -99,9 +100,9 @@ class ExportedEmbedder:
         """Tokens after truncation, special tokens included."""
         return sum(token_counts(self._model, texts))
 
-    def _forward(self, texts: list[str]) -> Vectors:
+    def _forward(self, run: _Run, texts: list[str]) -> Vectors:
         try:
-            raw: Vectors = np.asarray(self._run(inputs_of(self._model, texts)), dtype=np.float32)
+            raw: Vectors = np.asarray(run(inputs_of(self._model, texts)), dtype=np.float32)
         except RuntimeError as error:  # what both engines raise
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelError(f"the export of model {self._identity.name!r} failed: {first}") from error

@@ -1,7 +1,8 @@
 """Exports of sentence-transformers models to ONNX and OpenVINO: made once, written whole or not at all, verified whenever they are read.
 
 Own code, because `sentence-transformers[onnx]` and `optimum` can't be installed beside the transformers release that the rest needs. The
-graph is the model's own modules (transformer, pooling, dense layers, normalisation), traced; tokenizing stays outside.
+graph is the model's own modules (transformer, pooling, dense layers, normalisation), traced; tokenizing stays outside. A model that treats
+queries and passages differently (a `Router`, as linear adapters have it) has one graph for each.
 """
 
 import contextlib
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 Backend = Literal["onnx", "openvino"]
 Precision = Literal["fp32", "bf16", "int8"]
+Task = Literal["query", "document"]
+"""What a model with routes is asked for, as sentence-transformers calls it."""
 
 _FORM = 1
 _RECORD = "export.json"
@@ -36,7 +39,16 @@ _PROBES = ("x", "The reefer at slot 12 lost its power.", "Demurrage is charged f
 _PACKAGES = {"onnx": ("torch", "onnx", "onnxruntime"), "openvino": ("torch", "onnx", "openvino")}
 
 
-def exported(loaded: "SentenceTransformer", *, name: str, revision: str, backend: Backend, precision: Precision, folder: Path) -> Path:
+def exported(
+    loaded: "SentenceTransformer",
+    *,
+    name: str,
+    revision: str,
+    backend: Backend,
+    precision: Precision,
+    folder: Path,
+    task: Task | None = None,
+) -> Path:
     """The file of a model's export, made where it is not there yet.
 
     Args:
@@ -46,6 +58,7 @@ def exported(loaded: "SentenceTransformer", *, name: str, revision: str, backend
         backend: What will run it.
         precision: int8 quantizes the weights; bf16 is fp32's file, computed otherwise.
         folder: Of all exports.
+        task: The route, of a model that has several; None of one that has none.
 
     Raises:
         MissingExtraError: What makes or runs it is not installed.
@@ -54,20 +67,21 @@ def exported(loaded: "SentenceTransformer", *, name: str, revision: str, backend
     kind = "int8" if precision == "int8" else "fp32"
     packages = (*_PACKAGES[backend], *(("nncf",) if (backend, kind) == ("openvino", "int8") else ()))
     versions = {package: _version(package, backend) for package in packages}
-    made = folder / f"{_slug(name)}-{backend}-{kind}-{digest([_FORM, revision, backend, kind, versions], length=12)}"
+    depends = [_FORM, revision, backend, kind, versions, *([] if task is None else [task])]
+    made = folder / "-".join([_slug(name), *([] if task is None else [task]), backend, kind, digest(depends, length=12)])
     if not made.is_dir():
 
         def write(target: Path) -> None:
             if (backend, kind) == ("onnx", "fp32"):
-                _trace(loaded, target / "model.onnx", name=name)
+                _trace(loaded, target / "model.onnx", name=name, task=task)
                 return
-            plain = exported(loaded, name=name, revision=revision, backend="onnx", precision="fp32", folder=folder)
+            plain = exported(loaded, name=name, revision=revision, backend="onnx", precision="fp32", folder=folder, task=task)
             if backend == "onnx":
                 _quantize(plain, target / "model.onnx")
             else:
                 _convert(plain, target / "model.xml", int8=kind == "int8")
 
-        about = {"model": name, "revision": revision, "backend": backend, "precision": kind, "versions": versions}
+        about = {"model": name, "revision": revision, "task": task, "backend": backend, "precision": kind, "versions": versions}
         _write(made, write, about)
     verify(made)
     return made / ("model.onnx" if backend == "onnx" else "model.xml")
@@ -118,6 +132,13 @@ def _write(final: Path, write: Callable[[Path], None], about: dict[str, Any]) ->
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def tasks_of(loaded: "SentenceTransformer") -> tuple[Task | None, Task | None]:
+    """The routes of queries and of passages; None twice where the model treats both alike."""
+    from sentence_transformers.base.modules import Router
+
+    return ("query", "document") if any(isinstance(module, Router) for module in loaded.modules()) else (None, None)
+
+
 def inputs_of(loaded: "SentenceTransformer", texts: Sequence[str]) -> dict[str, Any]:
     """What the graph is fed with: int64 arrays of shape (n, tokens), cut where the model cuts."""
     tokenizer: Any = loaded.tokenizer
@@ -127,7 +148,7 @@ def inputs_of(loaded: "SentenceTransformer", texts: Sequence[str]) -> dict[str, 
     }
 
 
-def _trace(loaded: "SentenceTransformer", path: Path, *, name: str) -> None:
+def _trace(loaded: "SentenceTransformer", path: Path, *, name: str, task: Task | None) -> None:
     import torch
 
     if not callable(loaded.tokenizer):
@@ -136,6 +157,7 @@ def _trace(loaded: "SentenceTransformer", path: Path, *, name: str) -> None:
         raise ModelError(f"model {name!r} leaves its prompt out of the pooling, which an export can't: use embedding.backend torch")
 
     names = list(inputs_of(loaded, _PROBES))
+    route = {} if task is None else {"task": task}
 
     class Graph(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
         def __init__(self) -> None:
@@ -143,7 +165,7 @@ def _trace(loaded: "SentenceTransformer", path: Path, *, name: str) -> None:
             self.model = loaded
 
         def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-            found: torch.Tensor = self.model(dict(zip(names, tensors, strict=True)))["sentence_embedding"]
+            found: torch.Tensor = self.model(dict(zip(names, tensors, strict=True)), **route)["sentence_embedding"]
             return found
 
     device = next(iter(loaded.parameters())).device
@@ -157,7 +179,7 @@ def _trace(loaded: "SentenceTransformer", path: Path, *, name: str) -> None:
                 Graph(), tensors, str(path), input_names=names, output_names=["sentence_embedding"], dynamic_axes=axes,
                 opset_version=_OPSET, dynamo=False,
             )  # fmt: skip
-            _check_alike(loaded, path, name=name)
+            _check_alike(loaded, path, name=name, task=task)
     except (RuntimeError, ValueError, TypeError, torch.onnx.OnnxExporterError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"model {name!r} can't be exported to ONNX: {first}; use embedding.backend torch") from error
@@ -165,14 +187,14 @@ def _trace(loaded: "SentenceTransformer", path: Path, *, name: str) -> None:
         loaded.to(device)
 
 
-def _check_alike(loaded: "SentenceTransformer", path: Path, *, name: str) -> None:
+def _check_alike(loaded: "SentenceTransformer", path: Path, *, name: str, task: Task | None) -> None:
     """The export says what the model says, for texts of other lengths and numbers than those that were traced."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for texts in (_PROBES[:1], (*_PROBES, "two more", "of other lengths")):
         raw = np.asarray(session.run(None, inputs_of(loaded, texts))[0])
-        asked = loaded.encode(list(texts), prompt="", convert_to_numpy=True, show_progress_bar=False)
+        asked = loaded.encode(list(texts), prompt="", task=task, convert_to_numpy=True, show_progress_bar=False)
         off = float(np.abs(raw - asked).max())
         if not off <= _MOST_OFF:
             raise ModelError(

@@ -180,10 +180,14 @@ def write_records(home: Path, records: Records) -> Records:
 
 
 @contextlib.contextmanager
-def locked(home: Path) -> Iterator[None]:
-    """Wait until no other process or thread changes this name; the system frees the lock of a process that ends, however it ends.
+def locked(home: Path, *, busy: SetupError | None = None) -> Iterator[None]:
+    """Wait until no other process or thread changes what is in a folder; the system frees the lock of a process that ends, however it ends.
 
     Not to be taken twice. Without such locks (Windows) nobody waits.
+
+    Args:
+        home: The folder.
+        busy: Raised instead of waiting.
 
     Raises:
         SetupError: The lock can't be made.
@@ -198,7 +202,12 @@ def locked(home: Path) -> Iterator[None]:
         if sys.platform != "win32":
             import fcntl
 
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX if busy is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if busy is None:
+                    raise
+                raise busy from None
         yield
     finally:
         os.close(descriptor)

@@ -17,6 +17,7 @@ import optuna
 
 from ragtrial.contracts import Progress, no_progress
 from ragtrial.domain.training import SearchSpec, TrainingSpec
+from ragtrial.errors import InputError, MissingExtraError, ModelError
 from ragtrial.finetuning.watching import DEV_METRIC, Watch
 
 Attempt = Callable[[TrainingSpec, Progress, Callable[[Watch], None]], float]
@@ -28,8 +29,8 @@ _STARTUP = 3
 _RANGE = 5.0
 """The learning rate is looked for from a fifth of the given one to five times as much."""
 
-_SECONDS, _RESULT = "seconds", "result"
-_DONE, _PRUNED, _LATE = "finished", "pruned", "out of time"
+_SECONDS, _RESULT, _WHY = "seconds", "result", "why"
+_DONE, _PRUNED, _LATE, _FAILED = "finished", "pruned", "out of time", "failed"
 
 
 class _OutOfTimeError(Exception):
@@ -64,7 +65,8 @@ def search(
     """Try settings until the time or the number of trials is used up, and take the best.
 
     The first trial is that of the given settings. A trial that would take longer than what is left, as earlier ones tell, isn't begun;
-    one that does all the same is broken off. Varied are the learning rate, epochs, batch size and, where negatives are mined, how many.
+    one that does all the same is broken off. One that can't be trained (its loss diverges, its batches need more memory or more examples
+    than there are) has failed, and the search goes on. Varied are the learning rate, epochs, batch size and, where negatives are mined, how many.
 
     Args:
         spec: The settings to start from.
@@ -74,6 +76,9 @@ def search(
         folder: Where the trials are written down; of this search alone.
         progress: Told of the trials.
         clock: Seconds.
+
+    Raises:
+        MissingExtraError: What the method needs is not installed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _quiet():
@@ -153,10 +158,15 @@ def _try(
         result = _PRUNED
     except _OutOfTimeError:
         result = _LATE
+    except MissingExtraError:
+        raise
+    except (ModelError, InputError) as error:
+        result = _FAILED
+        trial.set_user_attr(_WHY, str(error))
     spend()
     trial.set_user_attr(_RESULT, result)
-    states = {_DONE: optuna.trial.TrialState.COMPLETE, _PRUNED: optuna.trial.TrialState.PRUNED, _LATE: optuna.trial.TrialState.FAIL}
-    study.tell(trial, value, state=states[result])
+    states = {_DONE: optuna.trial.TrialState.COMPLETE, _PRUNED: optuna.trial.TrialState.PRUNED}
+    study.tell(trial, value, state=states.get(result, optuna.trial.TrialState.FAIL))
     return result
 
 
@@ -195,8 +205,8 @@ def _suggested(trial: optuna.Trial, spec: TrainingSpec, n_pairs: int) -> Trainin
 
 
 def _results(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Trials that were finished or pruned."""
-    return [trial for trial in study.trials if trial.user_attrs.get(_RESULT) in (_DONE, _PRUNED)]
+    """Trials that came to an end of their own."""
+    return [trial for trial in study.trials if trial.user_attrs.get(_RESULT) in (_DONE, _PRUNED, _FAILED)]
 
 
 def _spent(study: optuna.Study) -> float:
@@ -214,6 +224,7 @@ def _found(study: optuna.Study, spec: TrainingSpec, why: str) -> Found:
         {
             **trial.params,
             "result": trial.user_attrs[_RESULT],
+            **({_WHY: trial.user_attrs[_WHY]} if _WHY in trial.user_attrs else {}),
             DEV_METRIC: trial.value if trial.user_attrs[_RESULT] == _DONE else None,
             "seconds": trial.user_attrs[_SECONDS],
         }

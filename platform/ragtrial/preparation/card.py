@@ -157,9 +157,7 @@ def _warnings(made: Assembled, spec: PreparationSpec) -> tuple[str, ...]:
         )
     if spec.licence is None:
         said.append("the licence of the documents is not stated: give it with --licence")
-    for split, share in (("dev", spec.split.dev), ("test", spec.split.test)):
-        if share and not any(each.split == split for each in made.documents):
-            said.append(f"the {split} split is empty: there are too few documents, or they belong together in groups larger than the split")
+    said += _split_warnings(made, spec)
     if made.leaks.crossing:
         said.append(f"{made.leaks.crossing} pairs of near-duplicates stand in different splits")
     undated = sum(each.document.date is None for each in made.documents)
@@ -168,6 +166,29 @@ def _warnings(made: Assembled, spec: PreparationSpec) -> tuple[str, ...]:
     if spec.gold == "flag" and made.gold:
         said.append(f"{len(made.gold)} documents that the gold set was made from are only flagged: don't train on them")
     return tuple(said)
+
+
+def _split_warnings(made: Assembled, spec: PreparationSpec) -> list[str]:
+    """What is wrong with the sizes of the splits: empty, or far from what was planned."""
+    said = []
+    n = len(made.documents)
+    sizes = Counter(each.split for each in made.documents)
+    if not sizes["train"]:
+        way = "documents that the gold set was not made from" if made.gold_moved else "more documents, or smaller dev and test splits"
+        said.append(f"the train split is empty, so no training pair can be made: give {way}")
+    for split, share in (("dev", spec.split.dev), ("test", spec.split.test)):
+        size, planned = sizes[split], share * n
+        is_of_gold = split == "test" and made.gold_moved > planned
+        if share and not size:
+            said.append(f"the {split} split is empty: there are too few documents, or they belong together in groups larger than the split")
+        elif not 0.5 * planned - 1 <= size <= 1.5 * planned + 1:
+            why = (
+                f"{made.gold_moved:,} stand there for the gold set (--gold-rule drop leaves its documents out instead)"
+                if is_of_gold
+                else "documents that belong together, or are of one day, are never parted"
+            )
+            said.append(f"the {split} split holds {size / n:.0%} of the documents, planned were {share:.0%}: {why}")
+    return said
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

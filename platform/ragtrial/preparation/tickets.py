@@ -111,8 +111,9 @@ def thread_digest(thread: str) -> str:
 
 
 def _id(record: Mapping[str, object], fields: TicketFields) -> str | None:
+    """Its number as it can be written: JSON may hold NUL characters and halves of surrogate pairs."""
     value = _first({key.casefold(): value for key, value in record.items()}, fields.id)
-    return " ".join(str(value).split()) if isinstance(value, str | int) else None
+    return " ".join(str(value).replace("\0", " ").encode("utf-8", "replace").decode().split()) if isinstance(value, str | int) else None
 
 
 def _first(record: Mapping[str, object], names: Sequence[str]) -> object | None:

@@ -31,6 +31,8 @@ class Work:
         self._folder = folder
         self._done: dict[str, Kept | Dropped] = {}
         self._files: dict[str, list[str]] = {}
+        self.taken_over = 0
+        """Documents of an earlier run that this one asked for; what is there under other settings is not."""
         try:
             if not resume and folder.exists():
                 shutil.rmtree(folder)
@@ -43,7 +45,6 @@ class Work:
             raise SetupError(
                 f"can't write {str(folder)!r}: {error.strerror}; choose an output folder beside which one can write"
             ) from error
-        self.taken_over = len(self._done)
 
     def __enter__(self) -> "Work":
         return self
@@ -53,15 +54,19 @@ class Work:
 
     def of(self, key: str, make: Callable[[], Kept | Dropped]) -> Kept | Dropped:
         """The result of this key; made and written where there is none."""
-        if key not in self._done:
-            made = make()
-            self._write({"key": key, **_plain(made)})
-            self._done[key] = made
-        return self._done[key]
+        if key in self._done:
+            self.taken_over += 1
+            return self._done[key]
+        made = make()
+        self._write({"key": key, **_plain(made)})
+        return made
 
     def of_file(self, key: str) -> list[Kept | Dropped] | None:
         """The results of all documents of a file, in order; None where it was not finished."""
-        return [self._done[each] for each in self._files[key]] if key in self._files else None
+        if key not in self._files:
+            return None
+        self.taken_over += len(self._files[key])
+        return [self._done[each] for each in self._files[key]]
 
     def finish_file(self, key: str, documents: Sequence[str]) -> None:
         """Note the keys of all documents of a file: it need not be read again."""

@@ -1,10 +1,12 @@
 """What the arms cost, in words and rows: waiting, tokens and money, the index, and what the gain is for a dollar."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from ragtrial.domain.evaluation import ArmFacts, IndexFacts
+from ragtrial.domain.evaluation import ArmFacts
+from ragtrial.index.codes import vector_bytes
 from ragtrial.report import live_words, words
 from ragtrial.report.live_summary import LiveSummary, LiveUsage
 from ragtrial.report.summary import STAGES, ArmUsage, StageLatency, Summary
@@ -12,7 +14,12 @@ from ragtrial.report.verdict_words import PER, cost_of
 
 STAGE_NAMES = {"embed": "embed the query", "search": "search the index", "generate": "make the answer", "total": "all together"}
 NO_FEE = "Answers are sentences picked from passages: no LLM, no fee"
-_FORMS = ((0.5, "float16"), (0.25, "int8"), (0.125, "int8, half the dimensions"), (1 / 32, "binary"))
+_STORED: tuple[tuple[str, Callable[[int], int]], ...] = (
+    ("float32", partial(vector_bytes, "fp32")),
+    ("int8", partial(vector_bytes, "int8")),
+    ("binary", partial(vector_bytes, "binary")),
+)
+_HALVED: tuple[tuple[str, Callable[[int], int]], ...] = (("int8, half the dimensions", lambda dimension: dimension // 2),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,13 +240,26 @@ def build_finding(left: ArmFacts | None, right: ArmFacts | None) -> str:
     return f"{said} {' and '.join(cached)} took its vectors from the cache." if known and cached else said
 
 
-def other_forms(index: IndexFacts) -> tuple[IndexSize, ...]:
-    """What the same vectors would take in smaller forms; what that does to quality has to be measured."""
-    now = IndexSize(form="as it is (float32)", bytes=index.bytes)
-    return (now, *(IndexSize(form=name, bytes=max(1, round(index.bytes * share))) for share, name in _FORMS))
+def other_forms(facts: ArmFacts) -> tuple[IndexSize, ...]:
+    """What an arm's vectors take, and what they would take in other forms; empty for an arm that has none (BM25 alone).
+
+    What another form does to quality has to be measured.
+    """
+    index, dimension = facts.index, 0 if facts.model is None else facts.model.dimension
+    if index is None or not dimension or not index.n_passages:
+        return ()
+    stored = next((name for name, each in _STORED if index.n_passages * each(dimension) == index.bytes), None)
+    now = IndexSize(form="as it is" if stored is None else f"as it is ({stored})", bytes=index.bytes)
+    forms = (*_STORED, *(() if dimension == 1 else _HALVED))
+    others = [IndexSize(form=name, bytes=index.n_passages * each(dimension)) for name, each in forms if name != stored]
+    return (now, *sorted(others, key=lambda each: -each.bytes))
 
 
-def forms_finding(index: IndexFacts) -> str:
-    """What smaller vectors would save, as a finding."""
-    small = next(each for each in other_forms(index) if each.form == "int8")
-    return f"As int8 the vectors would take {words.size(small.bytes)} instead of {words.size(index.bytes)}; what that costs in quality is not measured"
+def forms_finding(facts: ArmFacts) -> str:
+    """What smaller vectors would save, as a finding; for those that are stored smaller already, what they save."""
+    now, *others = other_forms(facts)
+    form, larger = ("int8", False) if now.form.endswith("(float32)") else ("float32", True)
+    other = next(each for each in others if each.form == form)
+    how = "what that gains" if larger else "what that loses"
+    said = f"As {form} the vectors would take {words.size(other.bytes)} instead of {words.size(now.bytes)}"
+    return f"{said}; {how} in quality has to be measured (ragtrial quantize)"

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from ragtrial.domain.quantization import Quantization, VariantResult
+from ragtrial.domain.quantization import DIFFERING, Quantization, VariantResult
 from ragtrial.report import pareto_charts, words
 from ragtrial.report.page import rendered
 from ragtrial.report.svg import in_two_widths
@@ -42,13 +42,32 @@ def notes(found: Quantization) -> tuple[str, ...]:
         f"Intervals cover their truths together with {1 - found.alpha:.0%} (Bonferroni over {found.family}), so that looking at several "
         "variants makes no false pick likelier; the pick goes by their lower ends and not by means."
     )
-    speed = "Speed is a ratio to the reference in the same run, in turns; milliseconds and passages per second are this machine's."
+    same = [result for result in found.results if result.identical and result.differing is not None]
+    unspread = (
+        f"{', '.join(result.variant.name for result in same)}: no difference on any query, so no spread and no interval. That leaves up to "
+        f"{max(result.differing or 0.0 for result in same):.1%} of such queries that may still differ (exact, one-sided, Bonferroni); "
+        f"with at most {DIFFERING:.0%} it counts as within."
+        if same
+        else ""
+    )
+    counted = (
+        f"n = {found.reference.n_scored:,} of {found.reference.n_queries:,} queries scored with the reference.",
+        *(
+            f"{result.variant.name}: {n:,} of {result.n_queries:,} queries left out ({reason})."
+            for result in found.results
+            for reason, n in result.excluded.items()
+        ),
+    )
+    speed = (
+        "Speed is a ratio to the reference in the same run, in turns; milliseconds and passages per second are this machine's. "
+        "Costs have no interval: a few hundredths are noise."
+    )
     price = (
         "Cost per million queries is CPU time: no price is known (--usd-per-cpu-hour)."
         if found.usd_per_cpu_hour is None
         else f"Cost per million queries is CPU time at {found.usd_per_cpu_hour:g} USD a core and hour."
     )
-    return (together, speed, price, f"Searched in {found.store}.")
+    return (*counted, together, *([unspread] if unspread else []), speed, price, f"Searched in {found.store}.")
 
 
 def rows(found: Quantization) -> tuple[tuple[str, ...], ...]:

@@ -89,3 +89,22 @@ def wilson(successes: int, n: int, *, alpha: float) -> Share:
         raise NotEnoughDataError("a share of 0 queries has no value")
     low, high = proportion_confint(successes, n, alpha=alpha, method="wilson")
     return Share(estimate=successes / n, low=float(low), high=float(high))
+
+
+def most_unseen(n: int, *, alpha: float) -> float:
+    """The largest share of a kind of query that n queries can fail to show: the exact one-sided upper end where none was seen.
+
+    1 - alpha^(1/n) (Clopper and Pearson 1934 with 0 successes; about 3 / n for alpha 0.05, Hanley and Lippman-Hand 1983).
+
+    Args:
+        n: Independent queries, none of which is of the kind.
+        alpha: 1 minus the coverage.
+
+    Raises:
+        NotEnoughDataError: There are none.
+        ValueError: Alpha is outside of (0, 1).
+    """
+    check_share(alpha, name="alpha")
+    if n < 1:
+        raise NotEnoughDataError("no query was scored: nothing is known of the share")
+    return float(1.0 - alpha ** (1.0 / n))

@@ -177,7 +177,8 @@ def index_facts(prepared: Prepared, arm: Arm, *, embedder: Embedder, index: Vect
     sample = order_of(prepared.gold, seed=prepared.experiment.analysis.seed, limit=RECALL_SAMPLE)
     vectors = embedder.embed([query.text for query in sample], kind="query")
     matrix = embedder.embed([passage.content for passage in prepared.corpus.passages], kind="passage")
-    recall = measured_recall(index, facts.collection, embedder.identity, vectors, matrix, top_k=retrieval.top_k)
+    ids = [passage.passage_id for passage in prepared.corpus.passages]
+    recall = measured_recall(index, facts.collection, embedder.identity, vectors, matrix, ids, top_k=retrieval.top_k)
     return dataclasses.replace(facts, ann_recall=recall)
 
 

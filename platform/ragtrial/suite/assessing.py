@@ -31,6 +31,7 @@ from ragtrial.stats.projection import on_a_plane
 from ragtrial.suite.arms import index_facts, open_index
 from ragtrial.suite.preparing import Prepared, load, prepare
 from ragtrial.suite.probing import probe_adapter
+from ragtrial.suite.retrieving import blend_of
 
 MOST_ON_MAP = 500
 """More points than these nobody tells apart."""
@@ -159,8 +160,11 @@ def _see(prepared: Prepared, embedder: Embedder, cached: CachedEmbedder, progres
     advance = progress(f"embed {embedder.identity}", len(corpus.passages) + len(gold.queries))
     passage_vectors = cached.embed([passage.content for passage in corpus.passages], kind="passage", progress=advance)
     query_vectors = cached.embed([query.text for query in gold.queries], kind="query", progress=advance)
-    method = prepared.experiment.retrieval_of(prepared.experiment.control).method
-    found = retrieve_all(corpus, gold.queries, query_vectors=query_vectors, passage_vectors=passage_vectors, method=method)
+    retrieval = prepared.experiment.retrieval_of(prepared.experiment.control)
+    blend = blend_of(retrieval) if retrieval.method == "hybrid" else None
+    found = retrieve_all(
+        corpus, gold.queries, query_vectors=query_vectors, passage_vectors=passage_vectors, method=retrieval.method, blend=blend
+    )
     index, name = _configured(prepared, cached, query_vectors, progress)
     return Seen(embedder=embedder, query_vectors=query_vectors, found=found, known=judged(gold), index=index, index_name=name)
 

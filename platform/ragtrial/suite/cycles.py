@@ -4,17 +4,18 @@
 killed is done again, and each is written so that doing it again changes nothing.
 """
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ragtrial.domain.retraining import STEPS, Ending, Step
-from ragtrial.errors import InputError, SetupError
+from ragtrial.errors import BusyError, InputError, SetupError
 from ragtrial.finetuning.registry import now
-from ragtrial.finetuning.registry_records import write_json
+from ragtrial.finetuning.registry_records import locked, write_json
 
 _RECORD = "cycle.json"
 _FORM = 1
@@ -70,10 +71,22 @@ class Cycle:
 
 
 class CycleLog:
-    """The cycles in a folder, which may not exist yet. One program at a time changes it."""
+    """The cycles in a folder, which may not exist yet."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """While this holds no other process changes the cycles.
+
+        Raises:
+            BusyError: One does.
+            SetupError: The folder can't be written to.
+        """
+        _make(self.folder)
+        with locked(self.folder, busy=BusyError(f"another ragtrial loop is at work in {str(self.folder)!r}: wait until it has ended")):
+            yield
 
     def all(self) -> tuple[Cycle, ...]:
         """In order.
@@ -116,12 +129,16 @@ class CycleLog:
             SetupError: The folder can't be written to.
         """
         home = self.home(cycle)
-        try:
-            home.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SetupError(f"loop folder {str(home)!r} can't be made ({error.strerror}): give a writable folder in the policy") from error
+        _make(home)
         write_json(home / _RECORD, {"form": _FORM, **dataclasses.asdict(cycle)})
         return cycle
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"loop folder {str(folder)!r} can't be made ({error.strerror}): give a writable folder in the policy") from error
 
 
 def _read(path: Path) -> Cycle:

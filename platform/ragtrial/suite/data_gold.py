@@ -28,6 +28,39 @@ _QUESTION = re.compile(r"[^.?!\n]*\?")
 
 
 @dataclass(frozen=True, kw_only=True)
+class RelevantRuns:
+    """The runs of five words of relevant passages, to find texts that hold one of them, or are a part of one.
+
+    Attributes:
+        passages: The runs of each.
+        by_run: Places of the passages that hold a run.
+    """
+
+    passages: Sequence[Shingles]
+    by_run: Mapping[int, Sequence[int]]
+
+    @classmethod
+    def of(cls, gold: GoldSet, corpus: Corpus) -> "RelevantRuns":
+        """Those that a gold set judges relevant, on passages of `corpus`."""
+        ids = dict.fromkeys(judgment.target_id for judgment in gold.judgments if judgment.grade > 0)
+        passages = [shingles(corpus.by_id[each].content) for each in ids if each in corpus.by_id]
+        by_run: dict[int, list[int]] = {}
+        for number, passage in enumerate(passages):
+            for run in passage:
+                by_run.setdefault(run, []).append(number)
+        return cls(passages=passages, by_run=by_run)
+
+    def held_by(self, text: str) -> bool:
+        """Whether the text has half of a passage's runs, or the passage half of the text's."""
+        runs = shingles(text)
+        shared = Counter(number for run in runs for number in self.by_run.get(run, ()))
+        return any(
+            n >= min(_FEWEST_RUNS, len(self.passages[number])) and n / min(len(runs), len(self.passages[number])) >= CONTAINED
+            for number, n in shared.items()
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class GoldTexts:
     """A gold set as documents are compared with it.
 
@@ -57,26 +90,17 @@ class GoldTexts:
     def found_in(self, documents: Sequence[Kept]) -> Mapping[int, str]:
         """The documents that touch the gold set, by their number, with the reason."""
         asked = self._asked(documents)
-        runs, relevant = self._query_runs(), self._relevant()
-        by_run: dict[int, list[int]] = {}
-        for number, passage in enumerate(relevant):
-            for run in passage:
-                by_run.setdefault(run, []).append(number)
+        runs, relevant = self._query_runs(), RelevantRuns.of(self.gold, self.corpus)
         found: dict[int, str] = {}
         for number, document in enumerate(documents):
             text = f"{document.title}\n{document.text}"
-            if _holds_passage(shingles(text), relevant, by_run):
+            if relevant.held_by(text):
                 found[number] = HOLDS_PASSAGE
             elif _holds_query(normalise(text).split(), runs):
                 found[number] = HOLDS_QUERY
             elif number in asked:
                 found[number] = ASKS_QUERY
         return found
-
-    def _relevant(self) -> list[Shingles]:
-        """The relevant passages."""
-        ids = dict.fromkeys(judgment.target_id for judgment in self.gold.judgments if judgment.grade > 0)
-        return [shingles(self.corpus.by_id[each].content) for each in ids if each in self.corpus.by_id]
 
     def _query_runs(self) -> dict[tuple[str, ...], list[list[str]]]:
         """The queries that are long enough, by their first five words."""
@@ -106,14 +130,6 @@ def _lines(document: Kept) -> Iterator[str]:
         if heading and heading[1].strip():
             yield heading[1].strip()
         yield from (question.strip() for question in _QUESTION.findall(line) if question.strip(" ?"))
-
-
-def _holds_passage(document: Shingles, relevant: Sequence[Shingles], by_run: Mapping[int, Sequence[int]]) -> bool:
-    shared = Counter(number for run in document for number in by_run.get(run, ()))
-    return any(
-        n >= min(_FEWEST_RUNS, len(relevant[number])) and n / min(len(document), len(relevant[number])) >= CONTAINED
-        for number, n in shared.items()
-    )
 
 
 def _holds_query(words: Sequence[str], runs: Mapping[tuple[str, ...], Sequence[Sequence[str]]]) -> bool:

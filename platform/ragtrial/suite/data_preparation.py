@@ -129,7 +129,7 @@ def prepare_data(
         raise nothing_readable(unread)
     texts = GoldTexts.read(gold, settings) if gold is not None else None
     with ExitStack() as stack:
-        redactor = stack.enter_context(closing(_redactor(spec.model))) if spec.redact else None
+        redactor = stack.enter_context(closing(_redactor(spec.model, progress))) if spec.redact else None
         work = stack.enter_context(Work(work_folder(output), resume=resume))
         worker = Worker(spec, redactor)
         results, digests = _results(files, unread, spec, worker, work, progress)
@@ -143,11 +143,14 @@ def prepare_data(
     return Made(folder=output, card=card, taken_over=work.taken_over)
 
 
-def _redactor(model: str | None) -> Redactor:
+def _redactor(model: str | None, progress: Progress) -> Redactor:
+    advance = progress("load what finds personal data", 1)
     try:
-        return Redactor(model=model, timeout_s=_REDACTION_S)
+        redactor = Redactor(model=model, timeout_s=_REDACTION_S)
     except RedactionError as error:
         raise SetupError(f"personal data can't be looked for: {error}; or keep them with --no-redact, which the data card says") from error
+    advance(1)
+    return redactor
 
 
 def _results(

@@ -1,38 +1,40 @@
-"""The loop from what users do to a better model: look, and where it pays make a candidate, step by step; a person promotes it."""
+"""The loop from what users do to a better model: look, and where it pays make a candidate, step by step."""
 
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from ragtrial.contracts import Progress, no_progress
 from ragtrial.db.engine import current_revision
+from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.reader import Reader
 from ragtrial.domain.pair import Pair
-from ragtrial.domain.retraining import FEEDBACK, Step
-from ragtrial.errors import InputError, NoPairError, SetupError
+from ragtrial.domain.retraining import FEEDBACK, STEPS, Source, Step
+from ragtrial.errors import BusyError, NoPairError, SetupError
 from ragtrial.finetuning.leakage import text_digest
-from ragtrial.finetuning.registry_changes import remove_alias, set_alias
+from ragtrial.finetuning.registry_changes import set_alias
 from ragtrial.formats.experiment import load_experiment, resolve_path, sql_url
 from ragtrial.formats.pairs import read_pairs
 from ragtrial.formats.policy import PolicyFile
 from ragtrial.settings import Settings
 from ragtrial.suite.candidates import candidate_name, candidate_path, production_of, registry_of, write_candidate
 from ragtrial.suite.concluding import conclude
+from ragtrial.suite.curated_export import listed
 from ragtrial.suite.cycles import Cycle, CycleLog
 from ragtrial.suite.loop_gold import gold_reading
 from ragtrial.suite.monitoring import LookOptions, look
 from ragtrial.suite.pair_sources import VoteOptions
 from ragtrial.suite.pairing import Built, Wanted, build_pairs
 from ragtrial.suite.preparing import prepare
-from ragtrial.suite.promoting import Moved, promote
 from ragtrial.suite.running import run
 from ragtrial.suite.training import train_model
 
 PAIRS = "pairs.jsonl"
 """A cycle's training pairs, in its folder."""
-_LOOKED = "looked.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,13 +111,13 @@ def _new_pairs(around: Around) -> tuple[Pair, ...]:
     feedback = tuple(source for source in file.policy.pairs.sources if source in FEEDBACK)
     if not feedback or not _is_logged(file):
         return ()
-    output = file.folder / _LOOKED
+    wanted = _wanted(around, feedback)
     try:
-        pairs = build_pairs(file.experiment, output, _wanted(around, feedback), settings=around.settings, progress=around.progress).pairs
+        with tempfile.TemporaryDirectory(prefix="ragtrial-look-") as folder:
+            output = Path(folder) / PAIRS
+            pairs = build_pairs(file.experiment, output, wanted, settings=around.settings, progress=around.progress).pairs
     except NoPairError:
         return ()
-    finally:
-        output.unlink(missing_ok=True)
     used = {_key(pair) for cycle in around.log.all() if "train" in cycle.done for pair in read_pairs(around.log.home(cycle) / PAIRS)}
     return tuple(pair for pair in pairs if _key(pair) not in used)
 
@@ -124,33 +126,61 @@ def _key(pair: Pair) -> tuple[str, str]:
     return text_digest(pair.query), text_digest(pair.passage)
 
 
-def _wanted(around: Around, sources: tuple[Any, ...]) -> Wanted:
-    """Users of shadow runs saw production's answers, so their votes count like those of the experiment itself."""
+def _wanted(around: Around, sources: tuple[Source, ...]) -> Wanted:
+    """Users of shadow runs saw production's answers, so their votes count like those of the experiment itself.
+
+    What users and operators have not given yet is no fault of the policy: such a source is left out until there is something.
+    """
     spec, name = around.file.policy.pairs, load_experiment(around.file.experiment).experiment.name
+    _say_unknown(around)
     shadows = tuple(candidate_name(name, cycle.number) for cycle in around.log.all())
-    return Wanted(sources=sources, votes=VoteOptions(consent=spec.consent, cap=spec.cap, also=(*around.file.policy.also, *shadows)))
+    return Wanted(sources=_filled(around, sources), votes=VoteOptions(consent=spec.consent, cap=spec.cap, also=(*around.file.policy.also, *shadows)))
+
+
+def _filled(around: Around, sources: tuple[Source, ...]) -> tuple[Source, ...]:
+    if not _is_logged(around.file):
+        return tuple(source for source in sources if source not in FEEDBACK)
+    if "curated" in sources and not listed(around.file.experiment):
+        return tuple(source for source in sources if source != "curated")
+    return sources
+
+
+def _say_unknown(around: Around) -> None:
+    """A name in `also` that the log doesn't know would be passed over in silence: it may be mistyped."""
+    also = around.file.policy.also
+    if not also or not _is_logged(around.file):
+        return
+    with LiveReader(sql_url(load_experiment(around.file.experiment))) as reader:
+        known = {each.name for each in reader.experiments()}
+    for name in also:
+        if name not in known:
+            around.say(f"also: experiment {name!r} was never served with this database, so it adds no votes (known: {', '.join(sorted(known))})")
 
 
 def run_loop(around: Around, *, until: Step | None = None, now: bool = False) -> Cycle | None:
     """Go on with the open cycle, or look and open one; the cycle as it is afterwards, or None where none was opened.
 
-    Killed at any moment, the same call goes on: steps that are over are not done again.
+    Killed at any moment, the same call goes on: steps that are over are not done again. While another process does that, nothing is done.
 
     Args:
         around: What the steps need.
-        until: Stop after this step.
+        until: Stop after this step; where it is over already, at once.
         now: Open a candidate whatever the triggers say; it is noted.
 
     Raises:
         RagtrialError: A step failed; the cycle stays open, and the same call tries the step again.
     """
-    cycle = open_cycle(around) or _opened(around, now=now)
-    while cycle is not None and (step := cycle.next_step) is not None:
-        around.say(f"cycle {cycle.number}: {step}")
-        cycle = _STEPS[step](around, cycle)
-        if step == until:
-            break
-    return cycle
+    last = len(STEPS) if until is None else STEPS.index(until)
+    try:
+        with around.log.alone():
+            cycle = open_cycle(around) or _opened(around, now=now)
+            while cycle is not None and (step := cycle.next_step) is not None and STEPS.index(step) <= last:
+                around.say(f"cycle {cycle.number}: {step}")
+                cycle = _STEPS[step](around, cycle)
+            return cycle
+    except BusyError as error:
+        around.say(str(error))
+        return open_cycle(around)
 
 
 def open_cycle(around: Around) -> Cycle | None:
@@ -160,7 +190,7 @@ def open_cycle(around: Around) -> Cycle | None:
 
 
 def _opened(around: Around, *, now: bool) -> Cycle | None:
-    rests = _rests_until(around)
+    rests = rests_until(around)
     if rests is not None and not now:
         around.say(f"the last cycle ended lately: the policy rests until {rests:%Y-%m-%d %H:%M} UTC (when.rest_days)")
         return None
@@ -173,7 +203,8 @@ def _opened(around: Around, *, now: bool) -> Cycle | None:
     return around.log.open(reasons)
 
 
-def _rests_until(around: Around) -> datetime | None:
+def rests_until(around: Around) -> datetime | None:
+    """Until when no cycle is opened after the last one; None where that is over."""
     ended = [cycle.ended_at for cycle in around.log.all() if cycle.ended_at is not None]
     if not ended:
         return None
@@ -212,7 +243,13 @@ def _train(around: Around, cycle: Cycle) -> Cycle:
     path = candidate_path(file, cycle.number)
     registry = registry_of(file)
     name = candidate_name(load_experiment(file.experiment).experiment.name, cycle.number)
-    made = [model for model in registry.list() if model.name == file.policy.model and model.lineage.get("experiment") == name]
+    made = [
+        model
+        for model in registry.list()
+        if model.name == file.policy.model
+        and model.lineage.get("experiment") == name
+        and str(model.lineage.get("created_at", "")) >= cycle.opened_at  # not that of a cycle whose folder was removed since
+    ]
     if not made:
         prepared = prepare(path, settings=around.settings)
         made = [train_model(prepared, name=file.policy.model, progress=around.progress)]
@@ -251,18 +288,18 @@ def _shadow(around: Around, cycle: Cycle) -> Cycle:
     set_alias(registry_of(around.file), model, "candidate", who="ragtrial loop", reason=f"cycle {cycle.number}: the gate holds")
     command = [part.replace("{file}", str(path)).replace("{model}", model) for part in around.file.policy.command]
     if command:
-        _deploy(command)
+        _deploy(command, around.file.path.parent)
     return around.log.note(cycle, "shadow", {"experiment": path.name, "command": command})
 
 
-def _deploy(command: list[str]) -> None:
-    """Run the policy's command: a local file decides what it is, as with import paths of providers.
+def _deploy(command: list[str], folder: Path) -> None:
+    """Run the policy's command in the policy's folder: a local file decides what it is, as with import paths of providers.
 
     Raises:
         SetupError: It can't be run, or fails.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  the policy's own command
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603  the policy's own command
     except OSError as error:
         raise SetupError(f"the policy's command {command[0]!r} can't be run: {error.strerror}") from error
     if done.returncode != 0:
@@ -273,47 +310,6 @@ def _deploy(command: list[str]) -> None:
 
 
 _STEPS: Mapping[Step, Callable[[Around, Cycle], Cycle]] = {"pairs": _pairs, "train": _train, "evaluate": _evaluate, "shadow": _shadow}
-
-
-def promote_candidate(around: Around, *, who: str, reason: str = "", force: bool = False) -> tuple[Cycle, Moved]:
-    """Put the candidate that waits into production, by the evidence of its own evaluation.
-
-    Raises:
-        InputError: No candidate waits.
-        ModelError: The evidence refuses it.
-    """
-    cycle = _waiting(around)
-    path = candidate_path(around.file, cycle.number)
-    moved = promote(path, cycle.model or "", settings=around.settings, who=who, reason=reason, force=force)
-    _no_candidate(around)
-    return around.log.end(cycle, "promoted", who=who, reason=reason), moved
-
-
-def reject_candidate(around: Around, *, who: str, reason: str) -> Cycle:
-    """Close the open cycle; its model stays in the registry.
-
-    Raises:
-        InputError: No cycle is open.
-    """
-    cycle = open_cycle(around)
-    if cycle is None:
-        raise InputError("no cycle is open, so there is nothing to reject")
-    _no_candidate(around)
-    return around.log.end(cycle, "rejected", who=who, reason=reason)
-
-
-def _waiting(around: Around) -> Cycle:
-    cycle = open_cycle(around)
-    if cycle is None or not cycle.waits:
-        where = "no cycle is open" if cycle is None else f"cycle {cycle.number} has still to {cycle.next_step}"
-        raise InputError(f"no candidate waits for a decision: {where}; ragtrial loop run goes on with it")
-    return cycle
-
-
-def _no_candidate(around: Around) -> None:
-    registry, name = registry_of(around.file), around.file.policy.model
-    if "candidate" in registry.records(name).aliases:
-        remove_alias(registry, name, "candidate", who="ragtrial loop")
 
 
 def in_production(file: PolicyFile) -> str | None:

@@ -96,8 +96,8 @@ def mine_pairs(
     pairs = read_pairs(pairs_path)
     prepared = prepare(experiment, settings=settings)
     training = prepared.experiment.training
-    material, relevant_texts = read_material(prepared, corpus), Gold.of(prepared).relevant_texts()
-    allowed = tuple(each for each in material.passages if normalise(each.content) not in relevant_texts)
+    material, gold_set = read_material(prepared, corpus), Gold.of(prepared)
+    allowed = tuple(each for each in material.passages if not gold_set.is_relevant(each.content))
     relevant: dict[str, list[str]] = defaultdict(list)
     if training is not None and training.data is not None:
         judged, gold, _ = load(training.data, prepared.file)

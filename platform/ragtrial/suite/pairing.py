@@ -13,7 +13,6 @@ from ragtrial.domain.pair import Pair
 from ragtrial.errors import InputError, NoPairError
 from ragtrial.finetuning.augmenting import augmented
 from ragtrial.finetuning.gathering import Gathered, tidied
-from ragtrial.finetuning.leakage import normalise
 from ragtrial.formats.files import write_lines
 from ragtrial.formats.pairs import write_pairs
 from ragtrial.settings import Settings
@@ -213,9 +212,9 @@ def _without_leaks(pairs: Sequence[Pair], context: Context, refused: list[Refuse
     refused += [Refused(pair=usable[place], reason=reason) for place, reason in sorted(leaks.items())]
     clean = tidied([pair for place, pair in enumerate(usable) if place not in leaks])
     left_out.update(clean.left_out)
-    relevant = context.gold.relevant_texts()
+    is_relevant = {text: context.gold.is_relevant(text) for pair in clean.pairs for text in pair.negatives}
     kept = [
-        dataclasses.replace(pair, negatives=tuple(text for text in pair.negatives if normalise(text) not in relevant))
+        dataclasses.replace(pair, negatives=tuple(text for text in pair.negatives if not is_relevant[text]))
         for pair in clean.pairs
     ]
     left_out[GOLD_NEGATIVE] += sum(len(pair.negatives) for pair in clean.pairs) - sum(len(pair.negatives) for pair in kept)

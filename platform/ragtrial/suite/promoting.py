@@ -56,7 +56,15 @@ class Moved:
 
 
 def promote(
-    path: Path, reference: str, *, settings: Settings, who: str, arm: str | None = None, reason: str = "", force: bool = False
+    path: Path,
+    reference: str,
+    *,
+    settings: Settings,
+    who: str,
+    arm: str | None = None,
+    reason: str = "",
+    force: bool = False,
+    against: Sequence[str] = (),
 ) -> Moved:
     """Put a version into production for an experiment.
 
@@ -68,6 +76,7 @@ def promote(
         arm: Which arm ran it; default: the treatment.
         reason: For the history; needed with `force`.
         force: Do it against what the evidence says; what was overridden is recorded.
+        against: What else speaks against it, a sentence each.
 
     Raises:
         InputError: No such arm, or a reason is missing.
@@ -82,8 +91,9 @@ def promote(
     recovered = recover_prepared(prepared)
     model = registry.get(reference, verify=True)
     found = evidence(prepared, model, chosen)
-    if found.refusals and not force:
-        raise ModelError(_refused(model, prepared, found.refusals))
+    refusals = (*found.refusals, *against)
+    if refusals and not force:
+        raise ModelError(_refused(model, prepared, refusals))
     alias = alias_of(prepared.experiment.name, PRODUCTION)
     with closing(_production_index(prepared)) as index:
         collection = _collection(prepared, index, model, chosen, found)
@@ -105,7 +115,7 @@ def promote(
                 at=now(),
                 who=who,
                 reason=reason,
-                overridden=found.refusals,
+                overridden=refusals,
             )
             return _intent("promote", model.name, model.version, promotion, prepared, who=who, reason=reason)
 
@@ -118,7 +128,7 @@ def promote(
         milvus_alias=alias,
         collection=collection,
         evaluation_id=None if found.evaluation is None else found.evaluation.evaluation_id,
-        overridden=found.refusals,
+        overridden=refusals,
         changed=intent is not None,
         recovered=recovered,
         elsewhere=_elsewhere(registry.records(model.name), prepared.experiment.name, model.version),

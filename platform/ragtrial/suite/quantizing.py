@@ -22,6 +22,7 @@ from ragtrial.domain.score import PairedScores, ScoreTable
 from ragtrial.embedding.cache import VectorCache
 from ragtrial.errors import InputError, MissingExtraError, ModelError, NotEnoughDataError, SetupError, StoreError
 from ragtrial.formats.experiment import milvus_uri, resolve_path
+from ragtrial.stats.binary import most_unseen
 from ragtrial.stats.paired import PairedT, paired_t
 from ragtrial.stats.simultaneous import simultaneous_interval
 from ragtrial.suite.folders import check_stores
@@ -144,7 +145,8 @@ def quantize(prepared: Prepared, plan: QuantizePlan, *, output: Path, progress: 
             found.append(_tried(bench, variant))
             advance(1)
         model = str(bench.bare(REFERENCE).identity)
-    compared = [_compared(prepared, metric, variant, reference, each) for variant, each in zip(variants, found, strict=True)]
+    tried = sum(not isinstance(each, str) for each in found)
+    compared = [_compared(prepared, metric, variant, reference, each, tried=tried) for variant, each in zip(variants, found, strict=True)]
     values = [value for value in reference.scores.values() if not isinstance(value, str)]
     lite = "://" not in milvus_uri(prepared.file)
     return Quantization(
@@ -162,6 +164,7 @@ def quantize(prepared: Prepared, plan: QuantizePlan, *, output: Path, progress: 
             excluded={},
             costs=reference.costs,
             identical=True,
+            differing=0.0,
         ),
         results=_together(compared, prepared.experiment.analysis.alpha),
         n_passages=len(prepared.corpus.passages),
@@ -220,7 +223,7 @@ def _tried(bench: "Bench", variant: Variant) -> "Measured | str":
 
 
 def _compared(
-    prepared: Prepared, metric: Metric, variant: Variant, reference: Measured, found: Measured | str
+    prepared: Prepared, metric: Metric, variant: Variant, reference: Measured, found: Measured | str, *, tried: int
 ) -> tuple[VariantResult, PairedT | None]:
     if isinstance(found, str):
         return VariantResult(variant=variant, excluded={}, reason=f"not measured: {found}"), None
@@ -235,13 +238,14 @@ def _compared(
         costs=found.costs,
     )
     differences = scores.differences
-    if scores.n_scored and not differences.any():
-        return dataclasses.replace(
-            result, estimate=0.0, identical=True, reason=f"the same score on each of {scores.n_scored} queries"
-        ), None
     clusters = scores.clusters
     if prepared.experiment.analysis.cluster == "none" or (clusters is not None and len(np.unique(clusters)) == scores.n_scored):
         clusters = None
+    if scores.n_scored and not differences.any():
+        independent = scores.n_scored if clusters is None else len(np.unique(clusters))
+        left = most_unseen(independent, alpha=prepared.experiment.analysis.alpha / tried)
+        same = f"the same score on each of {scores.n_scored} queries, so up to {left:.1%} of queries may still differ"
+        return dataclasses.replace(result, estimate=0.0, identical=True, differing=left, reason=same), None
     try:
         effect = paired_t(differences, alpha=prepared.experiment.analysis.alpha, clusters=clusters)
     except NotEnoughDataError as error:

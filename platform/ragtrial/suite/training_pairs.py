@@ -150,11 +150,14 @@ def _dev(
     source: _Source,
     test: tuple[GoldSet, Corpus],
 ) -> tuple[DevSet | None, str | None]:
-    """The dev split of the data, else that of the files, without what the test will ask: it would choose the checkpoint by its own test."""
-    judged = _dev_of_data(prepared, spec, test)
+    """The dev split of the data, else that of the files, without what the test will ask: it would choose the checkpoint by its own test.
+
+    A query that is trained on, as those of votes may be, is no dev query either: it would choose the checkpoint that knows it by heart.
+    """
+    trained = {normalise(pair.query) for pair in pairs}
+    judged = _dev_of_data(prepared, spec, test, trained)
     if judged is not None:
         return judged, f"split {spec.dev_split!r} of training.data"
-    trained = {normalise(pair.query) for pair in pairs}
     own = [pair for pair in filed if pair.split == "dev" and normalise(pair.query) not in trained]
     leaking = find_leaks(own, gold=test[0], corpus=test[1]).reasons
     own = [pair for position, pair in enumerate(own) if position not in leaking]
@@ -162,7 +165,7 @@ def _dev(
     return found, None if found is None else "the dev pairs of training.pairs"
 
 
-def _dev_of_data(prepared: Prepared, spec: TrainingSpec, test: tuple[GoldSet, Corpus]) -> DevSet | None:
+def _dev_of_data(prepared: Prepared, spec: TrainingSpec, test: tuple[GoldSet, Corpus], trained: set[str]) -> DevSet | None:
     if spec.data is None:
         return None
     data = dataclasses.replace(spec.data, split=spec.dev_split)
@@ -171,7 +174,7 @@ def _dev_of_data(prepared: Prepared, spec: TrainingSpec, test: tuple[GoldSet, Co
     corpus, gold, _ = load(data, prepared.file)
     pairs = training_pairs(corpus, gold)
     leaking = {pairs[position].query for position in find_leaks(pairs, gold=test[0], corpus=test[1]).reasons}
-    queries = tuple(query for query in gold.queries if query.text not in leaking)
+    queries = tuple(query for query in gold.queries if query.text not in leaking and normalise(query.text) not in trained)
     kept = {query.query_id for query in queries}
     judgments = tuple(judgment for judgment in gold.judgments if judgment.query_id in kept)
     return dev_set(dataclasses.replace(gold, queries=queries, judgments=judgments), corpus.passages, seed=spec.seed)

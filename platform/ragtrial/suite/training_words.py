@@ -58,8 +58,9 @@ def _search(lineage: Mapping[str, Any]) -> list[str]:
     lines = [f"search: {found['sentence']}"]
     for number, row in enumerate(found["trials"]):
         score = "no score" if row[DEV_METRIC] is None else f"{DEV_METRIC} {row[DEV_METRIC]:.4f}"
-        said = ", ".join(f"{name} {value:.3g}" for name, value in row.items() if name not in (DEV_METRIC, "result", "seconds"))
-        lines.append(f"  trial {number}: {said}: {score} ({row['result']}, {row['seconds']:.0f} s)")
+        said = ", ".join(f"{name} {value:.3g}" for name, value in row.items() if name not in (DEV_METRIC, "result", "seconds", "why"))
+        why = f": {row['why']}" if "why" in row else ""
+        lines.append(f"  trial {number}: {said}: {score} ({row['result']}, {row['seconds']:.0f} s){why}")
     return lines
 
 

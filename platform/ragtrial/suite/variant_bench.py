@@ -20,7 +20,7 @@ from ragtrial.domain.quantization import REFERENCE, Costs, Variant
 from ragtrial.domain.score import Score
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
 from ragtrial.embedding.vectors import unit_rows
-from ragtrial.errors import InputError, ModelError
+from ragtrial.errors import InputError, ModelError, StoreError
 from ragtrial.formats.experiment import milvus_uri
 from ragtrial.index.codes import vector_bytes
 from ragtrial.indexing import alias_of, index_arm
@@ -99,6 +99,7 @@ class Bench:
         self._index, self._cache, self._output, self._progress = index, cache, output, progress
         self._embedders: dict[tuple[str, str], Embedder] = {}
         self._passages: dict[tuple[str, str], tuple[float, float, float]] = {}
+        self._collections: dict[Variant, str] = {}
         self._rng_seed = prepared.experiment.analysis.seed
 
     def bare(self, variant: Variant) -> Embedder:
@@ -140,18 +141,10 @@ class Bench:
         parameters = index_parameters(retrieval)
         check_index(parameters, milvus_uri(self._prepared.file))
         self._index.check(parameters)
-        cached = self._shortened(CachedEmbedder(self.bare(variant), self._cache), variant)
-        facts = index_arm(
-            corpus=self._prepared.corpus,
-            embedder=cached,
-            index=self._index,
-            parameters=parameters,
-            alias=alias_of(self._prepared.experiment.name, f"quantize-{variant.name}"),
-            progress=self._progress,
-        )
+        collection = self._collection(variant)
         pipeline = Pipeline(
             arm=variant.name,
-            retriever=build_retriever(retrieval, embedder=cached, index=self._index, collection=facts.collection),
+            retriever=build_retriever(retrieval, embedder=self._cached(variant), index=self._index, collection=collection),
             generator=None,
             passages=self._prepared.corpus.by_id,
             top_k=retrieval.top_k,
@@ -163,13 +156,30 @@ class Bench:
             batch = queries[start : start + _QUERY_BATCH]
             found = pipeline.retrieve(batch)
             trials += [pipeline.trial(query, ranking, None) for query, ranking in zip(batch, found, strict=True)]
+        failed = [trial.failure.message for trial in trials if trial.failure is not None]
+        if failed:  # kept, a moment's trouble would stand for the variant; so the next run asks again
+            raise StoreError(f"{len(failed)} of {len(queries)} queries could not be searched ({failed[0]}): run it again")
         (scorer,) = build_scorers([self._metric], corpus=self._prepared.corpus, similarity=None)
         scores = scorer.score(trials, self._prepared.gold)
-        by_query: dict[str, float | str] = {
-            trial.query_id: (f"search failed: {trial.failure.message}" if trial.failure is not None else _number_or_reason(score))
-            for trial, (score,) in zip(trials, scores, strict=True)
-        }
-        return Measured(scores=by_query, costs=self._costs(variant, facts.collection))
+        by_query = {trial.query_id: _number_or_reason(score) for trial, (score,) in zip(trials, scores, strict=True)}
+        return Measured(scores=by_query, costs=self._costs(variant, collection))
+
+    def _collection(self, variant: Variant) -> str:
+        """Where the variant's vectors are, indexed where they are not there; also what was measured in an earlier run may be gone since."""
+        if variant not in self._collections:
+            facts = index_arm(
+                corpus=self._prepared.corpus,
+                embedder=self._cached(variant),
+                index=self._index,
+                parameters=index_parameters(retrieval_of(self._retrieval, variant)),
+                alias=alias_of(self._prepared.experiment.name, f"quantize-{variant.name}"),
+                progress=self._progress,
+            )
+            self._collections[variant] = facts.collection
+        return self._collections[variant]
+
+    def _cached(self, variant: Variant) -> Embedder:
+        return self._shortened(CachedEmbedder(self.bare(variant), self._cache), variant)
 
     def _shortened(self, embedder: Embedder, variant: Variant) -> Embedder:
         return embedder if variant.dimensions is None else Truncated(embedder, variant.dimensions)
@@ -207,8 +217,7 @@ class Bench:
         rng = np.random.default_rng(self._rng_seed)
         queries = self._prepared.gold.queries
         chosen = [queries[int(place)] for place in rng.choice(len(queries), size=min(_TIMED_QUERIES, len(queries)), replace=False)]
-        base_retrieval = retrieval_of(self._retrieval, REFERENCE)
-        base_name = self._index.resolve(alias_of(self._prepared.experiment.name, f"quantize-{REFERENCE.name}"))
+        base_retrieval, base_name = retrieval_of(self._retrieval, REFERENCE), self._collection(REFERENCE)
         sides = [
             build_retriever(
                 retrieval_of(self._retrieval, variant),
@@ -216,7 +225,7 @@ class Bench:
                 index=self._index,
                 collection=collection,
             ),
-            build_retriever(base_retrieval, embedder=self.bare(REFERENCE), index=self._index, collection=base_name or collection),
+            build_retriever(base_retrieval, embedder=self.bare(REFERENCE), index=self._index, collection=base_name),
         ]
         taken: list[list[float]] = [[], []]
         cpu = 0.0

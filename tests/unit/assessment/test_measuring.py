@@ -1,5 +1,6 @@
 """What is had without training, against calculations by hand."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,8 +8,13 @@ import pytest
 
 from ragtrial.assessment.failing import failed_queries, groups, marking_terms, slices
 from ragtrial.assessment.measuring import baseline_metrics, ceilings, deeper, judged, options
-from ragtrial.assessment.retrieving import Found, fused
+from ragtrial.assessment.retrieving import Found, retrieve_all
+from ragtrial.contracts import IndexParameters
+from ragtrial.domain.corpus import Corpus, Passage
 from ragtrial.domain.gold import GoldSet, Judgment, Query
+from ragtrial.embedding.hashing import HashingEmbedder
+from ragtrial.index.exact import ExactIndex
+from ragtrial.index.hybrid import Blend, blended
 
 
 def gold(relevant: dict[str, list[str]], **queries: dict[str, object]) -> GoldSet:
@@ -19,11 +25,21 @@ def gold(relevant: dict[str, list[str]], **queries: dict[str, object]) -> GoldSe
     )
 
 
-def test_reciprocal_rank_fusion_is_the_sum_of_one_over_60_plus_rank() -> None:
-    """a: 1/61 + 1/62 = 0.03252; b: 1/62 + 1/63 = 0.03200; d: 1/61 = 0.01639; c: 1/63 = 0.01587."""
-    assert fused([["a", "b", "c"], ["d", "a", "b"]]) == ("a", "b", "d", "c")
-    assert fused([["x"], ["y"]]) == ("x", "y"), "ties stand by id"
-    assert fused([["a", "b"], ["b"]], depth=1) == ("b",)
+@pytest.mark.parametrize("blend", [None, Blend(rrf_k=1), Blend(fusion="weighted", dense_weight=0.9), Blend(candidates=2)])
+def test_hybrid_is_what_an_arm_with_the_controls_settings_finds(blend: Blend | None) -> None:
+    embedder, store = HashingEmbedder(dimension=64), ExactIndex()
+    texts = ["demurrage and detention", "demurrage from the sixth day", "the sixth crane", "a manifest", "the day of the vessel"]
+    passages = tuple(Passage(passage_id=f"p{i}", document_id="d", text=text, start=0, end=len(text)) for i, text in enumerate(texts))
+    queries = [Query(query_id="q", text="the sixth day of demurrage"), Query(query_id="r", text="vessel")]
+    asked, stored = (embedder.embed(each, kind="query") for each in ([query.text for query in queries], texts))
+    found = retrieve_all(Corpus(name="c", passages=passages), queries, query_vectors=asked, passage_vectors=stored, blend=blend)
+    store.create("c", model=embedder.identity, corpus="x", parameters=IndexParameters(build={}, search={}, words=True))
+    store.insert("c", passages, stored)
+    for method, ours in (("hybrid", found.hybrid), ("bm25", found.bm25)):
+        how = dataclasses.replace(blend or Blend(), method=method)
+        arm = blended(store, "c", [query.text for query in queries], asked, top_k=2, model=embedder.identity, blend=how)
+        assert [ids[:2] for ids in ours] == [tuple(hit.passage_id for hit in hits) for hits in arm]
+    assert found.base == found.dense
 
 
 def test_the_ceiling_of_recall_at_1_is_set_by_the_number_of_relevant_passages() -> None:

@@ -10,9 +10,10 @@ from ragtrial.contracts import Embedder, IndexParameters
 from ragtrial.domain.corpus import Corpus, Passage
 from ragtrial.domain.experiment import EmbeddingSpec
 from ragtrial.embedding.exported import ExportedEmbedder
-from ragtrial.embedding.exporting import verify
-from ragtrial.embedding.sentence_transformers import SentenceTransformersEmbedder
+from ragtrial.embedding.exporting import Backend, verify
+from ragtrial.embedding.sentence_transformers import SentenceTransformersEmbedder, load_model
 from ragtrial.errors import InputError, ModelError, StoreError
+from ragtrial.finetuning.linear_adapter import with_adapter
 from ragtrial.index.exact import ExactIndex
 from ragtrial.indexing import index_arm
 from ragtrial.settings import read_settings
@@ -43,6 +44,30 @@ def test_an_export_never_shares_its_identity_with_the_model(model: Path, tmp_pat
     assert str(ours.identity) == str(torch.identity)
     assert {"backend=onnx", "precision=fp32"} <= set(ours.identity.settings)
     assert ours.identity.key != torch.identity.key
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_an_adapter_behind_queries_alone_is_exported_with_its_route(model: Path, tmp_path: Path, backend: Backend) -> None:
+    turned = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
+    with_adapter(load_model(model), turned).save_pretrained(str(tmp_path / "adapted"), create_model_card=False)
+    torch = SentenceTransformersEmbedder(tmp_path / "adapted")
+    ours = ExportedEmbedder(tmp_path / "adapted", backend=backend, precision="fp32", exports=tmp_path / "exports")
+    for kind in ("query", "passage"):
+        np.testing.assert_allclose(ours.embed(TEXTS, kind=kind), torch.embed(TEXTS, kind=kind), atol=1e-4)  # type: ignore[arg-type]
+    assert not np.allclose(ours.embed(TEXTS, kind="query"), ours.embed(TEXTS, kind="passage"), atol=1e-2)
+
+
+def test_a_static_embedding_is_refused_and_says_what_to_use(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from tokenizers import Tokenizer, models
+
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "aska": 1}, unk_token="[UNK]"))
+    static = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=16)], device="cpu")
+    static.save_pretrained(str(tmp_path / "static"), create_model_card=False)
+    with pytest.raises(ModelError, match=r"'static' has no transformer that could be exported: use embedding.backend torch"):
+        onnx(tmp_path / "static", tmp_path / "exports")
+    assert list((tmp_path / "exports").iterdir()) == []
 
 
 def test_it_is_made_once_and_whole(model: Path, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from ragtrial.domain.evaluation import IndexFacts
+from ragtrial.domain.evaluation import ArmFacts, IndexFacts
 from ragtrial.domain.generation import GenerationSpec
+from ragtrial.domain.model import ModelIdentity
 from ragtrial.report import charts, cost_charts, cost_words, live_verdict_words, words
 from ragtrial.report.content import ReportContent
 from ragtrial.report.drawing import DARK, LIGHT, Look
@@ -18,6 +19,12 @@ from ragtrial.stats.quantiles import latency_quantiles
 from unit.report import live_samples
 
 INDEX = IndexFacts(collection="c", alias="a", index_type="HNSW", metric="COSINE", n_passages=1_000, bytes=1_536_000)
+FACTS = ArmFacts(arm="custom", role="treatment", model=ModelIdentity(name="m", revision="1", dimension=384), index=INDEX)
+
+
+def stored(size: int, *, n_passages: int = 1_000, dimension: int = 384) -> ArmFacts:
+    index = dataclasses.replace(INDEX, bytes=size, n_passages=n_passages)
+    return dataclasses.replace(FACTS, model=ModelIdentity(name="m", revision="1", dimension=dimension), index=index)
 
 
 def timed(arm: str, *ms: float) -> StageLatency:
@@ -147,22 +154,36 @@ def test_an_arm_without_timings_says_why() -> None:
 
 
 def test_smaller_vectors_are_fractions_of_the_index() -> None:
-    sizes = {each.form: each.bytes for each in cost_words.other_forms(INDEX)}
+    sizes = {each.form: each.bytes for each in cost_words.other_forms(FACTS)}
     assert sizes["as it is (float32)"] == 1_536_000
     assert sizes["int8"] == 384_000
     assert sizes["binary"] == 48_000  # one bit for 32
-    assert "384 kB instead of 1.54 MB" in cost_words.forms_finding(INDEX)
-    drawn = cost_charts.index_sizes(cost_words.other_forms(INDEX), look=LIGHT)
+    assert "As int8 the vectors would take 384 kB instead of 1.54 MB" in cost_words.forms_finding(FACTS)
+    drawn = cost_charts.index_sizes(cost_words.other_forms(FACTS), look=LIGHT)
     assert "size of the vectors (MB)" in str(drawn), "the axis has the unit of the largest label"
-    small = cost_charts.index_sizes(cost_words.other_forms(dataclasses.replace(INDEX, bytes=900)), look=LIGHT)
+    small = cost_charts.index_sizes(cost_words.other_forms(stored(900, n_passages=1, dimension=225)), look=LIGHT)
     assert "size of the vectors (bytes)" in str(small)
+
+
+@pytest.mark.parametrize(("form", "size"), [("int8", 384_000), ("binary", 48_000)])
+def test_vectors_that_are_stored_smaller_are_not_called_float32(form: str, size: int) -> None:
+    sizes = {each.form: each.bytes for each in cost_words.other_forms(stored(size))}
+    assert sizes[f"as it is ({form})"] == size
+    assert sizes["float32"] == 1_536_000
+    assert form not in sizes
+    assert "As float32 the vectors would take 1.54 MB instead of" in cost_words.forms_finding(stored(size))
+
+
+def test_an_arm_without_vectors_has_no_forms() -> None:
+    assert cost_words.other_forms(stored(0, dimension=0)) == ()
+    assert cost_words.other_forms(dataclasses.replace(FACTS, index=None)) == ()
 
 
 @pytest.mark.parametrize("look", [LIGHT, DARK, dataclasses.replace(LIGHT, width=340)])
 def test_charts_have_a_text_alternative_and_units(look: Look) -> None:
     rows = (timed("baseline", 10.0, 20.0, 500.0), timed("custom", 12.0, 18.0, 30.0))
     waits = cost_charts.waits(rows, baseline="baseline", custom="custom", asked="queries asked alone", look=look)
-    sizes = cost_charts.index_sizes(cost_words.other_forms(INDEX), look=look)
+    sizes = cost_charts.index_sizes(cost_words.other_forms(FACTS), look=look)
     for spec, unit in ((waits, "milliseconds"), (sizes, "MB")):
         drawn = ET.fromstring(svg_of(spec, prefix="x"))  # noqa: S314 - our own SVG
         assert drawn.get("aria-label") == spec["description"]

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from ragtrial.errors import NotEnoughDataError
-from ragtrial.stats.binary import mcnemar_midp, wilson
+from ragtrial.stats.binary import mcnemar_midp, most_unseen, wilson
 
 
 def test_as_many_wins_as_losses_by_hand():
@@ -53,3 +54,15 @@ def test_a_share_of_nothing_has_no_value():
 def test_more_successes_than_queries_are_refused():
     with pytest.raises(ValueError, match="between 0 and n = 5; found 6"):
         wilson(6, 5, alpha=0.05)
+
+
+@pytest.mark.parametrize(("n", "alpha"), [(1, 0.05), (59, 0.05), (296, 0.004), (10_000, 0.05)])
+def test_what_was_never_seen_may_be_as_frequent_as_clopper_and_pearson_say(n: int, alpha: float) -> None:
+    expected = stats.binomtest(0, n, alternative="less").proportion_ci(1 - alpha, method="exact").high
+    assert most_unseen(n, alpha=alpha) == pytest.approx(expected)
+
+
+def test_nothing_is_known_of_a_share_without_queries() -> None:
+    assert most_unseen(59, alpha=0.05) <= 0.05 < most_unseen(58, alpha=0.05), "Wilks 1941: 59 for 95 % with 95 %"
+    with pytest.raises(NotEnoughDataError, match="no query was scored"):
+        most_unseen(0, alpha=0.05)

@@ -4,23 +4,32 @@ import dataclasses
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import update
 
 import tiny_model
 from commands import ragtrial_command
 from loop_world import build_world, write_yaml
-from ragtrial.errors import InputError, SetupError, ValidationError
+from ragtrial.db.engine import open_engine
+from ragtrial.db.live_models import LiveScoreRow
+from ragtrial.errors import BusyError, InputError, ModelError, SetupError, ValidationError
+from ragtrial.finetuning.leakage import text_digest
 from ragtrial.finetuning.registry import Registry
-from ragtrial.formats.experiment import load_experiment
+from ragtrial.finetuning.registry_changes import history
+from ragtrial.formats.experiment import load_experiment, sql_url
 from ragtrial.formats.policy import load_policy
 from ragtrial.settings import read_settings
 from ragtrial.suite.candidates import candidate_path
 from ragtrial.suite.cycles import CycleLog
-from ragtrial.suite.looping import Around, look_for_reasons, promote_candidate, reject_candidate, run_loop
+from ragtrial.suite.loop_deciding import promote_candidate, reject_candidate
+from ragtrial.suite.looping import Around, look_for_reasons, run_loop
+from ragtrial.suite.promoting import promote
+from unit import live_logs
 
 TRAINING = {"base": "./base/model", "epochs": 6, "batch_size": 16, "learning_rate": 5e-3, "max_seq_length": 32, "precision": "fp32"}
 
@@ -36,6 +45,23 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(untouched: Path, tmp_path: Path) -> Path:
     return shutil.copytree(untouched, tmp_path / "world")
+
+
+@pytest.fixture(scope="module")
+def waited(untouched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A world whose first candidate waits for a person."""
+    folder = shutil.copytree(untouched, tmp_path_factory.mktemp("waited") / "world")
+    cycle = run_loop(around(folder), now=True)
+    assert cycle is not None
+    assert cycle.waits, cycle
+    assert cycle.reasons == ("opened by hand",)
+    assert Registry(folder / ".ragtrial/models").records("harbour-model").aliases == {"candidate": "v1"}
+    return folder
+
+
+@pytest.fixture
+def waiting(waited: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(waited, tmp_path / "waiting")
 
 
 def around(folder: Path, said: list[str] | None = None, **changes: Any) -> Around:
@@ -59,16 +85,13 @@ def test_nothing_is_opened_where_nothing_pays(folder: Path) -> None:
     assert CycleLog(folder / ".ragtrial/loop/harbour-model").all() == ()
 
 
-def test_a_candidate_waits_for_a_person_who_promotes_it(folder: Path) -> None:
-    loop = around(folder)
-    cycle = run_loop(loop, now=True)
-    assert cycle is not None
-    assert cycle.waits, cycle
-    assert cycle.reasons == ("opened by hand",)
-    assert Registry(folder / ".ragtrial/models").records("harbour-model").aliases == {"candidate": "v1"}
+def test_a_candidate_waits_for_a_person_who_promotes_it(waiting: Path) -> None:
+    said: list[str] = []
+    loop = around(waiting, said)
     cycle, moved = promote_candidate(loop, who="ann", reason="it is better")
     assert (cycle.ending, cycle.ended_by, moved.version, moved.before) == ("promoted", "ann", "v1", None)
-    assert Registry(folder / ".ragtrial/models").records("harbour-model").aliases == {"production": "v1"}
+    assert said[0].startswith("its shadow run says nothing: ")
+    assert Registry(waiting / ".ragtrial/models").records("harbour-model").aliases == {"production": "v1"}
     with pytest.raises(InputError, match="no candidate waits for a decision: no cycle is open"):
         promote_candidate(loop, who="ann")
 
@@ -79,17 +102,117 @@ def test_a_candidate_waits_for_a_person_who_promotes_it(folder: Path) -> None:
     assert load_experiment(candidate_path(loop.file, 2)).experiment.training.base == "./base/model"  # type: ignore[union-attr]
 
 
-def test_a_candidate_can_be_trained_further_from_the_model_in_production(folder: Path) -> None:
-    loop = around(folder, from_production=True)
-    run_loop(loop, now=True)
+def test_a_candidate_can_be_trained_further_from_the_model_in_production(waiting: Path) -> None:
+    loop = around(waiting, from_production=True)
     promote_candidate(loop, who="ann")
     run_loop(loop, now=True, until="pairs")
     assert load_experiment(candidate_path(loop.file, 2)).experiment.training.base == "registry:harbour-model@v1"  # type: ignore[union-attr]
 
 
-def test_a_rejected_candidate_stays_in_the_registry_and_another_may_follow(folder: Path) -> None:
+def shadowed(folder: Path, loop: Around, *, worse: bool) -> None:
+    """A shadow run of the first candidate: its nDCG@10 is about 0.6 against 0.5, or, the other way round, 0.4 against 0.5."""
+    plan = load_experiment(candidate_path(loop.file, 1))
+    live_logs.fill(sql_url(plan), plan.experiment, n_units=120)
+    if worse:
+        engine = open_engine(sql_url(plan))
+        with engine.begin() as connection:
+            connection.execute(update(LiveScoreRow).values(value=1 - LiveScoreRow.value))
+        engine.dispose()
+
+
+def test_a_shadow_run_that_shows_the_candidate_worse_refuses_it_unless_forced(waiting: Path) -> None:
+    loop = around(waiting)
+    shadowed(waiting, loop, worse=True)
+    with pytest.raises(ModelError, match=r"its shadow run speaks against it: Keep the baseline.*--force"):
+        promote_candidate(loop, who="ann")
+    registry = Registry(waiting / ".ragtrial/models")
+    assert registry.records("harbour-model").aliases == {"candidate": "v1"}
+    _, moved = promote_candidate(loop, who="ann", reason="the judgments are old", force=True)
+    assert [refusal[:34] for refusal in moved.overridden] == ["its shadow run speaks against it: "]
+    assert history(registry, "harbour-model")[-2].details["overridden"] == list(moved.overridden)
+
+
+def test_a_shadow_run_that_shows_it_better_is_said(waiting: Path) -> None:
+    said: list[str] = []
+    loop = around(waiting, said)
+    shadowed(waiting, loop, worse=False)
+    assert promote_candidate(loop, who="ann")[1].overridden == ()
+    assert said[0].startswith("its shadow run: Adopt custom")
+
+
+def test_a_candidate_whose_promotion_was_killed_before_its_cycle_was_closed_is_not_rejected(waiting: Path) -> None:
+    loop = around(waiting)
+    promote(candidate_path(loop.file, 1), "harbour-model@v1", settings=loop.settings, who="ann")
+    with pytest.raises(InputError, match=r"harbour-model@v1 is in production already: ragtrial loop promote .* closes its cycle"):
+        reject_candidate(loop, who="bob", reason="no")
+    cycle, moved = promote_candidate(loop, who="ann")
+    assert (cycle.ending, moved.changed) == ("promoted", False)
+
+
+def test_while_another_process_is_at_work_nothing_is_done_and_it_is_said(waiting: Path) -> None:
+    said: list[str] = []
+    loop = around(waiting, said)
+    with loop.log.alone():
+        cycle = run_loop(loop, now=True)
+        with pytest.raises(BusyError, match="another ragtrial loop is at work"):
+            promote_candidate(loop, who="ann")
+    assert cycle is not None
+    assert cycle.number == 1
+    assert said == [f"another ragtrial loop is at work in {str(loop.file.folder)!r}: wait until it has ended"]
+
+
+def test_a_step_that_is_over_already_is_where_it_stops(folder: Path) -> None:
     loop = around(folder)
-    run_loop(loop, now=True)
+    for _ in range(2):
+        cycle = run_loop(loop, now=True, until="pairs")
+        assert cycle is not None
+        assert (cycle.number, list(cycle.done)) == (1, ["pairs"])
+
+
+def test_a_model_of_a_cycle_whose_folder_was_removed_is_not_taken_for_the_new_one(waiting: Path) -> None:
+    shutil.rmtree(waiting / ".ragtrial/loop")
+    loop = around(waiting)
+    time.sleep(max(0.0, 1.0 - time.time() % 1))  # cycles and models know their times to the second
+    cycle = run_loop(loop, now=True, until="train")
+    assert cycle is not None
+    assert (cycle.number, cycle.model) == (1, "harbour-model@v2")
+
+
+def test_that_nobody_has_voted_or_chosen_yet_is_no_fault(folder: Path) -> None:
+    votes = {"sources": ["votes", "curated"], "consent": "terms of use"}
+    cycle = run_loop(around(folder, pairs=votes), now=True)
+    assert cycle is not None
+    assert (cycle.refused or "").startswith("no pair is left to write")
+
+
+def test_an_unknown_experiment_whose_votes_should_count_is_said(waiting: Path) -> None:
+    said: list[str] = []
+    votes = {"sources": ["votes", "curated"], "consent": "terms of use"}
+    assert look_for_reasons(around(waiting, said, also=["harbor"], pairs=votes)).reasons == ()
+    assert said == ["also: experiment 'harbor' was never served with this database, so it adds no votes (known: )"]
+
+
+def test_gold_queries_that_production_was_trained_on_say_nothing_about_it(waiting: Path) -> None:
+    """Of 60 gold queries one is written down as trained on, as a user's question may become a judgment later."""
+    loop = around(waiting, when={"gold": {"metric": "nDCG@10", "below": 0.9}})
+    promote_candidate(loop, who="ann")
+    assert "on 60 gold queries (below" in look_for_reasons(loop).seen[0]
+    query = json.loads((waiting / "data/queries.jsonl").read_text().splitlines()[0])["text"]
+    trained = Registry(waiting / ".ragtrial/models").get("harbour-model").folder / "training-texts.txt"
+    trained.write_text(trained.read_text() + text_digest(query) + "\n")
+    assert "on 59 gold queries, without 1 that it was trained on (below" in look_for_reasons(loop).seen[0]
+
+
+def test_a_look_says_that_an_open_candidate_comes_first(waiting: Path) -> None:
+    around(waiting, when={"gold": {"metric": "R@10", "below": 0.99}})
+    plain = ragtrial_command("loop", "look", waiting / "policy.yaml", "--quiet")
+    assert "but cycle 1 is open" in plain.out
+    found = json.loads(ragtrial_command("loop", "look", waiting / "policy.yaml", "--json").out)
+    assert (found["opens"], found["open_cycle"], len(found["reasons"])) == (False, 1, 1)
+
+
+def test_a_rejected_candidate_stays_in_the_registry_and_another_may_follow(waiting: Path) -> None:
+    loop, folder = around(waiting), waiting
     cycle = reject_candidate(loop, who="bob", reason="the shadow run was slower")
     assert (cycle.ending, cycle.ended_because) == ("rejected", "the shadow run was slower")
     registry = Registry(folder / ".ragtrial/models")
@@ -137,8 +260,8 @@ def test_the_policy_s_command_gets_file_and_model_and_its_failure_leaves_the_cyc
     broken = around(folder, command=[sys.executable, "-c", "import sys; sys.exit('no cluster')"])
     with pytest.raises(SetupError, match="no cluster; mend it"):
         run_loop(broken, now=True)
-    code = "import json,sys; json.dump(sys.argv[1:], open('called.json', 'w'))"
-    mended = around(folder, command=[sys.executable, "-c", code.replace("called.json", str(folder / "called.json")), "{file}", "{model}"])
+    code = "import json,sys; json.dump(sys.argv[1:], open('called.json', 'w'))"  # where the policy lies
+    mended = around(folder, command=[sys.executable, "-c", code, "{file}", "{model}"])
     cycle = run_loop(mended)
     assert cycle is not None
     assert cycle.number == 1

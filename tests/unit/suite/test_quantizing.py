@@ -5,6 +5,7 @@ import html
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ import yaml
 from scipy import stats
 
 import tiny_model
+from ragtrial.contracts import Vectors
 from ragtrial.domain.quantization import REFERENCE, Costs, Quantization, Variant, VariantResult, usual_variants, variant_named
-from ragtrial.errors import InputError
+from ragtrial.errors import InputError, StoreError
 from ragtrial.formats.experiment import load_experiment
+from ragtrial.index.milvus import MilvusIndex
 from ragtrial.report.pareto import as_dict, as_markdown_rows, sentence
 from ragtrial.settings import read_settings
 from ragtrial.suite import variant_bench
@@ -70,7 +73,11 @@ def of(made: Quantized, name: str) -> VariantResult:
 def test_each_variant_has_a_paired_interval_or_a_reason(made: Quantized) -> None:
     for result in made.found.results:
         assert (result.low is None) == (result.reason is not None)
-    assert of(made, "onnx-fp32").identical, "the same numbers up to rounding rank alike"
+    same = of(made, "onnx-fp32")
+    assert same.identical, "the same numbers up to rounding rank alike"
+    assert same.differing == pytest.approx(1 - (0.05 / 4) ** (1 / 40)), "4 variants were measured on 40 queries"
+    assert not same.within(0.2), "40 queries can miss one in ten that differs"
+    assert "up to 10.4% of such queries that may still differ" in html.unescape(made.page.read_text("utf-8"))
     assert of(made, "dim4").estimate is not None
     failed = of(made, "dim999")
     assert failed.costs is None
@@ -109,6 +116,37 @@ def test_what_was_measured_is_not_measured_again(
     again = quantize_and_report(prepared, plan(variants="dim4,vectors-binary"), output=tmp_path / "out")
     assert [result.mean for result in again.found.results] == [of(made, name).mean for name in ("dim4", "vectors-binary")]
     assert again.found.family == 2
+
+
+def test_a_variant_is_timed_beside_the_reference_though_another_model_was_measured_since(
+    prepared: Prepared, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = str(tiny_model.build(tmp_path_factory.mktemp("other"), seed=1))
+    quantize_and_report(prepared, plan(variants="dim8"), output=tmp_path / "one")
+    quantize_and_report(prepared, plan(variants="dim8", model=other), output=tmp_path / "two")
+    found = quantize_and_report(prepared, plan(variants="vectors-int8"), output=tmp_path / "one").found
+    (variant,) = found.results
+    assert variant.costs is not None, variant.reason
+
+
+def test_queries_that_could_not_be_searched_are_no_result_and_are_asked_again(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search, calls = MilvusIndex.search, []
+
+    def broken(self: MilvusIndex, name: str, vectors: Vectors, **given: Any) -> Any:
+        calls.append(name)
+        if len(calls) == 1:
+            raise StoreError("gone for a moment")
+        return search(self, name, vectors, **given)
+
+    quantize_and_report(prepared, plan(variants="dim4"), output=tmp_path)
+    monkeypatch.setattr(MilvusIndex, "search", broken)
+    (first,) = quantize_and_report(prepared, plan(variants="dim8"), output=tmp_path).found.results
+    assert first.costs is None
+    assert "40 of 40 queries could not be searched (gone for a moment)" in str(first.reason)
+    (second,) = quantize_and_report(prepared, plan(variants="dim8"), output=tmp_path).found.results
+    assert second.n_scored == 40
 
 
 def test_the_arm_that_is_printed_is_read_and_says_the_pick(made: Quantized, prepared: Prepared, tmp_path: Path) -> None:
@@ -151,7 +189,9 @@ def result(name: str, *, low: float | None, mean: float = 0.5, estimate: float =
 
 
 def quantization(*results: VariantResult) -> Quantization:
-    reference = VariantResult(variant=REFERENCE, mean=0.5, n_scored=100, n_queries=100, excluded={}, costs=COSTS, identical=True)
+    reference = VariantResult(
+        variant=REFERENCE, mean=0.5, n_scored=100, n_queries=100, excluded={}, costs=COSTS, identical=True, differing=0.0
+    )
     return Quantization(
         experiment="x",
         model="m",
@@ -180,6 +220,15 @@ def test_where_nothing_is_both_safe_and_cheap_the_reference_stays() -> None:
     found = quantization(result("vectors-binary", low=-0.5, vector_bytes=4), result("onnx-fp32", low=-0.001, vector_bytes=256))
     assert found.pick is found.reference
     assert "stay with torch-fp32" in sentence(found)
+
+
+def test_equal_scores_count_as_within_on_queries_enough() -> None:
+    few, many = (
+        dataclasses.replace(result("vectors-int8", low=None, vector_bytes=32), identical=True, differing=share) for share in (0.104, 0.01)
+    )
+    assert quantization(few).pick is not few
+    assert quantization(many).pick is many
+    assert "scores the same on every query" in sentence(quantization(many))
 
 
 def test_the_front_holds_what_no_other_beats_in_both() -> None:
