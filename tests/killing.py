@@ -39,13 +39,14 @@ class Driver:
 
     Args:
         more: Further modules to import once.
+        script: What is run instead: it says `ready`, and for each line that it reads the number of a child, and how that ended.
     """
 
-    def __init__(self, *more: str) -> None:
+    def __init__(self, *more: str, script: str = DRIVER) -> None:
         imports = "\n".join(f"import {name}" for name in more)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER.replace("MORE", imports)],
+            [sys.executable, "-c", script.replace("MORE", imports)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -17,7 +17,7 @@ import yaml
 from measuring import REPOSITORY, data_set, ratios, say
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
-from ragtrial.build import build_index, build_scorers
+from ragtrial.build import build_index
 from ragtrial.contracts import VectorIndex, Vectors, no_progress
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
@@ -25,6 +25,7 @@ from ragtrial.embedding.cache import CachedEmbedder, VectorCache
 from ragtrial.embedding.retriever import DenseRetriever
 from ragtrial.embedding.sentence_transformers import folder_of_package, load_model
 from ragtrial.evaluation import Line, evaluate, order_of
+from ragtrial.scoring.choosing import build_scorers
 from ragtrial.settings import read_settings
 from ragtrial.suite import preparing, running
 from ragtrial.suite.arms import load_models, ready_arms

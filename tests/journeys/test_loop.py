@@ -49,7 +49,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return build_world(folder, folder / "base" / "model")
 
 
-def ask(path: Path, wishes: GoldSet, *, n: int = 1200, at_once: int = 16, until: Callable[[], bool] = lambda: True) -> Traffic:
+def ask(path: Path, wishes: GoldSet, *, n: int = 800, at_once: int = 16, until: Callable[[], bool] = lambda: True) -> Traffic:
     """Simulated users at a real service, who are never told an arm; it goes on until what is scored behind their backs is scored."""
     with live(path) as service:
         traffic = Traffic(plan=TrafficPlan(n_users=200, n_queries=n, concurrency=at_once, own_words=0.0, duplicates=0.0, look_every=None))

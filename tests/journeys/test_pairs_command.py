@@ -86,6 +86,9 @@ def test_documents_give_pairs_of_their_own_split_and_none_for_testing_or_from_go
     text = build(experiment, "--from", "titles,headings,definitions").out
     assert "refused, for they touch the gold set: 2" in text
     assert "1 documents are for testing" in text
+    here = experiment.parent
+    assert f"next: ragtrial pairs mine {here / 'pairs.jsonl'} {experiment} -o mined.jsonl" in text
+    assert f"name 'pairs.jsonl' in training.pairs of {experiment}, and ragtrial train {experiment}" in text
 
 
 def test_a_leaking_pair_is_refused_with_its_reason_and_the_others_stay(experiment: Path) -> None:
@@ -95,6 +98,21 @@ def test_a_leaking_pair_is_refused_with_its_reason_and_the_others_stay(experimen
     said, pairs = built(experiment, "--from", "questions", "--questions", table)
     assert [(pair.query, pair.passage, pair.origin) for pair in pairs] == [("who may skip the queue", "Nobody at all.", "question")]
     assert said["refused_pairs"][0]["reason"] == "its query is a gold query"
+
+
+def test_gold_cut_otherwise_in_another_corpus_is_refused_by_its_wording_also_as_a_negative(experiment: Path) -> None:
+    other = experiment.parent / "prepared"
+    other.mkdir()
+    text = f"## What is lost\nTokens are small. {BODIES['gold']}\n\n## What is kept\nA receipt of each visit stays in the office for seven years.\n"
+    (other / "corpus.jsonl").write_text(json.dumps({"_id": "raw/tokens.md", "title": "", "text": text}) + "\n")
+    said, pairs = built(experiment, "--from", "headings", "--corpus", other)
+    assert [pair.query for pair in pairs] == ["What is kept"]
+    assert list(said["refused"]) == ["its passage holds half of one that is relevant in the gold set, or is a part of one"]
+    done = ragtrial_command(
+        "pairs", "mine", experiment.parent / "pairs.jsonl", experiment, "-o", experiment.parent / "m.jsonl", "--corpus", other, "--json"
+    )
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["passages_kept_out"] == 1
 
 
 def test_a_table_may_name_passages_and_rare_terms_are_said_otherwise(experiment: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ragtrial.build import Surroundings, build_embedder, build_generator, build_index, build_scorers, check_index, model_location
+from ragtrial.build import Surroundings, build_embedder, build_generator, build_index, check_index, model_location
 from ragtrial.contracts import IndexParameters
 from ragtrial.domain.data import DataSpec
 from ragtrial.domain.experiment import Arm, EmbeddingSpec, Experiment, MetricsPlan
@@ -17,6 +17,7 @@ from ragtrial.errors import InputError, ModelError, RagtrialError, StoreError
 from ragtrial.finetuning.registry import Registry
 from ragtrial.llm.gate import Gate, Limits
 from ragtrial.llm.prices import read_prices
+from ragtrial.scoring.choosing import build_scorers
 from ragtrial.settings import read_settings
 from ragtrial.suite.calls import judging_of
 from unit.parts import world

@@ -5,20 +5,16 @@ and the paired difference between them come from the same t interval.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragtrial.contracts import Embedder, Vectors
+from ragtrial.assessment.sides import Floats, Sides, compared
+from ragtrial.contracts import Vectors
 from ragtrial.domain.assessment import Estimate
-from ragtrial.domain.gold import GoldSet
 from ragtrial.domain.intrinsic import JudgedPair, Measured, TermPair
-from ragtrial.domain.metric import metric_named
 from ragtrial.errors import NotEnoughDataError
-from ragtrial.formats.terms import Everyday, Similarity
-from ragtrial.index.exact import exact_search
-from ragtrial.scoring.retrieval import rank_arrays, retrieval_values
+from ragtrial.formats.terms import Similarity
 from ragtrial.stats.geometry import (
     MOST_ROWS,
     Change,
@@ -28,48 +24,11 @@ from ragtrial.stats.geometry import (
     anisotropy,
     coherence,
     effective_dimension,
-    neighbour_overlap,
     rank_correlation,
     separation,
     separation_change,
     uniformity,
 )
-from ragtrial.stats.paired import paired_t
-
-NEIGHBOURS = 5
-Floats = NDArray[np.float64]
-Clusters = Sequence[str] | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sides:
-    """The model, and its base where there is one.
-
-    Attributes:
-        model: To be judged.
-        base: To compare with; None where there is none.
-        alpha: 1 minus the coverage.
-        resamples: Of bootstraps.
-        seed: Of bootstraps and samples.
-    """
-
-    model: Embedder
-    base: Embedder | None
-    alpha: float
-    resamples: int
-    seed: int
-
-    def rng(self) -> np.random.Generator:
-        """The same draws for every property."""
-        return np.random.default_rng(self.seed)
-
-    def passages(self, texts: Sequence[str]) -> tuple[Vectors, Vectors | None]:
-        """Vectors of passages in both."""
-        return self.model.embed(texts, kind="passage"), None if self.base is None else self.base.embed(texts, kind="passage")
-
-    def queries(self, texts: Sequence[str]) -> tuple[Vectors, Vectors | None]:
-        """Vectors of queries in both."""
-        return self.model.embed(texts, kind="query"), None if self.base is None else self.base.embed(texts, kind="query")
 
 
 def measure_terms(pairs: Sequence[TermPair], sides: Sides) -> tuple[tuple[Measured, ...], tuple[JudgedPair, ...]]:
@@ -181,7 +140,7 @@ def measure_groups(groups: Mapping[str, Sequence[str]], sides: Sides) -> tuple[t
     model_found = _coherent(rows, labels)
     base_found = None if base is None else _coherent(base, labels)
     note = "1: topics lie apart; 0: they run into each other; below: texts lie nearer to another topic"
-    silhouette = _compared(
+    silhouette = compared(
         "topics hold together (silhouette)",
         model_found.silhouette if isinstance(model_found, Coherence) else model_found,
         None if base_found is None else base_found.silhouette if isinstance(base_found, Coherence) else base_found,
@@ -237,7 +196,7 @@ def measure_space(texts: Sequence[str], together: Sequence[tuple[str, str]], sid
         ("anisotropy", anisotropy, "none", "mean cosine of two random passages; near 1 means a narrow cone, in which cosines say little"),
     ):
         made.append(
-            _compared(
+            compared(
                 name, _try(measure, model), None if base is None else _try(measure, base), sides, clusters=None, better=better, note=note
             )
         )
@@ -272,7 +231,7 @@ def _alignment(together: Sequence[tuple[str, str]], sides: Sides) -> Measured:
         values[1] = values[0]
     first = values[0]
     assert first is not None  # noqa: S101 - for mypy
-    return _compared(
+    return compared(
         "alignment",
         first,
         values[1],
@@ -319,104 +278,3 @@ def measure_sts(items: Sequence[Similarity], sides: Sides) -> tuple[Measured, ..
         change = Estimate(name=name, n=len(items), value=first.value - second.value, reason="the intervals of both stand beside it")
     assert first is not None  # noqa: S101 - for mypy
     return (Measured(name=name, value=first, before=second, change=change, better="higher", note="over the given pairs"),)
-
-
-def measure_everyday(pairs: Sequence[Everyday], sides: Sides) -> tuple[Measured, ...]:
-    """Each query against all passages, and how many neighbours both models share: what a training on one domain may have ruined."""
-    passages = list(dict.fromkeys(pair.passage for pair in pairs))
-    queries, texts = sides.queries([pair.query for pair in pairs]), sides.passages(passages)
-    qrels = [{str(passages.index(pair.passage)): 1} for pair in pairs]
-    clusters = [pair.topic or f"pair {number}" for number, pair in enumerate(pairs)]
-    return _retrieval(queries, texts, [str(i) for i in range(len(passages))], qrels, ("R@1", "RR@10"), sides, clusters=clusters)
-
-
-def measure_general(gold: GoldSet, passages: Mapping[str, str], sides: Sides) -> tuple[Measured, ...]:
-    """A whole gold set of general text.
-
-    Args:
-        gold: Judged on these passages.
-        passages: Their texts by id.
-        sides: The models.
-    """
-    table = gold.qrels()
-    kept = [query for query in gold.queries if any(grade > 0 for grade in table[query.query_id].values())]
-    qrels = [table[query.query_id] for query in kept]
-    queries, texts = sides.queries([query.text for query in kept]), sides.passages(list(passages.values()))
-    clusters = [query.cluster or f"query {query.query_id}" for query in kept]
-    return _retrieval(queries, texts, list(passages), qrels, ("nDCG@10", "R@10"), sides, clusters=clusters)
-
-
-def _retrieval(
-    queries: tuple[Vectors, Vectors | None],
-    texts: tuple[Vectors, Vectors | None],
-    ids: Sequence[str],
-    qrels: Sequence[Mapping[str, int]],
-    metrics: Sequence[str],
-    sides: Sides,
-    *,
-    clusters: Sequence[str],
-) -> tuple[Measured, ...]:
-    ranked = [None if q is None or p is None else exact_search(p, ids, q, 10) for q, p in zip(queries, texts, strict=True)]
-    made = []
-    for name in metrics:
-        values = [
-            None
-            if hits is None
-            else retrieval_values(metric_named(name), rank_arrays([[hit.passage_id for hit in row] for row in hits], qrels, depth=10))
-            for hits in ranked
-        ]
-        first = values[0]
-        assert first is not None  # noqa: S101 - for mypy
-        made.append(
-            _compared(f"general text, {name}", first, values[1], sides, clusters=clusters, better="same", note="must not get worse")
-        )
-    if texts[1] is not None:
-        made.append(_neighbours(texts[0], texts[1], sides))
-    return tuple(made)
-
-
-def _neighbours(model: Vectors, base: Vectors, sides: Sides) -> Measured:
-    rows = np.sort(sides.rng().permutation(len(model))[:MOST_ROWS])
-    name = f"general text, neighbours kept ({NEIGHBOURS} nearest)"
-    found: Floats | str
-    try:
-        found = neighbour_overlap(base[rows], model[rows], k=NEIGHBOURS)
-    except NotEnoughDataError as error:
-        found = str(error)
-    return Measured(
-        name=name,
-        value=_estimate(name, found, sides, None),
-        before=None,
-        change=None,
-        better="none",
-        note="share of each passage's nearest passages in the base that are still nearest in the model; 1 where nothing moved",
-    )
-
-
-def _estimate(name: str, values: Floats | str, sides: Sides, clusters: Clusters) -> Estimate:
-    if isinstance(values, str):
-        return Estimate(name=name, n=0, reason=values)
-    shared = clusters is not None and len(set(clusters)) < len(clusters)
-    try:
-        found = paired_t(values, alpha=sides.alpha, clusters=np.array(clusters) if shared else None)
-    except NotEnoughDataError as error:
-        value = float(values.mean()) if values.size else None
-        return Estimate(name=name, n=values.size, value=value, reason=str(error))
-    return Estimate(name=name, n=found.n, value=found.estimate, low=found.low, high=found.high, n_clusters=found.n_clusters)
-
-
-def _compared(
-    name: str, model: Floats | str, base: Floats | str | None, sides: Sides, *, clusters: Clusters, better: str, note: str
-) -> Measured:
-    change = None
-    if base is not None:
-        gap = model - base if not isinstance(model, str) and not isinstance(base, str) else "one of the models has no value"
-        change = _estimate(name, gap, sides, clusters)
-    return Measured(
-        name=name,
-        value=_estimate(name, model, sides, clusters),
-        before=None if base is None else _estimate(name, base, sides, clusters),
-        change=change,
-        better=better,
-        note=note,
-    )

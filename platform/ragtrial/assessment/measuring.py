@@ -68,15 +68,27 @@ def values_of(metric: str, rankings: Sequence[Ids], known: Judged) -> Floats:
     return retrieval_values(parsed, ranks)
 
 
-def estimated(name: str, values: Floats, known: Judged, *, alpha: float) -> Estimate:
-    """The mean with its t interval, cluster-robust where queries share a document."""
+def estimated(name: str, values: Floats, known: Judged, *, alpha: float, least: float = 0.0) -> Estimate:
+    """The mean with its t interval, cluster-robust where queries share a document.
+
+    The interval ends where the metric does: no mean lies beyond, so that cutting it there loses no coverage. A logit or Wilson interval
+    would not reach beyond either, but holds for yes and no, and neither nDCG nor clusters of queries are that.
+
+    Args:
+        name: The metric.
+        values: Of each judged query.
+        known: Their clusters.
+        alpha: 1 minus the coverage.
+        least: The least that the mean can be: 0 of a metric, -1 of a difference of two; the most is 1.
+    """
     if not values.size:
         return Estimate(name=name, n=0, reason="no query has a relevant passage")
     try:
         found = paired_t(values, alpha=alpha, clusters=known.clusters)
     except NotEnoughDataError as error:
         return Estimate(name=name, n=values.size, value=float(values.mean()), reason=str(error).replace(" difference", " value"))
-    return Estimate(name=name, n=found.n, value=found.estimate, low=found.low, high=found.high, n_clusters=found.n_clusters)
+    low, high = max(found.low, least), min(found.high, 1.0)
+    return Estimate(name=name, n=found.n, value=found.estimate, low=low, high=high, n_clusters=found.n_clusters)
 
 
 def baseline_metrics(found: Found, known: Judged, *, alpha: float) -> tuple[Estimate, ...]:
@@ -100,6 +112,8 @@ def ceilings(known: Judged) -> tuple[tuple[str, float], ...]:
 def options(found: Found, known: Judged, *, alpha: float, index: Sequence[Ids] | None, index_name: str) -> tuple[Option, ...]:
     """Alternatives to training, the best that a reranker could make of the baseline's first hundred, and the index as configured.
 
+    The best of the alternatives is recommended by the same queries, so their intervals hold together (Bonferroni).
+
     Args:
         found: Rankings of the whole gold set.
         known: Its judged queries.
@@ -110,12 +124,13 @@ def options(found: Found, known: Judged, *, alpha: float, index: Sequence[Ids] |
     base = values_of(HEADLINE, found.base, known)
 
     def option(name: str, purpose: Purpose, values: Floats, takes: str) -> Option:
+        together = len(free) - 1 if purpose == "alternative" else 1
         return Option(
             name=name,
             purpose=purpose,
             metric=HEADLINE,
             mean=estimated(HEADLINE, values, known, alpha=alpha),
-            difference=estimated(HEADLINE, values - base, known, alpha=alpha),
+            difference=estimated(HEADLINE, values - base, known, alpha=alpha / together, least=-1.0),
             takes=takes,
         )
 
@@ -155,7 +170,7 @@ def deeper(found: Found, known: Judged, *, alpha: float) -> tuple[Option, ...]:
                 purpose="ceiling",
                 metric=name,
                 mean=estimated(name, values, known, alpha=alpha),
-                difference=estimated(name, values - base, known, alpha=alpha),
+                difference=estimated(name, values - base, known, alpha=alpha, least=-1.0),
                 takes=f"a reader or reranker that takes {k} passages",
             )
         )

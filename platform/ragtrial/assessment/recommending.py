@@ -103,7 +103,7 @@ def recommend(findings: Findings, elsewhere: Sequence[Elsewhere]) -> Recommendat
     train = Reason(outcome="train", rule="failures", text=_failing(findings), decides=True)
     return Recommendation(
         outcome="train",
-        sentence=f"Train a custom model and compare it: {train.text}, and no free method mends that.",
+        sentence=f"Train a custom model and compare it: {train.text}, and no free method mends that (ragtrial train, then ragtrial evaluate).",
         reasons=(train, *support),
         expected=_expected(findings, elsewhere),
     )
@@ -212,7 +212,12 @@ def _enough_pairs(f: Findings) -> Rule:
     n = f.volume.n_training_queries
     if n is None:
         why = f.volume.no_pairs or "there are none"
-        return Rule(name="training pairs", outcome="collect more first", applies=True, text=f"there is nothing to train on: {why}")
+        return Rule(
+            name="training pairs",
+            outcome="collect more first",
+            applies=True,
+            text=f"there is nothing to train on: {why} (ragtrial pairs makes some)",
+        )
     if n < FEWEST_PAIRS:
         return Rule(
             name="training pairs",
@@ -286,7 +291,10 @@ def _sentence(first: Reason) -> str:
         case "don't":
             return f"Don't train a custom model for retrieval now: {text}."
         case "try hybrid first":
-            return f"Try what is free first: {text}. Then assess again with it as the baseline: what it leaves is what training could gain."
+            return (
+                f"Try what is free first: {text}. Then make it the control's retrieval.method and assess again: what it leaves is what "
+                "training could gain."
+            )
         case _:
             return f"Collect more first: {text}."
 

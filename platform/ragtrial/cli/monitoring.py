@@ -41,7 +41,12 @@ def monitor(
     ] = None,
     documents: Annotated[
         Path | None,
-        typer.Option("--documents", metavar="FOLDER", help="New documents, compared with the corpus.", show_default=False),
+        typer.Option(
+            "--documents",
+            metavar="FOLDER",
+            help="New documents, any files that prepare reads, compared with the corpus.",
+            show_default=False,
+        ),
     ] = None,
     watch: Annotated[
         str | None, typer.Option("--watch", metavar="EVERY", help="Go on until Ctrl+C: look every 1h, 30m.", show_default=False)
@@ -94,20 +99,25 @@ def _looked(experiment: Path, options: "LookOptions", *, quiet: bool) -> "Monito
 
 
 def _watch(experiment: Path, options: "LookOptions", every_s: float, *, quiet: bool, as_json: bool) -> None:
-    """Look until a signal comes; what fails is said and tried again."""
+    """Look until a signal comes; what fails is said and tried again, but for a first look whose input is wrong.
+
+    Later on wrong input may be a file that is just being written.
+    """
     import dataclasses
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    looked = False
     while not stop.is_set():
         try:
             report = _looked(experiment, options, quiet=True)
-        except InputError:
-            raise
         except RagtrialError as error:
+            if isinstance(error, InputError) and not looked:
+                raise
             error_console().print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         else:
+            looked = True
             options = dataclasses.replace(options, keep_reference=None)
             _show(report, as_json=as_json, quiet=quiet)
         stop.wait(every_s)

@@ -49,7 +49,7 @@ class Option:
             configured, against exact search.
         metric: The metric compared.
         mean: With it.
-        difference: It minus the baseline, within queries.
+        difference: It minus the baseline, within queries; intervals of alternatives hold together.
         takes: What it would take.
     """
 
@@ -266,6 +266,7 @@ class Elsewhere:
         gain_value: Absolute change of nDCG@10; None where the source doesn't say.
         note: What was special.
         source: Where that stands.
+        names: What folders and experiments with these data are called: it is no forecast for them.
     """
 
     data: str
@@ -275,6 +276,7 @@ class Elsewhere:
     gain_value: float | None = None
     note: str
     source: str
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,7 +284,7 @@ class Costs:
     """What a custom model would take, estimated from the baseline's speed on this machine.
 
     Attributes:
-        passages_per_s: Measured on `n_timed` passages, past the cache.
+        passages_per_s: Measured on `n_timed` passages, past the cache; the fastest of three times, as another program only slows it.
         n_timed: Passages timed.
         query_ms: Median of embedding one query alone.
         reembed_s: Embedding the whole corpus with the new model, as fast as with the old one.
@@ -292,6 +294,7 @@ class Costs:
         dimension: Of the vectors.
         cost_per_hour: What an hour of this machine costs, as given; None where it was not.
         currency_note: What is not in it.
+        busy: Load of the machine over its cores while it was timed, where above 1: then all of it may take less; None where idle or unknown.
     """
 
     passages_per_s: float
@@ -304,6 +307,7 @@ class Costs:
     dimension: int
     cost_per_hour: float | None
     currency_note: str
+    busy: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,6 +123,12 @@ class RetrievalSpec:
             raise ValueError(f"rrf_k is {self.rrf_k} and candidates is {self.candidates}: give at least 1")
         if not 0 <= self.dense_weight <= 1:
             raise ValueError(f"dense_weight is {self.dense_weight}: give a share from 0 to 1")
+        wanted = max(self.top_k, self.candidates) if self.method == "hybrid" else self.top_k
+        if self.method != "bm25" and self.index.search.get("ef", wanted) < wanted:
+            names = "top_k and candidates" if self.method == "hybrid" else "top_k"
+            raise ValueError(
+                f"index.search.ef is {self.index.search['ef']}: HNSW finds no more than it visits, give at least {wanted} ({names})"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,7 +90,7 @@ class CorpusSplitSpec:
     folders: Literal["apart", "together"] = described("together: documents of one folder stay in one split.", default="apart")
 
     def __post_init__(self) -> None:
-        if self.dev < 0 or self.test < 0 or self.dev + self.test >= 1:
+        if not (self.dev >= 0 and self.test >= 0 and self.dev + self.test < 1):  # false also where one is no number
             raise ValueError(f"dev is {self.dev} and test is {self.test}: give shares of which less than 1 is the sum")
         if not 0.3 <= self.near <= 1:
             raise ValueError(f"near is {self.near}: give a similarity from 0.3 to 1")

@@ -74,13 +74,13 @@ class PairSources:
         default=None,
     )
     cap: int = described("Most opinions of one user, up and down apart.", default=20)
-    fewest: int = described("Pairs that a training needs at least; with fewer the cycle ends, and its pairs count as new still.", default=100)
+    fewest: int = described(
+        "Pairs that a training needs at least; with fewer the cycle ends, and its pairs count as new still.", default=100
+    )
 
     def __post_init__(self) -> None:
         if not self.sources:
             raise ValueError("pairs.sources is empty: give at least one, e.g. [votes]")
-        if "votes" in self.sources and not (self.consent or "").strip():
-            raise ValueError("pairs.sources has votes, and pairs.consent is empty: say how users agreed, or leave votes out")
         if self.fewest < 1 or self.cap < 1:
             raise ValueError(f"pairs.fewest is {self.fewest} and pairs.cap is {self.cap}: give at least 1")
 
@@ -115,5 +115,9 @@ class LoopPolicy:
     def __post_init__(self) -> None:
         if not self.model or not all(c.isalnum() or c in "-_." for c in self.model):
             raise ValueError(f"model {self.model!r}: use letters, digits, '-', '_' and '.'")
+        if (
+            "votes" in self.pairs.sources and not (self.pairs.consent or "").strip()
+        ):  # here, so that it is said where 'pairs' is left out too
+            raise ValueError("pairs.sources has votes, and pairs.consent is empty: say how users agreed, or leave votes out")
         if self.shadow is not None and self.shadow.mode != "shadow":
             raise ValueError(f"shadow.mode is {self.shadow.mode!r}: a candidate answers in silence first (mode: shadow)")

@@ -1,6 +1,7 @@
 """Models that run in ONNX Runtime or OpenVINO instead of torch, from an export of their own."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,11 @@ class ExportedEmbedder:
             dimensions=dimensions,
             settings={"backend": backend, "precision": precision},
         )
-        about = {"name": self._identity.name, "revision": self._identity.revision, "folder": exports}
+        export = partial(exported, self._model, name=self._identity.name, revision=self._identity.revision, folder=exports)
         tasks = tasks_of(self._model)
-        paths = {task: exported(self._model, backend=backend, precision=precision, task=task, **about) for task in set(tasks)}
-        opened = {task: _opened(path, backend, precision, threads) for task, path in paths.items()}
+        opened = {
+            task: _opened(export(backend=backend, precision=precision, task=task), backend, precision, threads) for task in set(tasks)
+        }
         self._runs: dict[Kind, _Run] = {"query": opened[tasks[0]], "passage": opened[tasks[1]]}
         for module in self._model.modules():  # the tokenizer is all that is needed from here on
             if hasattr(module, "auto_model"):

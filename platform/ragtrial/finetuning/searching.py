@@ -17,7 +17,7 @@ import optuna
 
 from ragtrial.contracts import Progress, no_progress
 from ragtrial.domain.training import SearchSpec, TrainingSpec
-from ragtrial.errors import InputError, MissingExtraError, ModelError
+from ragtrial.errors import InputError, ModelError
 from ragtrial.finetuning.watching import DEV_METRIC, Watch
 
 Attempt = Callable[[TrainingSpec, Progress, Callable[[Watch], None]], float]
@@ -158,8 +158,6 @@ def _try(
         result = _PRUNED
     except _OutOfTimeError:
         result = _LATE
-    except MissingExtraError:
-        raise
     except (ModelError, InputError) as error:
         result = _FAILED
         trial.set_user_attr(_WHY, str(error))

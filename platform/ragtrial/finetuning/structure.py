@@ -42,6 +42,13 @@ _PLAIN_TERM = re.compile(
     r"(?P<article>An?\s+)?(?P<term>[^\W_][\w/&-]*(?:\s[\w/&-]+){0,3}?)\s+"
     r"(?:(?P<is>is|are)\s+(?:an?|the)|means|stands? for|refers? to)\s+\S"
 )
+_TABLE = re.compile(r"^ {0,3}\|?[ \t]*:?-+:?[ \t]*\|", re.MULTILINE)
+_TERM_HEADS = frozenset(("abbreviation", "acronym", "expression", "jargon", "short", "short form", "term", "terms", "word", "words"))
+_MEANING_HEADS = frozenset(
+    ("definition", "description", "explanation", "full form", "in full", "long form", "meaning", "means", "stands for")
+)
+"""What the first two columns of a glossary are called."""
+
 _ABBREVIATION = re.compile(r"[A-Z0-9&-]*[A-Z][A-Z0-9&-]*[A-Z0-9][A-Z0-9&-]*")
 _NO_FIRST_WORDS = (
     "a all and another any as at both but by each every few for he her here his how i if in it its many most my neither no none nothing not of "
@@ -110,7 +117,7 @@ def heading_pairs(documents: Sequence[Document], passages: Sequence[Passage]) ->
 
 
 def definition_pairs(documents: Sequence[Document], passages: Sequence[Passage]) -> Gathered:
-    """A question for each term that a passage explains: `**term**: ...`, `*term* means ...`, `TERM is the ...`, `A term is a ...`."""
+    """A question for each term that a passage explains: `**term**: ...`, `*term* means ...`, `TERM is the ...`, `A term is a ...`, and a table's rows."""
     by_id, left_out = {document.document_id: document for document in documents}, Counter[str]()
     found: dict[str, dict[str, tuple[str, Passage]]] = {}
     for passage in passages:
@@ -151,11 +158,30 @@ def sections(text: str) -> tuple[Section, ...]:
 def terms_of(text: str) -> tuple[str, ...]:
     """The terms that a text explains, once each, in order of the kinds of explanation."""
     listed = [match["term"] for match in _LISTED_TERM.finditer(text) if len(match["said"].split()) > 1]
+    tabled = list(_tabled_terms(text)) if _TABLE.search(text) else []
     sentences = sentences_of(text)
     marked = [match["term"] for sentence in sentences for match in _MARKED_TERM.finditer(sentence)]
     plain = [term for sentence in sentences for term in _plain_terms(sentence)]
-    once = {normalise(term): term.strip(" .:,-") for term in reversed([*listed, *marked, *plain]) if _is_term(term)}
+    once = {normalise(term): term.strip(" .:,-") for term in reversed([*listed, *tabled, *marked, *plain]) if _is_term(term)}
     return tuple(reversed(once.values()))
+
+
+def _tabled_terms(text: str) -> Iterator[str]:
+    """The first cells of the rows of a Markdown table whose first two columns are headed as terms and their meanings."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    cells: list[str] = []
+    headed = False
+    for place, token in enumerate(tokens):
+        if token.type == "tr_open":
+            cells = []
+        elif token.type in ("th_open", "td_open"):
+            cells.append(_plain(tokens[place + 1]))
+        elif token.type == "tr_close":
+            in_head = tokens[place + 1].type == "thead_close"
+            if in_head:
+                headed = len(cells) > 1 and normalise(cells[0]) in _TERM_HEADS and normalise(cells[1]) in _MEANING_HEADS
+            elif headed and len(cells[1].split()) > 1:
+                yield cells[0]
 
 
 def _plain_terms(sentence: str) -> Iterator[str]:

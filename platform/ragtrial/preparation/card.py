@@ -176,7 +176,8 @@ def _split_warnings(made: Assembled, spec: PreparationSpec) -> list[str]:
     if not sizes["train"]:
         way = "documents that the gold set was not made from" if made.gold_moved else "more documents, or smaller dev and test splits"
         said.append(f"the train split is empty, so no training pair can be made: give {way}")
-    for split, share in (("dev", spec.split.dev), ("test", spec.split.test)):
+    shares: tuple[tuple[Split, float], ...] = (("dev", spec.split.dev), ("test", spec.split.test))
+    for split, share in shares:
         size, planned = sizes[split], share * n
         is_of_gold = split == "test" and made.gold_moved > planned
         if share and not size:

@@ -33,7 +33,10 @@ HIDDEN = "hidden (its name begins with a dot)"
 LINK = "a symbolic link: links are not followed"
 EMPTY = "an empty file"
 TWICE = "given twice"
+NO_DOCUMENTS = "beside a corpus.jsonl, and no documents: queries, judgments, or what ragtrial prepare says of a corpus"
 NO_FILE = "neither a file nor a folder"
+
+_BESIDE_A_CORPUS = frozenset(("queries.jsonl", "splits.tsv", "removed.jsonl", "redactions.jsonl", "card.json", "card.md", "card.html"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +153,8 @@ def _looked_at(path: Path, place: str, max_megabytes: int) -> SourceFile | Unrea
             reason = HIDDEN
         elif not path.is_file():
             reason = NO_FILE
+        elif _is_beside_a_corpus(path):
+            reason = NO_DOCUMENTS
         elif kind is None:
             reason = _unknown(path.suffix.lower())
         elif size == 0:
@@ -161,6 +166,12 @@ def _looked_at(path: Path, place: str, max_megabytes: int) -> SourceFile | Unrea
     if reason is not None or kind is None:
         return Unread(place=place, reason=reason or NO_FILE)
     return SourceFile(path=path, place=place, kind=kind, size=size)
+
+
+def _is_beside_a_corpus(path: Path) -> bool:
+    """Whether it is a file of a BEIR folder, or of one that was prepared, other than the corpus itself."""
+    folder = path.parent.parent if path.parent.name == "qrels" else path.parent if path.name in _BESIDE_A_CORPUS else None
+    return folder is not None and (folder / "corpus.jsonl").is_file()
 
 
 def _unknown(suffix: str) -> str:

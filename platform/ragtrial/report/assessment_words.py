@@ -70,6 +70,13 @@ def share_interval(estimate: Estimate) -> str:
     return f"[{estimate.low:.1%}, {estimate.high:.1%}]"
 
 
+def training(found: Costs) -> str:
+    """How long training would take, short."""
+    if found.train_low_s is None or found.train_high_s is None:
+        return "Not known"
+    return f"{seconds(found.train_low_s)} to {seconds(found.train_high_s)}"
+
+
 def power(assessment: Assessment) -> str:
     """What the gold set can show."""
     if assessment.mde is None:
@@ -129,7 +136,8 @@ def costs(found: Costs) -> list[tuple[str, str]]:
     rows = [
         (
             "embedding",
-            f"{found.passages_per_s:,.0f} passages a second here ({found.n_timed} timed); one query {words.milliseconds(found.query_ms)}",
+            f"{found.passages_per_s:,.0f} passages a second here ({found.n_timed} timed); one query {words.milliseconds(found.query_ms)}"
+            + ("" if found.busy is None else f"; the machine was busy ({found.busy:.1f} times its cores), so all of this may take less"),
         )
     ]
     if found.train_low_s is None or found.train_high_s is None:

@@ -112,7 +112,7 @@ def _concluded(
     experiment, plan = prepared.experiment, prepared.experiment.analysis
     known, alpha = seen.known, plan.alpha
     baseline = baseline_metrics(seen.found, known, alpha=alpha)
-    most, table = ceilings(known), elsewhere()
+    most, table = ceilings(known), elsewhere(*_names(prepared))
     cheap = options(seen.found, known, alpha=alpha, index=seen.index, index_name=seen.index_name)
     depth = deeper(seen.found, known, alpha=alpha)
     mde, no_mde = _mde(len(known.places), plan.assumed_sd, alpha, plan.power)
@@ -236,6 +236,11 @@ def _failures(prepared: Prepared, seen: Seen, cached: CachedEmbedder) -> tuple[F
 def _named(prepared: Prepared, embedder: Embedder) -> str:
     method = prepared.experiment.retrieval_of(prepared.experiment.control).method
     return {"dense": f"{embedder.identity}", "hybrid": f"hybrid of {embedder.identity} and BM25", "bm25": "BM25"}[method]
+
+
+def _names(prepared: Prepared) -> tuple[str, ...]:
+    """What the assessed data are called."""
+    return prepared.corpus.name, prepared.experiment.name, Path(prepared.experiment.data.path).name
 
 
 def _mde(n: int, sd: float, alpha: float, power: float) -> tuple[float | None, str | None]:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ragtrial.build import OPENAI, UNKNOWN_GENERATOR, Judging, Surroundings, build_gate, build_prices, prompt_of
+from ragtrial.build import OPENAI, UNKNOWN_GENERATOR, Surroundings, build_gate, build_prices, endpoint_of, prompt_of, sampling_of
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.generation import GenerationSpec, JudgeSpec
 from ragtrial.domain.metric import metric_named
 from ragtrial.errors import InputError
 from ragtrial.formats.experiment import resolve_path
 from ragtrial.llm.cache import CallCache, Entry
+from ragtrial.scoring.choosing import Judging
 from ragtrial.suite.preparing import Prepared
 
 if TYPE_CHECKING:
@@ -236,8 +237,8 @@ def judging_of(experiment: Experiment, gate: "Gate", around: Surroundings) -> Ju
         return None
     return Judging(
         gate=gate,
-        spec=spec,
-        around=around,
+        endpoint=endpoint_of(spec, around),
+        sampling=sampling_of(spec),
         repetitions={name: experiment.metrics.judgments_of(name) for name in experiment.metrics.names},
         context_passages=experiment.generation.context_passages,
         context_by_arm={arm.name: experiment.generation_of(arm).context_passages for arm in experiment.arms},

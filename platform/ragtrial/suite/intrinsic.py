@@ -5,15 +5,9 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-from ragtrial.assessment.intrinsic import (
-    Sides,
-    measure_everyday,
-    measure_general,
-    measure_groups,
-    measure_space,
-    measure_sts,
-    measure_terms,
-)
+from ragtrial.assessment.general_text import measure_everyday, measure_general
+from ragtrial.assessment.intrinsic import measure_groups, measure_space, measure_sts, measure_terms
+from ragtrial.assessment.sides import Sides
 from ragtrial.build import Surroundings, build_embedder
 from ragtrial.chunking import cut, resolve
 from ragtrial.contracts import Embedder, Progress, no_progress

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ragtrial.analysis.judging import judges_of
 from ragtrial.analysis.setting import Setting
-from ragtrial.build import Judging, Surroundings, build_gate, build_prices, build_scorers
+from ragtrial.build import Surroundings, build_gate, build_prices
 from ragtrial.db.reader import Reader
 from ragtrial.domain.corpus import Corpus, Passage
 from ragtrial.domain.evaluation import Evaluation
@@ -22,6 +22,7 @@ from ragtrial.errors import InputError
 from ragtrial.evaluation import order_of
 from ragtrial.formats.experiment import ExperimentFile, resolve_path
 from ragtrial.llm.cache import CallCache
+from ragtrial.scoring.choosing import Judging, build_scorers
 from ragtrial.scoring.judge import calls_per_sample, prompt_overhead
 from ragtrial.scoring.table import table_of
 from ragtrial.suite.calls import CHARS_PER_TOKEN, SECONDS_PER_CALL, CallEstimate, Estimate, judging_of

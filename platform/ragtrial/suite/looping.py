@@ -134,7 +134,9 @@ def _wanted(around: Around, sources: tuple[Source, ...]) -> Wanted:
     spec, name = around.file.policy.pairs, load_experiment(around.file.experiment).experiment.name
     _say_unknown(around)
     shadows = tuple(candidate_name(name, cycle.number) for cycle in around.log.all())
-    return Wanted(sources=_filled(around, sources), votes=VoteOptions(consent=spec.consent, cap=spec.cap, also=(*around.file.policy.also, *shadows)))
+    return Wanted(
+        sources=_filled(around, sources), votes=VoteOptions(consent=spec.consent, cap=spec.cap, also=(*around.file.policy.also, *shadows))
+    )
 
 
 def _filled(around: Around, sources: tuple[Source, ...]) -> tuple[Source, ...]:
@@ -154,7 +156,9 @@ def _say_unknown(around: Around) -> None:
         known = {each.name for each in reader.experiments()}
     for name in also:
         if name not in known:
-            around.say(f"also: experiment {name!r} was never served with this database, so it adds no votes (known: {', '.join(sorted(known))})")
+            around.say(
+                f"also: experiment {name!r} was never served with this database, so it adds no votes (known: {', '.join(sorted(known))})"
+            )
 
 
 def run_loop(around: Around, *, until: Step | None = None, now: bool = False) -> Cycle | None:

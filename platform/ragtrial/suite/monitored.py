@@ -1,7 +1,8 @@
 """What a look of the drift monitor compares: a window of queries and its reference, new passages and those that were there."""
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -14,15 +15,18 @@ from ragtrial.db.monitored import MonitoredReader, MonitoredTrials, Stretch
 from ragtrial.db.monitoring import DIGEST_BYTES, MonitorStore
 from ragtrial.domain.corpus import Document, Passage
 from ragtrial.domain.monitor import FIRST, GOLD, MonitorSpec
+from ragtrial.domain.preparation import PreparationSpec
 from ragtrial.errors import InputError
-from ragtrial.formats.files import read_text
 from ragtrial.formats.query_log import LoggedQuery, read_query_log
 from ragtrial.formats.records import read_documents
 from ragtrial.formats.validation import Findings
 from ragtrial.monitoring.comparing import Series, Texts, texts_of
+from ragtrial.preparation.cleaning import clean
+from ragtrial.preparation.loading import load
+from ragtrial.preparation.raw import Unread
+from ragtrial.preparation.source_files import find_files, nothing_readable
 from ragtrial.suite.preparing import Prepared
 
-_TEXT_FILES = (".md", ".txt")
 _DAY_S = 86_400.0
 
 
@@ -75,9 +79,17 @@ class Gathered:
 
 
 def gather_live(
-    prepared: Prepared, url: str, store: MonitorStore, spec: MonitorSpec, *, metrics: Sequence[str], since: float | None, now: float
+    prepared: Prepared,
+    url: str,
+    store: MonitorStore,
+    spec: MonitorSpec,
+    *,
+    metrics: Sequence[str],
+    since: float | None,
+    now: float,
+    remember: bool,
 ) -> Gathered:
-    """From the live log of the experiment.
+    """From the live log of the experiment; where `remember`, what the first look was compared with stays the reference.
 
     Raises:
         NeverServedError: It was never served.
@@ -90,17 +102,8 @@ def gather_live(
             live_id = log.live_id(prepared.experiment)
         except InputError as error:
             raise NeverServedError(str(error)) from error
-    kept_as = f"{FIRST} {spec.reference_queries}{'' if since is None else f' since {since:.0f}'} of {live_id}"
     with MonitoredReader(url) as reader:
-        if spec.reference in (FIRST, GOLD):
-            stretch = store.stretch(name, kept_as) or reader.first(live_id, n=spec.reference_queries, since=since)
-            if stretch is not None:
-                stretch = store.keep_stretch(name, kept_as, stretch)
-        else:
-            stretch = store.stretch(name, spec.reference)
-            if stretch is None:
-                known = ", ".join([FIRST, GOLD, *(each for each in store.references(name) if " " not in each)])
-                raise InputError(f"there is no reference {spec.reference!r} of experiment {name!r}: there are {known}")
+        stretch = _stretch(reader, live_id, store, name, spec, since=since, remember=remember)
         behind = 0 if stretch is None or spec.reference == GOLD else stretch.last
         days = spec.window_days
         begin = since if days is None else max(since or 0.0, now - days * _DAY_S)
@@ -128,6 +131,21 @@ def gather_live(
     return gathered
 
 
+def _stretch(
+    reader: MonitoredReader, live_id: int, store: MonitorStore, name: str, spec: MonitorSpec, *, since: float | None, remember: bool
+) -> Stretch | None:
+    """Where the reference stands in the live log; None while there are too few queries."""
+    if spec.reference in (FIRST, GOLD):
+        kept_as = f"{FIRST} {spec.reference_queries}{'' if since is None else f' since {since:.0f}'} of {live_id}"
+        found = store.stretch(name, kept_as) or reader.first(live_id, n=spec.reference_queries, since=since)
+        return store.keep_stretch(name, kept_as, found) if found is not None and remember else found
+    found = store.stretch(name, spec.reference)
+    if found is None:
+        known = ", ".join([FIRST, GOLD, *(each for each in store.references(name) if " " not in each)])
+        raise InputError(f"there is no reference {spec.reference!r} of experiment {name!r}: there are {known}")
+    return found
+
+
 def gather_file(prepared: Prepared, path: Path, spec: MonitorSpec, *, since: float | None, now: float) -> Gathered:
     """From a JSON-lines file of queries.
 
@@ -149,8 +167,12 @@ def gather_file(prepared: Prepared, path: Path, spec: MonitorSpec, *, since: flo
     return Gathered(sides=Sides(reference, _texts(chosen, len(first))), source=f"{path.name}, {len(queries):,} queries", reference=what)
 
 
-def add_documents(gathered: Gathered, prepared: Prepared, store: MonitorStore, spec: MonitorSpec, folder: Path | None) -> None:
+def add_documents(
+    gathered: Gathered, prepared: Prepared, store: MonitorStore, spec: MonitorSpec, folder: Path | None, *, remember: bool
+) -> None:
     """New passages beside those that were there: of a folder beside the corpus, or of the corpus beside what it was at first.
+
+    The corpus of the first look is kept where `remember`.
 
     Raises:
         InputError: The folder holds no documents, or broken ones.
@@ -158,13 +180,16 @@ def add_documents(gathered: Gathered, prepared: Prepared, store: MonitorStore, s
     name, corpus = prepared.experiment.name, prepared.corpus
     if folder is not None:
         there = {digest_of(passage) for passage in corpus.passages}
-        added = cut(read_folder(folder), prepared.experiment.chunking, folder.name).passages
+        documents, unread = read_folder(folder)
+        gathered.left_out |= {f"files or records of {folder.name!r} that are not read: {reason}": n for reason, n in unread.items()}
+        added = cut(documents, prepared.experiment.chunking, folder.name).passages
         gathered.passages = corpus.passages, tuple(passage for passage in added if digest_of(passage) not in there)
         return
     digests = [digest_of(passage) for passage in corpus.passages]
     kept_as = f"{FIRST} {corpus.chunking}"
     known = None if spec.reference in (FIRST, GOLD) else store.passages(name, spec.reference)
-    known = known or store.keep_passages(name, kept_as, digests)
+    if not known:
+        known = store.keep_passages(name, kept_as, digests) if remember else store.passages(name, kept_as) or frozenset(digests)
     old = tuple(passage for passage, digest in zip(corpus.passages, digests, strict=True) if digest in known)
     new = tuple(passage for passage, digest in zip(corpus.passages, digests, strict=True) if digest not in known)
     gathered.passages = old, new
@@ -190,26 +215,36 @@ def digest_of(passage: Passage) -> bytes:
     return hashlib.sha256(passage.content.encode()).digest()[:DIGEST_BYTES]
 
 
-def read_folder(folder: Path) -> tuple[Document, ...]:
-    """The documents of a folder: its `corpus.jsonl`, or else every Markdown and text file in it, each a document.
+def read_folder(folder: Path) -> tuple[tuple[Document, ...], Mapping[str, int]]:
+    """The documents of a folder: its `corpus.jsonl`, or else every file that `ragtrial prepare` reads; and what is not read, by reason.
 
     Raises:
-        ValidationError: There is none, or a file is broken.
+        InputError: There is none, or `corpus.jsonl` is broken.
+        MissingExtraError: What reads a format is not installed.
     """
-    findings = Findings()
     if (folder / "corpus.jsonl").is_file():
+        findings = Findings()
         documents = tuple(read_documents(folder / "corpus.jsonl", findings).sound.values())
-    else:
-        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _TEXT_FILES and path.is_file())
-        read = [(path, read_text(path, findings)) for path in paths]
-        documents = tuple(
-            Document(document_id=path.relative_to(folder).as_posix(), title=path.stem, text=text)
-            for path, text in read
-            if text and text.strip()
-        )
-    if not documents and not findings.problems:
-        findings.problem("holds no documents: expected corpus.jsonl, or Markdown (.md) and text (.txt) files", path=str(folder))
-    return findings.require(documents)
+        return findings.require(documents), {}
+    spec = PreparationSpec()
+    files, unread = find_files((folder,), max_megabytes=spec.max_megabytes)
+    found, left = [], list(unread)
+    for file in files:
+        try:
+            data = file.path.read_bytes()
+        except OSError as error:
+            left.append(Unread(place=file.place, reason=f"could not be read ({type(error).__name__})"))
+            continue
+        for each in load(file, data, spec.tickets):
+            if isinstance(each, Unread):
+                left.append(each)
+            elif text := clean(each.text):
+                found.append(Document(document_id=each.place, title=each.title, text=text))
+            else:
+                left.append(Unread(place=each.place, reason="no text"))
+    if not found:
+        raise nothing_readable(left)
+    return tuple(found), Counter(each.reason for each in left)
 
 
 def _gold(prepared: Prepared) -> Texts:

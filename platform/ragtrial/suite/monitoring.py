@@ -95,6 +95,8 @@ def look(
     asked, environment = options or LookOptions(), settings or read_settings()
     prepared = where if isinstance(where, Prepared) else prepare(where, settings=environment)
     spec = asked.spec or prepared.experiment.monitor or MonitorSpec()
+    if asked.keep_reference is not None and not asked.remember:
+        raise InputError("--keep-reference writes a reference and --dry-run writes nothing: give one of them")
     target = webhook_of(asked.webhook or spec.webhook, environment)
     url = sql_url(prepared.file)
     database.upgrade(url)
@@ -176,7 +178,8 @@ def _gathered(prepared: Prepared, url: str, store: MonitorStore, spec: MonitorSp
         if prepared.experiment.live is None:
             raise InputError(f"{str(prepared.file.path)!r} has no section 'live', so it has no live log: give --queries FILE")
         try:
-            found = gather_live(prepared, url, store, spec, metrics=_scored(prepared.experiment), since=asked.since, now=now)
+            metrics = _scored(prepared.experiment)
+            found = gather_live(prepared, url, store, spec, metrics=metrics, since=asked.since, now=now, remember=asked.remember)
         except NeverServedError as error:
             if asked.live:
                 raise
@@ -184,7 +187,7 @@ def _gathered(prepared: Prepared, url: str, store: MonitorStore, spec: MonitorSp
     else:
         found = _corpus_alone("there are no queries: the experiment has no section 'live', and no --queries were given")
     if spec.watches("document_embedding"):
-        add_documents(found, prepared, store, spec, asked.documents)
+        add_documents(found, prepared, store, spec, asked.documents, remember=asked.remember)
     return found
 
 

@@ -71,7 +71,9 @@ def read_material(prepared: Prepared, folder: Path | None) -> Material:
     corpus = cut(documents, prepared.experiment.chunking, path.parent.name)
     kept = tuple(document for document in documents if splits.get(document.document_id) != "test")
     if not kept:
-        raise InputError(f"{path}: all {len(documents)} documents have the split 'test': pairs are made from others, so prepare more (ragtrial prepare)")
+        raise InputError(
+            f"{path}: all {len(documents)} documents have the split 'test': pairs are made from others, so prepare more (ragtrial prepare)"
+        )
     passages = tuple(passage for passage in corpus.passages if splits.get(passage.document_id) != "test")
     return Material(path=path, documents=kept, passages=passages, corpus=corpus, splits=splits, n_test=len(documents) - len(kept))
 

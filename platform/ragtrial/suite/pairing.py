@@ -213,9 +213,6 @@ def _without_leaks(pairs: Sequence[Pair], context: Context, refused: list[Refuse
     clean = tidied([pair for place, pair in enumerate(usable) if place not in leaks])
     left_out.update(clean.left_out)
     is_relevant = {text: context.gold.is_relevant(text) for pair in clean.pairs for text in pair.negatives}
-    kept = [
-        dataclasses.replace(pair, negatives=tuple(text for text in pair.negatives if not is_relevant[text]))
-        for pair in clean.pairs
-    ]
+    kept = [dataclasses.replace(pair, negatives=tuple(text for text in pair.negatives if not is_relevant[text])) for pair in clean.pairs]
     left_out[GOLD_NEGATIVE] += sum(len(pair.negatives) for pair in clean.pairs) - sum(len(pair.negatives) for pair in kept)
     return kept

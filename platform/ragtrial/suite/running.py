@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ragtrial.analysis.analysing import planned_mde
-from ragtrial.build import Judging, build_bm25, build_embedder, build_scorers
+from ragtrial.build import build_bm25, build_embedder
 from ragtrial.contracts import Embedder, Progress, Scorer, no_progress
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
@@ -23,6 +23,7 @@ from ragtrial.errors import InputError, ModelError
 from ragtrial.evaluation import Line, evaluate, order_of
 from ragtrial.formats.experiment import resolve_path, sql_url
 from ragtrial.pipeline import Pipeline
+from ragtrial.scoring.choosing import Judging, build_scorers
 from ragtrial.scoring.reasons import JUDGE_FAILED
 from ragtrial.suite.arms import (
     ReadyArm,

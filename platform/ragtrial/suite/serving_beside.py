@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ragtrial.analysis.live_guardrails import guardrail_alarms
-from ragtrial.build import Judging, build_embedder, build_scorers
+from ragtrial.build import build_embedder
 from ragtrial.contracts import Embedder, Scorer
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.live_recorder import LiveRecorder
@@ -16,6 +16,7 @@ from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live_verdict import GuardrailAlarm
 from ragtrial.domain.metric import Metric, metric_named
 from ragtrial.errors import InputError
+from ragtrial.scoring.choosing import Judging, build_scorers
 from ragtrial.serving.borrowing import BorrowedEmbedder
 from ragtrial.serving.leading import Leadership
 from ragtrial.serving.renewing import Renewed, RenewedScorer
@@ -89,10 +90,10 @@ def _scoring_plan(prepared: Prepared, similarity: Embedder | None, stack: ExitSt
 
 def _judging(prepared: Prepared, gate: "Gate") -> Judging:
     """What the judge needs; live answers are judged once, unless the file says otherwise."""
-    judging = judging_of(prepared.experiment, gate, prepared.around)
-    if judging is None:
+    spec, judging = prepared.experiment.metrics.judge, judging_of(prepared.experiment, gate, prepared.around)
+    if spec is None or judging is None:
         raise InputError("a live metric is judged, and there is no metrics.judge")
-    given = judging.spec.repetitions
+    given = spec.repetitions
     return dataclasses.replace(
         judging, repetitions={metric.name: given.get(metric.name, 1) for metric in scored_metrics(prepared.experiment)}
     )

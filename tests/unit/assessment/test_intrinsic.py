@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ragtrial.assessment.intrinsic import Sides, measure_everyday, measure_groups, measure_space, measure_sts, measure_terms
+from ragtrial.assessment.general_text import measure_everyday
+from ragtrial.assessment.intrinsic import measure_groups, measure_space, measure_sts, measure_terms
 from ragtrial.assessment.look_alikes import same_word
+from ragtrial.assessment.sides import Sides
 from ragtrial.assessment.words import pieces_of
 from ragtrial.contracts import Embedder
 from ragtrial.domain.intrinsic import Measured, TermPair

@@ -61,6 +61,25 @@ def test_a_perfect_reranker_reaches_what_was_found_and_no_more() -> None:
     assert [(each.metric, each.mean.value) for each in recall] == [("R@50", 0.5), ("R@100", 0.5)]
 
 
+def test_the_best_of_the_free_methods_has_no_interval_of_a_single_one() -> None:
+    """The gains are 1, 1, 1, 0 and 0: half of the interval is t(1 - 0.05 / 4, 4) times 0.5477 / sqrt 5, as two methods are asked."""
+    known = judged(gold({f"q{i}": [f"a{i}"] for i in range(5)}))
+    right, wrong = tuple((f"a{i}",) for i in range(5)), (("x",), ("x",), ("x",), ("a3",), ("a4",))
+    first = options(Found(dense=wrong, bm25=right, hybrid=right), known, alpha=0.05, index=None, index_name="")[0].difference
+    assert first.value == pytest.approx(0.6)
+    assert first.low == pytest.approx(0.6 - 3.4954 * 0.54772 / math.sqrt(5), abs=1e-3)
+    assert first.high == 1.0  # and no gain is above 1
+
+
+def test_the_interval_of_a_share_ends_where_shares_end() -> None:
+    """R@1 of 9 in 10 would reach to 0.9 + 2.262 x 0.1 = 1.126, and of 1 in 10 down to -0.126."""
+    known = judged(gold({f"q{i}": [f"a{i}"] for i in range(10)}))
+    right, wrong = tuple((f"a{i}",) for i in range(10)), tuple(("x",) for _ in range(10))
+    for hits, ends in ((right[:9] + wrong[9:], (0.674, 1.0)), (right[:1] + wrong[1:], (0.0, 0.326))):
+        found = {each.name: each for each in baseline_metrics(Found(dense=hits, bm25=wrong, hybrid=wrong), known, alpha=0.05)}
+        assert (found["R@1"].low, found["R@1"].high) == pytest.approx(ends, abs=1e-3)
+
+
 def test_the_control_s_own_method_is_the_baseline_and_no_alternative_to_itself() -> None:
     known = judged(gold({"q1": ["a"], "q2": ["b"], "q3": ["c"]}))
     right, wrong = (("a",), ("b",), ("c",)), (("x",), ("b",), ("y",))

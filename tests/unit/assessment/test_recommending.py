@@ -67,6 +67,15 @@ def test_all_rules_that_apply_are_shown_beside_the_one_that_decides() -> None:
     assert found.outcome == "try hybrid first"
 
 
+@pytest.mark.parametrize("own", ["covidqa", "COVID-QA", "covidqa-minilm-vs-finetuned"])
+def test_a_set_is_no_forecast_of_itself(own: str) -> None:
+    assert [row.data.split(",")[0] for row in elsewhere("corpus", own)][:2] == ["MedQuAD", "PubMedQA"]
+    expected = recommend(findings(), elsewhere(own)).expected
+    assert expected is not None
+    assert "COVID" not in expected
+    assert len(elsewhere("handbook")) == len(elsewhere())
+
+
 def test_the_table_of_what_it_took_elsewhere_names_its_sources() -> None:
     table = elsewhere()
     assert {row.n_queries for row in table} == {775, 3800, 425, None}

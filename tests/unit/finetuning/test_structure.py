@@ -83,6 +83,13 @@ def test_a_title_asks_for_the_beginning_once_for_an_article_and_not_at_all_where
         ("LFD stands for last free day in all our lists.", ("LFD",)),
         ("A restow is a move of a box that stays on board.", ("restow",)),
         ("WLK is the fee for a truck without reservation.", ("WLK",)),
+        (
+            "| Term | Meaning |\n|---|---|\n| **TAR** | truck appointment request |\n| dead TAR | one that lapsed |\n| x | y |",
+            ("TAR", "dead TAR"),
+        ),
+        ("Abbreviation | Stands for\n--- | ---\nLFD | last free day\n\nMore text | after it", ("LFD",)),
+        ("| Term | Along the row |\n|---|---|\n| away from | no stack between them |", ()),
+        ("| Block | Meaning |\n|---|---|\n| A | for the empties |", ()),
         ("The answer is the one that you know already.", ()),
         ("This means that a gate is closed. It is a pity.", ()),
         ("There are a few things that are the same everywhere.", ()),

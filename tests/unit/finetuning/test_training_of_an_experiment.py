@@ -9,6 +9,7 @@ import pytest
 
 import tiny_model
 from ragtrial.domain.pair import Pair
+from ragtrial.domain.training import TrainingSpec
 from ragtrial.errors import InputError
 from ragtrial.finetuning.leakage import text_digest
 from ragtrial.finetuning.registry import RegisteredModel
@@ -106,12 +107,50 @@ def test_passages_of_an_adapted_model_are_not_embedded_again(experiment: Path) -
         assert embedder.embedded == 0
 
 
+def test_a_dev_query_that_is_trained_on_is_no_dev_query(experiment: Path) -> None:
+    """Data whose dev split has 30 queries, and a file of pairs, as votes make it, in which one of them stands."""
+    data = experiment.parent / "more"
+    (data / "qrels").mkdir(parents=True)
+    dev = named(DEV, "d")
+    (data / "corpus.jsonl").write_text(
+        "".join(json.dumps({"_id": pair.passage_id, "title": "", "text": pair.passage}) + "\n" for pair in dev)
+    )
+    (data / "queries.jsonl").write_text("".join(json.dumps({"_id": f"q{n}", "text": pair.query}) + "\n" for n, pair in enumerate(dev)))
+    rows = [f"q{n}\t{pair.passage_id}\t1\n" for n, pair in enumerate(dev)]
+    head = "query-id\tcorpus-id\tscore\n"
+    (data / "qrels" / "dev.tsv").write_text(head + "".join(rows))
+    (data / "qrels" / "train.tsv").write_text(head + rows[29])
+    text = experiment.read_text().replace("training: {", "training: {data: {format: beir, path: more, split: train}, ")
+    experiment.write_text(text)
+    voted = dataclasses.replace(named(TRAIN, "p")[0], query=DEV[0].query)
+    write_pairs(experiment.parent / "pairs.jsonl", [voted, *named(TRAIN, "p")[1:]])
+    lineage = trained(experiment, epochs=1).lineage
+    assert lineage["dev_from"] == "split 'dev' of training.data"
+    assert lineage["dev"]["n_queries"] == 28  # not the voted one, and not the one of the split train
+
+
 def test_a_setting_that_there_is_none_of_is_refused(experiment: Path) -> None:
     prepared = prepare(experiment, settings=read_settings())
     with pytest.raises(InputError, match="method 'magic' is unknown: give full, lora"):
         overridden(prepared, Overrides(method="magic"))
     with pytest.raises(InputError, match="linear-adapter trains with loss multiple-negatives"):
         overridden(prepared, Overrides(method="linear-adapter", loss="cosent"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"epochs": 0}, "epochs is 0: give at least 1"),
+        ({"batch_size": 1}, "batch_size is 1: give at least 2"),
+        ({"patience": 0}, "patience is 0"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0: give more than 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"warmup_ratio": 1.0}, "warmup_ratio is 1.0"),
+    ],
+)
+def test_a_number_that_trains_nothing_is_refused(setting: dict[str, float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        TrainingSpec(**setting)  # type: ignore[arg-type]  # as a file gives them
 
 
 def test_a_loss_without_its_negatives_is_refused_with_what_to_do(experiment: Path) -> None:

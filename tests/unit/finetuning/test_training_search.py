@@ -1,6 +1,7 @@
 """The search for settings: what it tries, what it keeps to, and what it says."""
 
-import dataclasses
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import tiny_model
 from ragtrial.domain.data import DataSpec
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.training import LoraSpec, MiningSpec, SearchSpec, TrainingSpec
+from ragtrial.errors import ModelError
 from ragtrial.finetuning.registry import Registry
 from ragtrial.finetuning.searching import Found, search
 from ragtrial.finetuning.training import train
@@ -111,6 +113,46 @@ def test_a_search_that_was_killed_goes_on_with_the_trial_it_was_in(tmp_path: Pat
     assert [row["learning_rate"] for row in found.trials][:3] == [row["learning_rate"] for row in whole.trials][:3]
 
 
+def test_a_process_that_is_killed_in_a_trial_is_followed_by_one_that_takes_it_up(tmp_path: Path) -> None:
+    """`kill -9` in the second trial, in a process of its own; the next one begins with that trial and ends as if nothing had been."""
+    tried: list[TrainingSpec] = []
+
+    def begin(*, killed: bool) -> Found:
+        def attempt(candidate: TrainingSpec, progress: Any, seen: Any) -> float:
+            del progress, seen
+            tried.append(candidate)
+            if killed and len(tried) == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return 1 - abs(candidate.learning_rate - 3e-3) * 100
+
+        return search(spec(), limits=SearchSpec(minutes=60, trials=3), attempt=attempt, n_pairs=500, folder=tmp_path)
+
+    child = os.fork()
+    if child == 0:
+        begin(killed=True)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    found = begin(killed=False)
+    assert len(found.trials) == 3
+    assert len(tried) == 2, "the first trial is not made again"
+    assert found.trials[0]["learning_rate"] == spec().learning_rate
+
+
+def test_a_trial_that_diverges_or_is_too_large_has_failed_and_the_search_goes_on(tmp_path: Path) -> None:
+    def attempt(candidate: TrainingSpec, progress: Any, seen: Any) -> float:
+        del progress, seen
+        if candidate.batch_size != 16:
+            raise ModelError("memory ran out in training")
+        return 1 - abs(candidate.learning_rate - 3e-3) * 100
+
+    found = search(spec(), limits=SearchSpec(minutes=60, trials=6), attempt=attempt, n_pairs=500, folder=tmp_path)
+    failed = [row for row in found.trials if row["result"] == "failed"]
+    assert failed
+    assert all((row["nDCG@10"], row["why"]) == (None, "memory ran out in training") for row in failed)
+    assert found.spec.batch_size == 16
+    assert len(found.trials) == 6
+
+
 def test_each_method_has_its_own_rate_and_mined_negatives_are_varied(tmp_path: Path) -> None:
     tried: list[TrainingSpec] = []
     looked(tmp_path, tried=tried, method="lora", lora=LoraSpec(learning_rate=1e-2), mining=MiningSpec(per_pair=3))
@@ -121,21 +163,21 @@ def test_each_method_has_its_own_rate_and_mined_negatives_are_varied(tmp_path: P
 
 def test_a_training_with_a_search_uses_what_it_found_and_keeps_the_table(tmp_path: Path) -> None:
     base = tiny_model.build(tmp_path / "tiny")
-    settings = spec(max_seq_length=32, precision="fp32", search=SearchSpec(minutes=5, trials=3))
+    settings = spec(epochs=1, max_seq_length=32, precision="fp32", search=SearchSpec(minutes=5, trials=2))
     given: dict[str, Any] = {
         "base_folder": base,
         "base": ModelIdentity(name="tiny", revision="1", dimension=32),
-        "pairs": tiny_model.lesson(128, seed=1),
+        "pairs": tiny_model.lesson(64, seed=1),
         "registry": Registry(tmp_path / "models"),
         "name": "tiny",
         "work_folder": tmp_path / "work",
         "facts": {},
     }
     lineage = train(spec=settings, dev=tiny_model.examination(40, seed=2), **given).lineage
-    assert len(lineage["search"]["trials"]) == 3
+    assert len(lineage["search"]["trials"]) == 2
     best = max((row for row in lineage["search"]["trials"] if row["nDCG@10"] is not None), key=lambda row: row["nDCG@10"])
     assert lineage["settings"]["learning_rate"] == best["learning_rate"]
     assert lineage["dev"]["after"] == pytest.approx(best["nDCG@10"])
     assert list((tmp_path / "work").iterdir()) == []
-    without = train(spec=dataclasses.replace(settings, epochs=1), dev=None, **given).lineage
+    without = train(spec=settings, dev=None, **given).lineage
     assert "there is no dev set to choose by" in without["search"]["sentence"]

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from commands import ragtrial_command
 from material import WORDS
 from ragtrial.domain.monitor import MonitorReport, MonitorSpec, Signal
-from ragtrial.errors import InputError, ValidationError
+from ragtrial.errors import InputError
 from ragtrial.formats.experiment import load_experiment
 from ragtrial.settings import read_settings
 from ragtrial.suite.monitoring import LookOptions, exit_code, last_report, look
@@ -186,11 +189,29 @@ def test_a_folder_of_documents_is_compared_with_the_corpus(tmp_path: Path) -> No
     folder = tmp_path / "incoming"
     folder.mkdir()
     options = LookOptions(documents=folder)
-    with pytest.raises(ValidationError, match="holds no documents"):
+    with pytest.raises(InputError, match="holds no file"):
         look(log.path, options=options)
-    for number in range(120):
+    for number in range(118):
         (folder / f"{number}.md").write_text(" ".join(log.chance.choices(WORDS, k=27)))
-    assert of(look(log.path, options=options))["document_embedding"].n == 120
+    tickets = [{"id": f"T{i}", "subject": "late", "description": " ".join(log.chance.choices(WORDS, k=27))} for i in range(2)]
+    (folder / "tickets.json").write_text(json.dumps(tickets))
+    (folder / "picture.png").write_bytes(b"\x89PNG")
+    report = look(log.path, options=options)
+    assert of(report)["document_embedding"].n == 120
+    assert [n for reason, n in report.left_out.items() if "'incoming' that are not read" in reason] == [1]
+
+
+def test_a_dry_run_fixes_no_reference(tmp_path: Path) -> None:
+    """The corpus grows after it: what came is new to the first look that counts only if the dry run had kept the smaller one."""
+    log = watched(tmp_path)
+    dry = LookOptions(remember=False)
+    assert of(look(log.path, options=dry))["document_embedding"].n_reference == 150
+    corpus = next(tmp_path.rglob("corpus.jsonl"))
+    with corpus.open("a") as file:
+        file.writelines(json.dumps({"_id": f"n{i}", "title": "", "text": f"new {i}"}) + "\n" for i in range(50))
+    assert of(look(log.path))["document_embedding"].n_reference == 200
+    with pytest.raises(InputError, match="give one of them"):
+        look(log.path, options=LookOptions(remember=False, keep_reference="v2"))
 
 
 def write_queries(path: Path, log: Watched, n: int, words: tuple[str, ...] | list[str], *, begin: int = 0) -> None:
@@ -214,6 +235,25 @@ def test_a_file_of_queries_does_as_well_and_the_command_ends_with_1_while_an_ale
     document = json.loads(done.out)
     assert {each["name"] for each in document["signals"] if each["state"] == "raised"} == {"query_embedding", "new_terms"}
     assert document["look"] == 3
+
+
+def test_watching_outlives_a_file_that_is_half_written_and_ends_when_it_is_asked_to(tmp_path: Path) -> None:
+    log, path = watched(tmp_path, webhook=None), tmp_path / "asked.jsonl"
+    write_queries(path, log, 300, WORDS)
+    whole = path.read_text()
+    command = [sys.executable, "-c", "from ragtrial.cli.main import main; main()", "monitor", str(log.path), "--queries", str(path)]
+    with subprocess.Popen([*command, "--watch", "0.2s", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["look"] == 1
+        path.write_text(whole + '{"text": "hal')
+        assert "error:" in process.stderr.readline()
+        path.write_text(whole)
+        process.stdout.readline()
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+        assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,9 @@ def test_a_monitor_that_is_killed_and_started_again_repeats_no_alarm(tmp_path: P
         while time.monotonic() < deadline and len(receiver.bodies) < 2:
             log.serve(1, words=NEW_WORDS)
             time.sleep(0.3)
-        time.sleep(0.2)
+        with MonitorStore(log.url) as store:  # a kill between the receiver's 2xx and the commit sends it again
+            while time.monotonic() < deadline and not all(each.delivered_at for each in store.alerts(log.name)):
+                time.sleep(0.05)
         process.kill()
         process.wait()
         assert sorted(each["signal"] for each in receiver.bodies) == ["new_terms", "query_embedding"]

@@ -41,6 +41,10 @@ class Watched:
     def url(self) -> str:
         return sql_url(load_experiment(self.path))
 
+    @property
+    def name(self) -> str:
+        return load_experiment(self.path).experiment.name
+
     def serve(
         self, n: int, *, words: Sequence[str] = WORDS, users: int = 400, abstain: float = 0.1, fail: float = 0.02, **more: Any
     ) -> None:

@@ -93,6 +93,28 @@ def test_what_the_gold_set_was_made_from_is_moved_dropped_or_marked() -> None:
     assert [each.gold for each in outcomes["flag"].documents if each.gold] == ["it holds a gold query"]
 
 
+def test_a_split_far_from_what_was_planned_is_warned_of() -> None:
+    made = [document(f"d{number:02}", thread="t" if number < 12 else None) for number in range(20)]
+    large = assemble(made, PreparationSpec(), find_gold=lambda _: {3: "it holds a gold query"})
+    (warning,) = [each for each in card(large).warnings if "planned" in each]
+    assert warning.startswith(
+        "the test split holds 60% of the documents, planned were 10%: 12 stand there for the gold set (--gold-rule drop"
+    )
+    spec = PreparationSpec(split=CorpusSplitSpec(by="time", dev=0.2, test=0.2))
+    dates = ["2024-01-01"] * 5 + ["2024-01-02"] * 2 + ["2024-01-03"] * 13  # the newest day is most of it, and its middle is above 0.2
+    days = assemble([document(f"d{number:02}", date=day) for number, day in enumerate(dates)], spec)
+    said = [each for each in card(days, spec).warnings if "split" in each]
+    assert said[0].startswith(
+        "the dev split holds 65% of the documents, planned were 20%: documents that belong together, or are of one day"
+    )
+    assert said[1].startswith("the test split is empty")
+    whole = assemble(made, PreparationSpec(), find_gold=lambda documents: dict.fromkeys(range(len(documents)), "it holds a gold query"))
+    said = card(whole).warnings
+    assert "the train split is empty, so no training pair can be made: give documents that the gold set was not made from" in said
+    fine = assemble([document(f"d{number:02}") for number in range(40)], PreparationSpec())
+    assert not [each for each in card(fine).warnings if "split" in each]
+
+
 def test_every_document_is_accounted_for_step_by_step() -> None:
     made = [document(f"d{number}", date="2024-01-01" if number else None) for number in range(10)]
     dropped = [

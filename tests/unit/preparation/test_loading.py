@@ -14,7 +14,7 @@ from ragtrial.preparation.decoding import decode
 from ragtrial.preparation.loading import load
 from ragtrial.preparation.pdf_files import RUNNING
 from ragtrial.preparation.raw import RawDocument, Unread
-from ragtrial.preparation.source_files import SourceFile, find_files
+from ragtrial.preparation.source_files import NO_DOCUMENTS, SourceFile, find_files
 from ragtrial.preparation.web_pages import WHOLE_PAGE, fragment_text
 from raw_files import pdf_of
 
@@ -199,3 +199,24 @@ def test_a_suffix_that_may_be_a_name_is_not_repeated(tmp_path: Path) -> None:
 def test_a_source_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no"):
         find_files([tmp_path / "nowhere"], max_megabytes=1)
+
+
+def test_a_number_of_a_ticket_that_can_not_be_written_as_it_is_loses_what_stands_in_the_way() -> None:
+    rows = '{"id": "a\\ud83d b", "text": "half a pair"}\n{"id": "c\\u0000d", "text": "a NUL"}'
+    assert [each.place for each in loaded(rows, "jsonl")] == ["x#a? b", "x#c d"]
+
+
+def test_of_a_folder_with_a_corpus_the_corpus_alone_is_read(tmp_path: Path) -> None:
+    beside = ["queries.jsonl", "qrels/test.tsv", "card.md", "splits.tsv"]
+    for folder in ("beir", "notes"):
+        for name in beside:
+            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / name).write_text("some words that are here")
+    (tmp_path / "beir" / "corpus.jsonl").write_text("{}")
+    files, unread = find_files([tmp_path], max_megabytes=1)
+    assert [file.place for file in files] == [
+        "beir/corpus.jsonl",
+        *(f"notes/{name}" for name in sorted(beside) if "/" not in name),
+        "notes/qrels/test.tsv",
+    ]
+    assert {each.place: each.reason for each in unread} == {f"beir/{name}": NO_DOCUMENTS for name in beside}

@@ -108,10 +108,12 @@ def test_work_is_taken_over_up_to_a_line_that_was_cut_off(tmp_path: Path) -> Non
     whole = file.read_bytes()
     file.write_bytes(whole + b'{"key": "k9", "kept": tr')
     with Work(tmp_path / "w", resume=True) as again:
-        assert again.taken_over == 3
+        assert again.of_file("of other settings") is None
+        assert again.taken_over == 0
         assert again.of_file("f") == made[:2]
         assert again.of("k2", lambda: pytest.fail("made again")) == made[2]
         again.of("k3", lambda: made[0])
+        assert again.taken_over == 3  # what was asked for, not all that lies there
     assert file.read_bytes().startswith(whole + b'{"key": "k3"')
     with Work(tmp_path / "w", resume=False) as anew:
-        assert anew.taken_over == 0
+        assert anew.of("k2", lambda: made[0]) == made[0]

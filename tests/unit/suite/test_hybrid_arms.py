@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ragtrial.domain.evaluation import IndexFacts
 from ragtrial.domain.parity import certify
 from ragtrial.domain.trial import Failure
 from ragtrial.embedding.cache import VectorCache
+from ragtrial.errors import ValidationError
 from ragtrial.serving.batching import MicroBatcher, SearchArm
 from ragtrial.serving.counting import ServingCounts
 from ragtrial.settings import read_settings
@@ -99,6 +101,14 @@ def test_stored_vectors_are_part_of_the_retrieval_and_of_the_collections_name(tm
         assert facts(control).bytes == {"int8": 4, "binary": 32}[vectors] * facts(treatment).bytes == 4 * 256 * 4
         again = ready(prepared, index, cache)[1]
         assert collection(again) == collection(treatment), "what is complete is used as it is"
+
+
+@pytest.mark.parametrize(("method", "least"), [("hybrid", r"100 \(top_k and candidates\)"), ("dense", r"30 \(top_k\)")])
+def test_a_search_that_visits_less_than_it_is_to_find_is_refused_before_any_work(tmp_path: Path, method: str, least: str) -> None:
+    retrieval = {"top_k": 30, "method": method, "index": {"type": "HNSW", "search": {"ef": 20}}}
+    with pytest.raises(ValidationError) as refused:
+        world(tmp_path, retrieval)
+    assert re.search(rf"index.search.ef is 20: .* at least {least}", str(refused.value))
 
 
 @pytest.mark.parametrize("method", ["hybrid", "bm25"])

@@ -18,10 +18,10 @@ from loop_world import build_world, write_yaml
 from ragtrial.db.engine import open_engine
 from ragtrial.db.live_models import LiveScoreRow
 from ragtrial.errors import BusyError, InputError, ModelError, SetupError, ValidationError
-from ragtrial.finetuning.leakage import text_digest
 from ragtrial.finetuning.registry import Registry
 from ragtrial.finetuning.registry_changes import history
 from ragtrial.formats.experiment import load_experiment, sql_url
+from ragtrial.formats.pairs import read_pairs
 from ragtrial.formats.policy import load_policy
 from ragtrial.settings import read_settings
 from ragtrial.suite.candidates import candidate_path
@@ -193,13 +193,16 @@ def test_an_unknown_experiment_whose_votes_should_count_is_said(waiting: Path) -
 
 
 def test_gold_queries_that_production_was_trained_on_say_nothing_about_it(waiting: Path) -> None:
-    """Of 60 gold queries one is written down as trained on, as a user's question may become a judgment later."""
+    """Of 60 gold queries one becomes what it was trained on, as a user's question may become a judgment later."""
     loop = around(waiting, when={"gold": {"metric": "nDCG@10", "below": 0.9}})
     promote_candidate(loop, who="ann")
+    qrels = waiting / "data/qrels/test.tsv"
+    qrels.write_text(qrels.read_text().replace("\tp5\t", "\tp150\t").replace("\tp6\t", "\tp151\t"))  # or all would score 1
     assert "on 60 gold queries (below" in look_for_reasons(loop).seen[0]
-    query = json.loads((waiting / "data/queries.jsonl").read_text().splitlines()[0])["text"]
-    trained = Registry(waiting / ".ragtrial/models").get("harbour-model").folder / "training-texts.txt"
-    trained.write_text(trained.read_text() + text_digest(query) + "\n")
+    (*_, last) = read_pairs(waiting / ".ragtrial/loop/harbour-model/0001/pairs.jsonl")
+    queries = waiting / "data/queries.jsonl"
+    first, *rest = queries.read_text().splitlines()
+    queries.write_text("\n".join([json.dumps({**json.loads(first), "text": last.query}), *rest]) + "\n")
     assert "on 59 gold queries, without 1 that it was trained on (below" in look_for_reasons(loop).seen[0]
 
 
@@ -276,6 +279,7 @@ def test_the_policy_s_command_gets_file_and_model_and_its_failure_leaves_the_cyc
         ({"when": {"new_pairs": 0}}, "new_pairs is 0"),
         ({"when": {"gold": {"metric": "answer_f1", "below": 0.5}}}, "give a retrieval metric"),
         ({"pairs": {"sources": ["votes"]}}, "say how users agreed"),
+        ({"pairs": {}}, "say how users agreed"),
         ({"pairs": {"sources": ["guesses"]}}, "expected 'votes', 'curated'"),
         ({"shadow": {"mode": "split", "metrics": {"primary": {"name": "nDCG@10"}}}}, "answers in silence first"),
         ({"modle": "x"}, "did you mean 'model'?"),

@@ -5,7 +5,6 @@ import html
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ import yaml
 from scipy import stats
 
 import tiny_model
-from ragtrial.contracts import Vectors
 from ragtrial.domain.quantization import REFERENCE, Costs, Quantization, Variant, VariantResult, usual_variants, variant_named
 from ragtrial.errors import InputError, StoreError
 from ragtrial.formats.experiment import load_experiment
@@ -100,6 +98,15 @@ def test_intervals_hold_together_and_are_those_of_scipy(made: Quantized, prepare
     assert result.low < result.plain_low, "several variants are looked at, so each interval is wider"
 
 
+def test_two_queries_are_timed_too_and_show_nothing(prepared: Prepared, tmp_path: Path) -> None:
+    few = prepare(prepared.file.path, settings=read_settings({}), limit=2)
+    found = quantize_and_report(few, plan(variants="vectors-int8"), output=tmp_path).found
+    (variant,) = found.results
+    assert variant.costs is not None
+    assert variant.costs.query_p50_ms > 0
+    assert found.pick is found.reference
+
+
 def test_bytes_follow_from_dimensions_and_kind(made: Quantized) -> None:
     found = {result.variant.name: result.costs.vector_bytes for result in made.found.results if result.costs is not None}
     assert found == {"onnx-fp32": 128, "torch-fp32+dim4": 16, "torch-fp32+vectors-int8": 32, "torch-fp32+vectors-binary": 4}
@@ -132,17 +139,13 @@ def test_a_variant_is_timed_beside_the_reference_though_another_model_was_measur
 def test_queries_that_could_not_be_searched_are_no_result_and_are_asked_again(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    search, calls = MilvusIndex.search, []
-
-    def broken(self: MilvusIndex, name: str, vectors: Vectors, **given: Any) -> Any:
-        calls.append(name)
-        if len(calls) == 1:
-            raise StoreError("gone for a moment")
-        return search(self, name, vectors, **given)
+    def broken(*_: object, **_more: object) -> None:
+        raise StoreError("gone for a moment")
 
     quantize_and_report(prepared, plan(variants="dim4"), output=tmp_path)
-    monkeypatch.setattr(MilvusIndex, "search", broken)
-    (first,) = quantize_and_report(prepared, plan(variants="dim8"), output=tmp_path).found.results
+    with monkeypatch.context() as patched:
+        patched.setattr(MilvusIndex, "search", broken)
+        (first,) = quantize_and_report(prepared, plan(variants="dim8"), output=tmp_path).found.results
     assert first.costs is None
     assert "40 of 40 queries could not be searched (gone for a moment)" in str(first.reason)
     (second,) = quantize_and_report(prepared, plan(variants="dim8"), output=tmp_path).found.results
