@@ -37,6 +37,7 @@ def wide(text):
     [
         ("Mail jane.doe@example.com, or (bob@corp.internal).", "Mail <EMAIL_ADDRESS>, or (<EMAIL_ADDRESS>)."),
         ("Write to root@localhost!", "Write to <EMAIL_ADDRESS>!"),
+        ("Type `@6a`, or ask `jane@corp.internal`", "Type `@6a`, or ask `<EMAIL_ADDRESS>`"),
         ("Call +31 20 123 4567 or 020 7946 0958", "Call <PHONE_NUMBER> or <PHONE_NUMBER>"),
         ("Call (212) 555-0123 now", "Call <PHONE_NUMBER> now"),
         ("IBAN GB82 WEST 1234 5698 7654 32 please", "IBAN <IBAN_CODE> please"),

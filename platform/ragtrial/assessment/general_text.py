@@ -64,7 +64,11 @@ def _retrieval(
         ]
         first = values[0]
         assert first is not None  # noqa: S101 - for mypy
-        made.append(compared(f"general text, {name}", first, values[1], sides, clusters=clusters, better="same", note="must not get worse"))
+        made.append(
+            compared(
+                f"general text, {name}", first, values[1], sides, clusters=clusters, better="same", note="must not get worse", share=True
+            )
+        )
     if texts[1] is not None:
         made.append(_neighbours(texts[0], texts[1], sides))
     return tuple(made)

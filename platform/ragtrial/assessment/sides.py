@@ -1,5 +1,6 @@
 """A model and its base, and the one way in which every property of both is said: a mean with its t interval, or a reason."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from ragtrial.stats.paired import paired_t
 
 Floats = NDArray[np.float64]
 Clusters = Sequence[str] | None
+
+ANY = (-math.inf, math.inf)
+"""A mean without bounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +51,11 @@ class Sides:
         return self.model.embed(texts, kind="query"), None if self.base is None else self.base.embed(texts, kind="query")
 
 
-def estimate(name: str, values: Floats | str, sides: Sides, clusters: Clusters) -> Estimate:
-    """The mean of the values with its t interval, cluster-robust where units share a label; a text is the reason why there are none."""
+def estimate(name: str, values: Floats | str, sides: Sides, clusters: Clusters, *, ends: tuple[float, float] = ANY) -> Estimate:
+    """The mean of the values with its t interval, cluster-robust where units share a label; a text is the reason why there are none.
+
+    The interval is cut at what the mean can be at all (`ends`), which costs no coverage.
+    """
     if isinstance(values, str):
         return Estimate(name=name, n=0, reason=values)
     shared = clusters is not None and len(set(clusters)) < len(clusters)
@@ -57,21 +64,32 @@ def estimate(name: str, values: Floats | str, sides: Sides, clusters: Clusters) 
     except NotEnoughDataError as error:
         value = float(values.mean()) if values.size else None
         return Estimate(name=name, n=values.size, value=value, reason=str(error))
-    return Estimate(name=name, n=found.n, value=found.estimate, low=found.low, high=found.high, n_clusters=found.n_clusters)
+    return Estimate(
+        name=name, n=found.n, value=found.estimate, low=max(found.low, ends[0]), high=min(found.high, ends[1]), n_clusters=found.n_clusters
+    )
 
 
 def compared(
-    name: str, model: Floats | str, base: Floats | str | None, sides: Sides, *, clusters: Clusters, better: str, note: str
+    name: str,
+    model: Floats | str,
+    base: Floats | str | None,
+    sides: Sides,
+    *,
+    clusters: Clusters,
+    better: str,
+    note: str,
+    share: bool = False,
 ) -> Measured:
-    """A property in the model, in the base, and the change within units."""
+    """A property in the model, in the base, and the change within units; a `share` lies between 0 and 1."""
+    ends, apart = ((0.0, 1.0), (-1.0, 1.0)) if share else (ANY, ANY)
     change = None
     if base is not None:
         gap = model - base if not isinstance(model, str) and not isinstance(base, str) else "one of the models has no value"
-        change = estimate(name, gap, sides, clusters)
+        change = estimate(name, gap, sides, clusters, ends=apart)
     return Measured(
         name=name,
-        value=estimate(name, model, sides, clusters),
-        before=None if base is None else estimate(name, base, sides, clusters),
+        value=estimate(name, model, sides, clusters, ends=ends),
+        before=None if base is None else estimate(name, base, sides, clusters, ends=ends),
         change=change,
         better=better,
         note=note,

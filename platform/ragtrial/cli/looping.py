@@ -44,7 +44,8 @@ def run_policy(
     policy: PolicyPath,
     *,
     until: Annotated[
-        Literal["pairs", "train", "evaluate", "shadow"] | None, typer.Option("--until", help="Stop after this step.", show_default=False)
+        Literal["prepare", "pairs", "train", "evaluate", "shadow"] | None,
+        typer.Option("--until", help="Stop after this step.", show_default=False),
     ] = None,
     now: Annotated[bool, typer.Option("--now", help="Open a candidate whatever the policy's triggers say; it is noted.")] = False,
     quiet: Quiet = False,

@@ -343,6 +343,8 @@ def _say_moved(done: "Moved", *, as_json: bool) -> None:
     _say(
         f"production of {done.name!r} is {is_now}{'' if done.changed else ' already'}{was}; {done.milvus_alias} points to {done.collection}"
     )
+    if done.evidence is not None:
+        _say(f"on the evidence of {done.evaluation_id}: {done.evidence}")
     for problem in done.overridden if done.changed else ():
         _say(f"overridden: {problem}")
     for experiment in done.elsewhere:

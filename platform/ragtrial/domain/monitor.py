@@ -25,7 +25,7 @@ SignalKind = Literal[
 
 SIGNALS: tuple[SignalKind, ...] = SignalKind.__args__  # type: ignore[attr-defined]  # typing.get_args loses the type
 
-State = Literal["calm", "raised", "too few"]
+State = Literal["calm", "rising", "raised", "too few"]
 Change = Literal["raised", "cleared"]
 
 FIRST, GOLD = "first", "gold"
@@ -125,7 +125,8 @@ class Signal:
         kind: What is measured.
         arm: Whose answers; None of what does not depend on an arm.
         metric: Of `score`: which one.
-        state: `raised`: its alert stands, whether or not this look has an effect; `too few`: no alert stands, and there is no effect.
+        state: `raised`: its alert stands, whether or not this look has an effect; `rising`: it lies beyond the upper level, but not yet on as
+            many looks as raise an alert; `too few`: no alert stands, and there is no effect.
         effect: How far it is from the reference, in standard deviations: Hedges' g, of shares Cohen's h, of embeddings the distance of
             the kernel means (never taken as below 0 by an alert). None where it can't be told.
         low: Lower end of its interval; those of all signals hold at all looks together.

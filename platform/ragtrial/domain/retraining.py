@@ -11,10 +11,10 @@ from ragtrial.domain.live import LiveSpec
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.training import TrainingSpec
 
-Step = Literal["pairs", "train", "evaluate", "shadow"]
+Step = Literal["prepare", "pairs", "train", "evaluate", "shadow"]
 """What a cycle does by itself, in this order; a person promotes, or rejects."""
 
-STEPS: tuple[Step, ...] = ("pairs", "train", "evaluate", "shadow")
+STEPS: tuple[Step, ...] = ("prepare", "pairs", "train", "evaluate", "shadow")
 
 Ending = Literal["promoted", "rejected"]
 
@@ -62,6 +62,20 @@ class Triggers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentSources:
+    """Raw files that pairs are made of, prepared anew for each candidate; the experiment's own corpus stays as it is."""
+
+    __pydantic_config__ = STRICT
+
+    sources: tuple[str, ...] = described("Folders and files, relative to the policy, as `ragtrial prepare` takes them.")
+    config: str | None = described("A prepare.yaml, relative to the policy; null: the defaults.", default=None)
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError("documents.sources is empty: give at least one folder or file, or leave documents out")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairSources:
     """What candidates are trained on, besides the data of the `training` section."""
 
@@ -96,6 +110,9 @@ class LoopPolicy:
     when: Triggers = described("What opens a candidate.")
     also: tuple[str, ...] = described(
         "Names of further experiments of the same database whose votes count; the shadow runs of this loop always do.", default=()
+    )
+    documents: DocumentSources | None = described(
+        "Raw files that titles, headings, definitions and synthetic pairs are made of; null: the experiment's corpus.", default=None
     )
     pairs: PairSources = described("What candidates are trained on.", default_factory=PairSources)
     training: TrainingSpec | None = described("How they are trained; null: as the experiment's `training` says.", default=None)

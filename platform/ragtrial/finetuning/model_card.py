@@ -115,16 +115,31 @@ def _results(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _intrinsic(record: Mapping[str, Any] | None) -> str:
-    """Every number or text that was noted, by its dotted name; what holds lists is in the registry's notes."""
-    rows = [(name, _plain(value)) for name, value in _leaves(record or {}) if isinstance(value, str | int | float)]
-    return f"## Beyond retrieval\n\n{_table(('measured of its vectors', ''), rows)}" if rows else ""
+    """What `ragtrial intrinsic` measured: each property in the base and in this model, with the change and its interval."""
+    if record is None:
+        return ""
+    rows = [
+        (str(each.get("name")), _value(each.get("before")), _value(each.get("value")), _value(each.get("change"), sign="+"))
+        for part in ("terms", "groups", "space", "sts", "general")
+        for each in record.get(part) or ()
+    ]
+    if not rows:
+        return ""
+    said = (
+        f"Of its vectors themselves, against {record.get('base') or 'nothing'}; general text: {record.get('general_source') or _UNKNOWN}."
+    )
+    warnings = "".join(f"\n\n**{warning}**" for warning in record.get("warnings") or ())
+    return f"## Beyond retrieval\n\n{said}\n\n{_table(('property', 'base', 'this model', 'change'), rows)}{warnings}"
 
 
-def _leaves(record: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, value in record.items():
-        found += _leaves(value, f"{before}{name}.") if isinstance(value, Mapping) else [(f"{before}{name}", value)]
-    return found
+def _value(found: Mapping[str, Any] | None, *, sign: str = "") -> str:
+    """An estimate with its interval, or why there is none."""
+    if found is None:
+        return ""
+    if found.get("value") is None:
+        return str(found.get("reason") or _UNKNOWN)
+    value = f"{found['value']:{sign}.3f}"
+    return value if found.get("low") is None else f"{value} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"
 
 
 def _interval(metric: Mapping[str, Any]) -> str:

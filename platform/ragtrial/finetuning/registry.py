@@ -104,7 +104,8 @@ class Registry:
             have = ", ".join(f"{folder.parent.name}@{folder.name}" for folder in _versions(self._folder)) or "nothing"
             raise ModelError(
                 f"no model {reference.removeprefix('registry:')!r} in the registry {str(self._folder)!r}, which holds {have}: "
-                "ragtrial train EXPERIMENT.yaml makes it where the file has a 'training' section"
+                "ragtrial train EXPERIMENT.yaml makes it where the file has a 'training' section; an experiment's registry lies beside its file "
+                "(--experiment EXPERIMENT.yaml)"
             )
         model = _read(versions[-1])
         if verify:

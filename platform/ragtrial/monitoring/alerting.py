@@ -34,6 +34,10 @@ def judged(signal: Signal, before: Signal | None, spec: MonitorSpec, *, at: floa
         return replace(held, state="raised", since=at, reason=f"beyond {raise_above:g} on {above} looks in a row"), "raised"
     if stood and below >= spec.clear_looks:
         return replace(held, state="calm", since=None, reason=f"below {clear_below:g} on {below} looks in a row"), "cleared"
+    if above and not stood:
+        more = spec.raise_looks - above
+        reason = f"beyond {raise_above:g} on {above} of {spec.raise_looks} looks; {more} more with new data raise{'s' if more == 1 else ''} an alert"
+        return replace(held, state="rising", reason=reason), None
     return replace(held, state="raised" if stood else "calm", since=since), None
 
 

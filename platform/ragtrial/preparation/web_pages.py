@@ -31,7 +31,12 @@ def read_page(html: str) -> tuple[str, str, str | None, dict[str, int]]:
     logging.getLogger("htmldate").setLevel(logging.CRITICAL)
     try:
         page = trafilatura.bare_extraction(
-            html, output_format="python", include_comments=False, include_formatting=True, with_metadata=True
+            html,
+            output_format="python",
+            include_comments=False,
+            include_formatting=True,
+            with_metadata=True,
+            date_extraction_params={"extensive_search": False, "original_date": True},  # or a footer's year would be a day
         )
     except Exception:  # noqa: BLE001  pages come from anywhere, and one that it trips over can still be read whole
         page = None

@@ -1,4 +1,4 @@
-"""An assessment in a terminal: what is measured first, the recommendation last, where it is seen."""
+"""An assessment in a terminal: the recommendation first and once more at the end, where it is seen; between them what it rests on."""
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +14,7 @@ _MOST_GROUPS, _MOST_PAIRS, _MOST_TERMS = 6, 5, 8
 def render_assessment(a: Assessment, console: Console) -> None:
     """Print it; nothing is said by colour alone."""
     console.print(as_text(f"{a.experiment}: the baseline {a.model} before any training", "bold"))
+    console.print(as_text(a.recommendation.sentence, said.STYLES[a.recommendation.outcome]))
     console.print()
     console.print(_baseline(a))
     console.print(as_text(f"{said.power(a)}."))

@@ -64,8 +64,8 @@ def write_candidate(file: PolicyFile, number: int, *, pairs: Path, model: str | 
     production = production_of(registry_of(file), policy.model)
     control, treatment = _arm(template, "control"), _arm(template, "treatment")
     if production is not None:
-        control["embedding"] = {"model": f"registry:{production}"}
-    treatment["embedding"] = {"model": f"registry:{model or policy.model}"}
+        control["embedding"] = _registered(control["embedding"], production)
+    treatment["embedding"] = _registered(treatment["embedding"], model or policy.model)
     base = production if production is not None and policy.from_production else None
     relative = Path(os.path.relpath(pairs, path.parent)).as_posix()
     template |= {
@@ -83,6 +83,13 @@ def write_candidate(file: PolicyFile, number: int, *, pairs: Path, model: str | 
 
 def _arm(template: Mapping[str, Any], role: str) -> dict[str, Any]:
     return next(dict(arm) for arm in template["arms"] if arm["role"] == role)
+
+
+def _registered(embedding: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """The arm's embedding with a registered model; what else it says holds, but for what belongs to another provider."""
+    if embedding.get("provider", "sentence-transformers") != "sentence-transformers":
+        return {"model": f"registry:{model}"}
+    return {**{key: value for key, value in embedding.items() if key != "revision"}, "model": f"registry:{model}"}
 
 
 def _training(policy: LoopPolicy, experiment: Experiment, pairs: str, base: str | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ragtrial.db.engine import current_revision
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.reader import Reader
 from ragtrial.domain.pair import Pair
+from ragtrial.domain.preparation import PreparationSpec
 from ragtrial.domain.retraining import FEEDBACK, STEPS, Source, Step
 from ragtrial.errors import BusyError, NoPairError, SetupError
 from ragtrial.finetuning.leakage import text_digest
@@ -20,11 +21,13 @@ from ragtrial.finetuning.registry_changes import set_alias
 from ragtrial.formats.experiment import load_experiment, resolve_path, sql_url
 from ragtrial.formats.pairs import read_pairs
 from ragtrial.formats.policy import PolicyFile
+from ragtrial.formats.preparation import load_preparation
 from ragtrial.settings import Settings
 from ragtrial.suite.candidates import candidate_name, candidate_path, production_of, registry_of, write_candidate
 from ragtrial.suite.concluding import conclude
 from ragtrial.suite.curated_export import listed
 from ragtrial.suite.cycles import Cycle, CycleLog
+from ragtrial.suite.data_preparation import prepare_data
 from ragtrial.suite.loop_gold import gold_reading
 from ragtrial.suite.monitoring import LookOptions, look
 from ragtrial.suite.pair_sources import VoteOptions
@@ -35,6 +38,8 @@ from ragtrial.suite.training import train_model
 
 PAIRS = "pairs.jsonl"
 """A cycle's training pairs, in its folder."""
+CORPUS = "corpus"
+"""What a cycle prepared, likewise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +131,7 @@ def _key(pair: Pair) -> tuple[str, str]:
     return text_digest(pair.query), text_digest(pair.passage)
 
 
-def _wanted(around: Around, sources: tuple[Source, ...]) -> Wanted:
+def _wanted(around: Around, sources: tuple[Source, ...], corpus: Path | None = None) -> Wanted:
     """Users of shadow runs saw production's answers, so their votes count like those of the experiment itself.
 
     What users and operators have not given yet is no fault of the policy: such a source is left out until there is something.
@@ -135,7 +140,9 @@ def _wanted(around: Around, sources: tuple[Source, ...]) -> Wanted:
     _say_unknown(around)
     shadows = tuple(candidate_name(name, cycle.number) for cycle in around.log.all())
     return Wanted(
-        sources=_filled(around, sources), votes=VoteOptions(consent=spec.consent, cap=spec.cap, also=(*around.file.policy.also, *shadows))
+        sources=_filled(around, sources),
+        corpus=corpus,
+        votes=VoteOptions(consent=spec.consent, cap=spec.cap, also=(*around.file.policy.also, *shadows)),
     )
 
 
@@ -216,13 +223,32 @@ def rests_until(around: Around) -> datetime | None:
     return until if until > datetime.now(UTC) else None
 
 
+def _prepare(around: Around, cycle: Cycle) -> Cycle:
+    """Make a corpus of the policy's raw files, where it names any; documents that the gold set was made from are kept out of training."""
+    documents, file = around.file.policy.documents, around.file
+    if documents is None:
+        return around.log.note(cycle, "prepare", {"corpus": None})
+    output, folder = around.log.home(cycle) / CORPUS, file.path.parent
+    if not output.is_dir():  # a kill may have come between the corpus and the note of it
+        spec = PreparationSpec() if documents.config is None else load_preparation(resolve_path(folder, documents.config))
+        sources = [resolve_path(folder, source) for source in documents.sources]
+        prepare_data(sources, output, spec, settings=around.settings, progress=around.progress, gold=file.experiment, resume=True)
+    return around.log.note(cycle, "prepare", {"corpus": CORPUS})
+
+
 def _pairs(around: Around, cycle: Cycle) -> Cycle:
     """Gather what candidates are trained on, and write the candidate's experiment."""
     file, spec = around.file, around.file.policy.pairs
     output = around.log.home(cycle) / PAIRS
+    corpus = None if cycle.done["prepare"]["corpus"] is None else around.log.home(cycle) / CORPUS
     try:
         built = build_pairs(
-            file.experiment, output, _wanted(around, spec.sources), settings=around.settings, say=around.say, progress=around.progress
+            file.experiment,
+            output,
+            _wanted(around, spec.sources, corpus),
+            settings=around.settings,
+            say=around.say,
+            progress=around.progress,
         )
     except NoPairError as error:
         return around.log.refuse(cycle, str(error))
@@ -313,7 +339,13 @@ def _deploy(command: list[str], folder: Path) -> None:
         )
 
 
-_STEPS: Mapping[Step, Callable[[Around, Cycle], Cycle]] = {"pairs": _pairs, "train": _train, "evaluate": _evaluate, "shadow": _shadow}
+_STEPS: Mapping[Step, Callable[[Around, Cycle], Cycle]] = {
+    "prepare": _prepare,
+    "pairs": _pairs,
+    "train": _train,
+    "evaluate": _evaluate,
+    "shadow": _shadow,
+}
 
 
 def in_production(file: PolicyFile) -> str | None:

@@ -395,7 +395,7 @@ def _adapter() -> TypeAdapter[MonitorReport]:
 
 def said(report: MonitorReport, *, quiet: bool = False) -> list[tuple[str, str | None]]:
     """The report in lines, each with its colour or None; when quiet the alerts that stand, and nothing else."""
-    styles = {"raised": "red", "too few": "dim", "calm": None}
+    styles = {"raised": "red", "rising": "yellow", "too few": "dim", "calm": None}
     signals = report.raised if quiet else report.signals
     lines: list[tuple[str, str | None]] = [(f"{each.state:>7}  {sentence(each)}", styles[each.state]) for each in signals]
     if quiet:

@@ -37,6 +37,7 @@ class Moved:
         milvus_alias: Of the experiment's production.
         collection: That it points to now.
         evaluation_id: The evidence; None for a rollback, and where there is none.
+        evidence: Its verdict, with what it warns of.
         overridden: What was forced.
         changed: Whether anything moved.
         recovered: What interrupted promotions were brought to an end first.
@@ -49,6 +50,7 @@ class Moved:
     milvus_alias: str
     collection: str
     evaluation_id: str | None = None
+    evidence: str | None = None
     overridden: tuple[str, ...] = ()
     changed: bool = True
     recovered: tuple[str, ...] = ()
@@ -128,6 +130,7 @@ def promote(
         milvus_alias=alias,
         collection=collection,
         evaluation_id=None if found.evaluation is None else found.evaluation.evaluation_id,
+        evidence=found.sentence,
         overridden=refusals,
         changed=intent is not None,
         recovered=recovered,

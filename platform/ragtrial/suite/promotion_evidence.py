@@ -21,11 +21,13 @@ class Evidence:
         evaluation: The newest finished one of the experiment that ran this version; None where there is none.
         facts: Its arm.
         refusals: What speaks against it, a sentence each, with what to do.
+        sentence: The verdict, with what it warns of (a free method that does as well); None where there is none.
     """
 
     evaluation: Evaluation | None
     facts: ArmFacts | None
     refusals: tuple[str, ...]
+    sentence: str | None = None
 
 
 def evidence(prepared: Prepared, model: RegisteredModel, arm: Arm) -> Evidence:
@@ -53,13 +55,14 @@ def evidence(prepared: Prepared, model: RegisteredModel, arm: Arm) -> Evidence:
                 evaluation=None, facts=None, refusals=(f"{what}: give the arm 'model: registry:{model.reference}' and run {again}",)
             )
         evaluation, facts = ran[-1]
+        against, sentence = _verdict(reader, evaluation)
         refusals = [
             *_changed_since(prepared, evaluation, again),
             *_unfair(evaluation),
             *([] if facts.role == "treatment" else [f"arm {arm.name!r} was the control, and the gate speaks of the treatment alone"]),
-            *_verdict(reader, evaluation),
+            *against,
         ]
-    return Evidence(evaluation=evaluation, facts=facts, refusals=tuple(refusals))
+    return Evidence(evaluation=evaluation, facts=facts, refusals=tuple(refusals), sentence=sentence)
 
 
 def _changed_since(prepared: Prepared, evaluation: Evaluation, again: str) -> list[str]:
@@ -86,13 +89,14 @@ def _unfair(evaluation: Evaluation) -> list[str]:
     return refusals
 
 
-def _verdict(reader: Reader, evaluation: Evaluation) -> list[str]:
-    """Why the gate doesn't hold, under the plan that was evaluated."""
+def _verdict(reader: Reader, evaluation: Evaluation) -> tuple[list[str], str | None]:
+    """Why the gate doesn't hold, under the plan that was evaluated, and the verdict."""
     try:
         planned = logged_experiment(
             reader.experiment_plan(evaluation.evaluation_id), f"the plan of evaluation {evaluation.evaluation_id!r}"
         )
         verdict = conclude(reader, evaluation, planned).analysis.verdict
     except RagtrialError as error:
-        return [f"evaluation {evaluation.evaluation_id} can't be concluded: {error}"]
-    return [] if verdict.gate_passed else [f"the gate of evaluation {evaluation.evaluation_id} does not hold: {verdict.sentence}"]
+        return [f"evaluation {evaluation.evaluation_id} can't be concluded: {error}"], None
+    against = [] if verdict.gate_passed else [f"the gate of evaluation {evaluation.evaluation_id} does not hold: {verdict.sentence}"]
+    return against, verdict.sentence

@@ -31,6 +31,8 @@ def describe(model: RegisteredModel) -> list[str]:
         )
     else:
         lines.append(f"dev {dev['metric']} was not measured: {dev['reason']}")
+    if training["kept_step"] == 0:
+        lines.append("nothing was learnt: no checkpoint came near the base on the dev queries, so this version is the base itself")
     lines.append(lineage["overfitting"])
     return lines
 

@@ -291,6 +291,23 @@ def test_a_faulty_policy_is_said_with_its_line(folder: Path, change: dict[str, A
     assert said in str(raised.value)
 
 
+def test_raw_files_of_the_policy_are_prepared_for_each_candidate(folder: Path) -> None:
+    raw = folder / "handbook"
+    raw.mkdir()
+    for number, what in enumerate(("gate", "yard", "quay")):
+        text = f"The {what} of this terminal opens at {number + 5} in the morning and closes when the last lorry has left the {what}."
+        (raw / f"{what}.md").write_text(f"# Opening hours of the {what}\n\n{text}\n")
+    write_yaml(folder / "prepare.yaml", {"redact": False, "split": {"dev": 0, "test": 0}})
+    documents = {"sources": ["handbook"], "config": "prepare.yaml"}
+    loop = around(folder, documents=documents, pairs={"sources": ["titles", "headings"], "fewest": 1})
+    cycle = run_loop(loop, now=True, until="pairs")
+    assert cycle is not None
+    assert cycle.done["prepare"]["corpus"] == "corpus"
+    pairs = read_pairs(loop.log.home(cycle) / "pairs.jsonl")
+    assert {pair.query for pair in pairs} == {f"Opening hours of the {what}" for what in ("gate", "yard", "quay")}
+    assert (loop.log.home(cycle) / "corpus" / "card.json").is_file()
+
+
 def test_a_shadow_run_has_no_metrics_of_what_nobody_sees(folder: Path) -> None:
     cycle = run_loop(around(folder), now=True, until="pairs")
     assert cycle is not None
