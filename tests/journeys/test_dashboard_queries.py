@@ -179,6 +179,7 @@ def test_a_download_holds_all_rows_of_the_view_and_the_page_its_own(
 def test_a_right_to_left_query_runs_from_the_right(odd: tuple[str, Board], browser: Browser) -> None:
     _, board = odd
     with Visit(browser, f"{board.url}/query?evaluation={odd_queries.EVALUATION}&query=arabic") as visit:
+        visit.page.locator(".q-asked").first.wait_for()
         assert visit.page.evaluate("getComputedStyle(document.querySelector('.q-asked')).direction") == "rtl"
         assert visit.page.evaluate("getComputedStyle(document.querySelector('.q-head')).direction") == "ltr"
 

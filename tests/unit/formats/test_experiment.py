@@ -111,7 +111,8 @@ def test_an_unknown_key_is_named_with_its_line_and_the_nearest_known_one():
     assert faults(SMALL.replace("model: two", "modle: two")) == [
         (
             "x.yaml:5: arms[1].embedding.model: is missing. A folder, 'package:NAME' (a model inside an installed Python package), "
-            "'registry:NAME[@VERSION]' (made by `ragtrial train`), a hub id, or the model name of the endpoint."
+            "'registry:NAME[@VERSION]' (made by `ragtrial train`; VERSION is v1, v2, ..., candidate or "
+            "production), a hub id, or the model name of the endpoint."
         ),
         "x.yaml:5: arms[1].embedding.modle: unknown key: did you mean 'model'?",
     ]
