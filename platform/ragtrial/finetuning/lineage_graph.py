@@ -80,15 +80,15 @@ class Graph:
         if strangers:
             raise ValueError(f"an edge leads to {min(strangers)!r}, which is no node")
 
-    def upstream(self, node_id: str) -> tuple[Node, ...]:
-        """Everything that went into a node, directly or not, in the graph's order."""
-        wanted, found = [node_id], set[str]()
-        while wanted:
-            target = wanted.pop()
-            fresh = {edge.source for edge in self.edges if edge.target == target} - found
-            found |= fresh
-            wanted += fresh
-        return tuple(node for node in self.nodes if node.node_id in found)
+    def downstream(self, node_ids: Iterable[str]) -> "Graph":
+        """Some nodes with everything that they went into, directly or not, in the graph's order."""
+        kept = set(node_ids)
+        while grown := {edge.target for edge in self.edges if edge.source in kept} - kept:
+            kept |= grown
+        return Graph(
+            nodes=tuple(node for node in self.nodes if node.node_id in kept),
+            edges=tuple(edge for edge in self.edges if edge.source in kept and edge.target in kept),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -1,7 +1,6 @@
 """What a quantization found, as rows, as a page and as JSON."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 from ragtrial.domain.quantization import DIFFERING, Quantization, VariantResult
@@ -164,9 +163,3 @@ def as_html(found: Quantization, *, arm: str) -> str:
         rows=rows(found),
         arm=arm,
     )
-
-
-def as_markdown_rows(found: Quantization) -> Sequence[str]:
-    """A Markdown table."""
-    lines = [HEADINGS, tuple("---" for _ in HEADINGS), *rows(found)]
-    return ["| " + " | ".join(line) + " |" for line in lines]

@@ -46,13 +46,7 @@ def _of_trial(graph: Graph, trial: str) -> Graph:
     start = [node for node in graph.nodes if node.kind == "vote" and _is_of(node, trial)]
     if not start:
         raise InputError(f"no model was trained on a vote on trial {trial!r}")
-    kept = {node.node_id for node in start}
-    while grown := {edge.target for edge in graph.edges if edge.source in kept} - kept:
-        kept |= grown
-    return Graph(
-        nodes=tuple(node for node in graph.nodes if node.node_id in kept),
-        edges=tuple(edge for edge in graph.edges if edge.source in kept and edge.target in kept),
-    )
+    return graph.downstream(node.node_id for node in start)
 
 
 def _is_of(node: Node, trial: str) -> bool:

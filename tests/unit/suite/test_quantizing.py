@@ -16,7 +16,7 @@ from ragtrial.domain.quantization import REFERENCE, Costs, Quantization, Variant
 from ragtrial.errors import InputError, StoreError
 from ragtrial.formats.experiment import load_experiment
 from ragtrial.index.milvus import MilvusIndex
-from ragtrial.report.pareto import as_dict, as_markdown_rows, sentence
+from ragtrial.report.pareto import as_dict, sentence
 from ragtrial.settings import read_settings
 from ragtrial.suite import variant_bench
 from ragtrial.suite.preparing import Prepared, prepare
@@ -174,7 +174,6 @@ def test_the_page_shows_every_variant_and_needs_no_network(made: Quantized) -> N
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "<script" not in page
     assert json.loads(json.dumps(as_dict(made.found, arm=made.arm)))["pick"] == made.found.pick.variant.name
-    assert len(as_markdown_rows(made.found)) == 2 + 1 + len(made.found.results)
 
 
 def result(name: str, *, low: float | None, mean: float = 0.5, estimate: float = 0.0, **costs: object) -> VariantResult:
