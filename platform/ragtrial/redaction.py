@@ -33,7 +33,11 @@ _NAMES = ("PERSON", "LOCATION", "NRP")
 
 _OURS: Mapping[str, tuple[str, ...]] = {
     # Presidio's own one asks a list of top-level domains, which is downloaded, and lets go what is not on it (jane@mail.internal).
-    "EMAIL_ADDRESS": (r"[^\W_][^\s@,;()<>\[\]\"`]*@[^\s,;()<>\[\]\"`]*[^\s@,;()<>\[\]\"`.!?:']",),
+    "EMAIL_ADDRESS": (
+        r"[^\W_][^\s@,;()<>\[\]\"`]*@[^\s,;()<>\[\]\"`]*[^\s@,;()<>\[\]\"`.!?:']",
+        # RFC 5321 lets a mailbox be all signs (/@example.com); then the host needs a dot, and `@app.route` in backquotes is code.
+        r"(?:[^\w\s@,;()<>\[\]\"]|_)+@[^\s,;()<>\[\]\"`]*\.[^\s@,;()<>\[\]\"`.!?:']{2,}+(?!`)",
+    ),
     # Presidio's own one takes every host name for personal, also `setup.py`; and leaves the password in postgresql://user:password@host.
     "URL": (r"\b[a-z][a-z0-9+.\-]{1,30}://[^\s<>\"]+",),
     "SECRET": (

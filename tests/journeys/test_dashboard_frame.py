@@ -93,6 +93,7 @@ def test_an_unknown_page_says_so_and_shows_the_first(browser: "Browser", board: 
 
 
 def downloaded(visit: Visit, name: str) -> tuple[str, bytes]:
+    visit.rest()
     with visit.page.expect_download() as waiting:
         visit.page.get_by_role("button", name=name, exact=True).first.click()
     download: Download = waiting.value
@@ -102,7 +103,7 @@ def downloaded(visit: Visit, name: str) -> tuple[str, bytes]:
 def test_charts_leave_as_pictures_that_name_their_evaluation(browser: "Browser", board: Board, small: SmallBoard) -> None:
     chosen = evaluations(small)["small"]
     with Visit(browser, f"{board.url}/?evaluation={chosen}") as visit:
-        visit.page.locator(".rt-drawn").nth(1).wait_for()  # the charts come one after the other
+        visit.page.locator(".st-key-downloads-chart-effect button").first.wait_for()  # the charts come one after the other
         name, content = downloaded(visit, "PNG")
         assert name == f"{chosen}-effect.png"
         with Image.open(io.BytesIO(content)) as picture:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ragtrial.errors import RedactionError
@@ -38,6 +38,7 @@ def wide(text):
         ("Mail jane.doe@example.com, or (bob@corp.internal).", "Mail <EMAIL_ADDRESS>, or (<EMAIL_ADDRESS>)."),
         ("Write to root@localhost!", "Write to <EMAIL_ADDRESS>!"),
         ("Type `@6a`, or ask `jane@corp.internal`", "Type `@6a`, or ask `<EMAIL_ADDRESS>`"),
+        ("Decorate it with `@app.route`, write to /@A.AC", "Decorate it with `@app.route`, write to <EMAIL_ADDRESS>"),
         ("Call +31 20 123 4567 or 020 7946 0958", "Call <PHONE_NUMBER> or <PHONE_NUMBER>"),
         ("Call (212) 555-0123 now", "Call <PHONE_NUMBER> now"),
         ("IBAN GB82 WEST 1234 5698 7654 32 please", "IBAN <IBAN_CODE> please"),
@@ -166,6 +167,8 @@ texts = st.text(max_size=60)
 
 
 @settings(deadline=None)
+@example(before="", address="/@A.AC", after="")
+@example(before="`", address="`@A.AC", after="`")
 @given(before=texts, address=st.emails(), after=texts)
 def test_an_address_put_into_any_text_never_survives(redactor, before, address, after):
     found = redactor.redact(f"{before} {address} {after}")
