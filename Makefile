@@ -54,8 +54,9 @@ check: $(VENV)/.dev ## Lint, types, import layers, docs, generated files
 	$(BIN)/python -m pip check
 	$(BIN)/python -m pytest -q tests/architecture
 
+# Three workers keep two cores busy: a third of the time a test waits for a browser or a server.
 test: $(VENV)/.dev browser check ## Every check and every test
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/architecture
+	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore tests/architecture
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix platform dashboards tests experiments seeds

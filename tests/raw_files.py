@@ -1,7 +1,10 @@
 """A folder of raw files as teams have them: every format, and everything that goes wrong."""
 
+import html
 import io
+import itertools
 import json
+import zipfile
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -20,13 +23,40 @@ FOOTER = "Harbour Service Desk, every day around the clock"
 SHIPS = ("reefer", "tanker", "feeder", "barge", "coaster", "trailer", "crane", "gantry", "straddle", "pilot", "tug", "lashing")
 
 
-def pdf_of(*pages: str) -> bytes:
-    """A PDF file with a page for each text, its lines one below the other; a blank text is a page without any."""
+def docx_of(
+    *paragraphs: tuple[str, str], inserted: str = "", deleted: str = "", title: str = "", created: str = "2024-01-01T00:00:00Z"
+) -> bytes:
+    """A Word file with these paragraphs, each behind the id of its style, and one with what somebody inserted and deleted."""
+    main = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+    body = "".join(
+        f'<w:p><w:pPr><w:pStyle w:val="{style}"/></w:pPr><w:r><w:t>{html.escape(text)}</w:t></w:r></w:p>' for style, text in paragraphs
+    )
+    body += f"<w:p><w:ins><w:r><w:t>{inserted}</w:t></w:r></w:ins><w:del><w:r><w:delText>{deleted}</w:delText></w:r></w:del></w:p>"
+    files = {
+        "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+        '<Default Extension="xml" ContentType="application/xml"/></Types>',
+        "_rels/.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r1" '
+        'Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" Target="word/document.xml"/></Relationships>',
+        "word/document.xml": f'<w:document xmlns:w="{main}"><w:body>{body}</w:body></w:document>',
+        "docProps/core.xml": '<c:coreProperties xmlns:c="http://schemas.openxmlformats.org/package/2006/metadata/core-properties" '
+        'xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:dcterms="http://purl.org/dc/terms/">'
+        f"<dc:title>{title}</dc:title><dc:creator>Jane Roe</dc:creator><dcterms:created>{created}</dcterms:created></c:coreProperties>",
+    }
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as packed:
+        for name, text in files.items():
+            packed.writestr(name, text)
+    return out.getvalue()
+
+
+def pdf_of(*pages: str, sizes: tuple[int, ...] = ()) -> bytes:
+    """A PDF file with a page for each text, its lines one below the other, in letters of these sizes; a blank text is a page without any."""
     objects = ["<< /Type /Catalog /Pages 2 0 R >>", "", "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"]
     kids = []
     for page in pages:
-        shown = "".join(f"({line}) Tj 0 -14 Td " for line in page.splitlines())
-        stream = f"BT /F1 11 Tf 50 800 Td {shown}ET" if page else ""
+        lines = itertools.zip_longest(page.splitlines(), sizes[: len(page.splitlines())], fillvalue=11)
+        shown = "".join(f"/F1 {size} Tf ({line}) Tj 0 -{14 if size == 11 else 2 * size} Td " for line, size in lines)
+        stream = f"BT 50 800 Td {shown}ET" if page else ""
         objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
         kids.append(len(objects) + 1)
         objects.append(
@@ -127,7 +157,10 @@ def raw_files(folder: Path) -> Path:
         ).encode(),
         "mail/night.eml": mail(),
         "empty.md": b"",
-        "letter.docx": b"PK\x03\x04",
+        "letter.doc": b"\xd0\xcf\x11\xe0",
+        "rules.docx": docx_of(
+            ("Heading1", "Rules of the rail yard"), ("", "Wagons are shunted at night, when no train with people is due.")
+        ),
         "noise.txt": bytes(range(256)) * 4,
         ".hidden/secret.txt": b"nobody looks here",
         "short.txt": b"two words",

@@ -92,7 +92,9 @@ def _metrics(found: Sequence[EffectRow], *, rows: list[dict[str, Any]], means: s
                     caption=f"Bars: {effects.levels(others)} interval of each metric by itself. Not planned, so no claim: a hint where to look.",
                 )
     with fold("numbers", "All numbers as a table"):
-        table("metrics", rows, columns=formats(rows), caption=f"{means} Together: intervals of all planned metrics hold at once.")
+        caption = f"{means} Together: intervals of all planned metrics hold at once. The primary metric decides alone, by its own p: only "
+        caption += "secondary metrics have an adjusted one."
+        table("metrics", rows, columns=formats(rows), caption=caption)
 
 
 def _forest(key: str, found: Sequence[EffectRow], *, caption: str) -> None:

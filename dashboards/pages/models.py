@@ -11,9 +11,11 @@ from ragtrial.report import model_charts, model_words
 from ragtrial.report.drawing import Look, Spec
 from ragtrial.report.model_words import Version
 from ragtrial.report.summary import Summary, read_summary
-from ragtrial_board.drift_parts import alerts, drift
+from ragtrial.suite.model_states import States
+from ragtrial_board.drift_parts import alerts, drift, standing
 from ragtrial_board.frame import chart, empty, heading, section, stores, table
-from ragtrial_board.saying import escaped
+from ragtrial_board.registered import TONES, registered
+from ragtrial_board.saying import badge, escaped, unmarked
 from ragtrial_board.style import style
 from ragtrial_board.subject import analysed, chosen_subject
 from ragtrial_board.verdict_parts import fold, part, statistics
@@ -40,12 +42,34 @@ def _offline(evaluation: Evaluation) -> None:
         return
     best, counted = model_words.versions_finding(found), model_words.versions_counted(found)
     heading(f"Models and drift · {evaluation.experiment}", best or counted, f"{counted}." if best else None)
+    standing(evaluation.experiment)
     with section("The models"):
-        table("models", model_words.version_rows(found), caption="Means of different gold sets, or of other queries, can't be compared.")
+        known = registered()
+        _states(known)
+        rows = model_words.version_rows(found, known.known)
+        table(
+            "models",
+            rows,
+            caption="Means of different gold sets, or of other queries, can't be compared. State is that of the registry now.",
+        )
     with section("How they were trained"):
         _training(found)
     with section("The map of embeddings"):
         _maps(evaluation)
+    alerts(evaluation.experiment)
+
+
+def _states(known: States) -> None:
+    """Which versions are in production, candidates or archived, whether or not they were evaluated here."""
+    marks = [
+        f"{badge(*TONES[state], state)} <span>{escaped(', '.join(references))}</span>"
+        for state in TONES
+        if (references := known.having(state))
+    ]
+    if marks:
+        st.html(f'<div class="rt-badges rt-states">{"".join(f"<span>{mark}</span>" for mark in marks)}</div>')
+    for problem in known.unread:
+        st.warning(unmarked(problem))
 
 
 def _summaries(evaluations: list[Evaluation]) -> dict[str, Summary]:
@@ -116,7 +140,9 @@ def _drawn(found: EmbeddingMap, topics: tuple[str, ...]) -> Callable[[Look], Spe
 def _live(experiment: LiveExperiment) -> None:
     content = analysed(experiment)
     if content is not None:
-        drift(content)
+        drift(content, lambda: standing(experiment.name))
+    else:
+        standing(experiment.name)
     alerts(experiment.name)
 
 

@@ -7,20 +7,23 @@ from ragtrial.report import drift_charts, drift_words
 from ragtrial.report.drawing import Look, Spec
 from ragtrial.report.live_summary import LiveSummary
 from ragtrial_board.frame import chart, empty, heading, section, stores, table
-from ragtrial_board.verdict_parts import fold, lines
+from ragtrial_board.saying import badge, escaped
+from ragtrial_board.verdict_parts import fold, lines, part
 
 
-def drift(content: LiveSummary) -> None:
+def drift(content: LiveSummary, below_heading: Callable[[], None] = lambda: None) -> None:
     """The largest drift first, every signal over time, all windows as a table, and how it is measured.
 
     Args:
         content: The snapshot; of one that was made before drift was part of it, there is nothing to show.
+        below_heading: Shows what comes before the findings.
     """
     names = {arm: content.label(arm) for arm in (content.control, content.treatment)}
     found = drift_words.findings(content.drift, names)
     others = drift_words.others(found)
     lead = drift_words.lead(content.drift)
     heading(f"Models and drift · {content.experiment.name}", drift_words.headline(found), f"{others} {lead}" if others else lead)
+    below_heading()
     if not found:
         empty(
             "Nothing to compare yet",
@@ -50,12 +53,24 @@ def drift(content: LiveSummary) -> None:
     lines("How drift is measured", drift_words.method(content.drift))
 
 
+def standing(experiment: str) -> None:
+    """The alerts of the drift monitor that stand, for the top of a page; nothing where none does."""
+    found = stores().live_board.standing_alerts(experiment)
+    if found:
+        said = "".join(
+            f"<p>{badge('bad', '!', alert.signal)} {escaped(line)}</p>"
+            for alert, line in zip(found, drift_words.standing_lines(found), strict=True)
+        )
+        part(drift_words.standing(found), f'<div class="rt-method" role="status">{said}</div>')
+
+
 def alerts(experiment: str) -> None:
     """What the drift monitor raised and cleared; nothing where it never did."""
     found = stores().live_board.monitor_alerts(experiment)
     if not found:
         return
-    lines(drift_words.standing(found), ["ragtrial monitor compares the newest queries, documents and answers with a reference."])
+    if not stores().live_board.standing_alerts(experiment):
+        lines(drift_words.standing(()), ["ragtrial monitor compares the newest queries, documents and answers with a reference."])
     with section("Alerts of the monitor"), fold("alerts", "Every alert that was raised or cleared"):
         table(
             "alerts",

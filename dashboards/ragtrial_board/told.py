@@ -24,6 +24,7 @@ class Told:
         loopback: Only this machine reaches the server.
         host: The address that the server listens on.
         port: Its port.
+        registry: Folder of the experiment's model registry; None: the one in the usual place of `folder`.
         secrets: Where the login provider is configured; None: where Streamlit looks for it.
     """
 
@@ -33,6 +34,7 @@ class Told:
     loopback: bool = True
     host: str = "127.0.0.1"
     port: int = 8501
+    registry: str | None = None
     secrets: str | None = None
 
 

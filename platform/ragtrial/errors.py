@@ -29,7 +29,10 @@ A foreign error is translated once, where the foreign code is called.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+_FIRST_LINES = 5
+"""Of a fault that many lines of a file have, so many are named."""
 
 
 class RagtrialError(Exception):
@@ -68,15 +71,32 @@ class ValidationError(InputError):
 
     Args:
         problems: At least one problem, in the order of the input.
-        shown: How many the message spells out; the rest is counted.
+        shown: How many lines the message has; the rest is counted.
     """
 
     def __init__(self, problems: Sequence[Problem], *, shown: int = 20) -> None:
         self.problems = tuple(problems)
-        lines = [str(problem) for problem in self.problems[:shown]]
-        if len(self.problems) > shown:
-            lines.append(f"... and {len(self.problems) - shown} more")
+        lines = grouped(self.problems)
+        if len(lines) > shown:
+            lines[shown:] = [f"... and {len(lines) - shown} more"]
         super().__init__("\n".join(lines))
+
+
+def grouped(problems: Sequence[Problem]) -> list[str]:
+    """Every fault in a line, in the order of their first one: what is the same on many lines of a file is said once, with its lines."""
+    alike: dict[object, list[Problem]] = {}
+    for place, problem in enumerate(problems):
+        key = place if problem.line is None else (problem.path, problem.field, problem.message)
+        alike.setdefault(key, []).append(problem)
+    return [_in_one(same) for same in alike.values()]
+
+
+def _in_one(same: Sequence[Problem]) -> str:
+    if len(same) == 1:
+        return str(same[0])
+    first = ", ".join(str(problem.line) for problem in same[:_FIRST_LINES])
+    more = f" and {len(same) - _FIRST_LINES} more" if len(same) > _FIRST_LINES else ""
+    return f"{replace(same[0], line=None)} ({len(same)} times, on lines {first}{more})"
 
 
 class NoPairError(InputError):

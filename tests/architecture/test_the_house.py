@@ -30,6 +30,7 @@ READABLE_BY_PAGES = (
     "ragtrial.domain",
     "ragtrial.settings",
     "ragtrial.errors",
+    "ragtrial.suite.model_states",
     "ragtrial.suite.steering",
     "ragtrial.suite.curating",
     "ragtrial.suite.labelling",

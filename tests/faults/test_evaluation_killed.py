@@ -14,7 +14,7 @@ from killing import Driver, logged, result_of
 from material import write_beir_folder, write_experiment
 
 KILLS = 20
-N_QUERIES = 200
+N_QUERIES = 120
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """`ragtrial assess` and `ragtrial intrinsic` as a user calls them."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -22,9 +23,12 @@ def test_a_recommendation_is_printed_last_with_its_reasons_before_it(experiment:
     assert done.code == 0, done.err
     lines = [line for line in done.out.splitlines() if line.strip()]
     assert lines[-1].startswith("report: ")
-    assert any(line.startswith("-> ") for line in lines)
+    marks = [line for line in lines if re.search(r"^[a-z ]+  (applies|does not apply)", line)]
+    assert len(marks) >= 7, "each rule has its line, and says whether it applies"
+    assert sum("applies, decides" in line for line in marks) == 1
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert (page.count(">applies, decides<"), page.count(">does not apply<") >= 3) == (1, True)
     assert "elsewhere (no promise)" in done.out
-    assert (tmp_path / "out" / "report.html").is_file()
 
 
 def test_json_is_one_object_and_quiet_is_one_sentence(experiment: Path, tmp_path: Path) -> None:
@@ -52,6 +56,14 @@ def test_a_model_is_measured_beside_the_control_and_written_down(experiment: Pat
     assert "smoke test" in done.out
     read = json.loads((tmp_path / "out" / "intrinsic.json").read_text())
     assert [row["name"] for row in read["models"][0]["space"]] == ["alignment", "uniformity", "anisotropy", "effective dimension"]
+    assert max(map(len, done.out.split("general text:")[0].splitlines()[1:])) <= 80
+    table = done.out.split("\nUse of the space", 1)[1].splitlines()
+    assert re.match(r"alignment +\d\.\d{3} +\d\.\d{3} +[+-]\d\.\d{3}$", table[1]), "a number is on one line, its interval below it"
+    assert re.match(r" +\[\d\.\d{3}, \d\.\d{3}\] +\[", table[2])
+    page = (tmp_path / "out" / "report.html").read_text()
+    for said in ("gate / quay", "Effective dimension"[1:], "smoke test", "Beside its base"):
+        assert said in page
+    assert "<script" not in page
 
 
 def test_a_broken_file_of_terms_ends_with_2_and_its_line(experiment: Path, tmp_path: Path) -> None:

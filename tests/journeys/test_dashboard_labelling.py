@@ -60,9 +60,9 @@ class Person:
         self.page.wait_for_timeout(READING_MS)
         return self.shown()
 
-    def press(self, key: str) -> None:
-        """Press a key and wait for the next answer."""
-        before = self.read()
+    def press(self, key: str, *, read: str | None = None) -> None:
+        """Read, if not done yet, press a key and wait for the next answer."""
+        before = read or self.read()
         self.page.keyboard.press(key)
         script = "([before]) => document.querySelector('.rt-asked .rt-plain').innerText + document.querySelector('.rt-answer').innerText !== before"
         self.page.wait_for_function(script, arg=[before], timeout=PATIENCE_MS)
@@ -84,7 +84,7 @@ def test_a_person_labels_ten_answers_by_keyboard_alone_and_a_reload_goes_on(url:
         for key in keys:
             seen.append(person.read())
             assert not [told for told in (*ARMS, RATIONALE) if told in visit.text()]
-            person.press(key)
+            person.press(key, read=seen[-1])
             assert person.state() == f"✓ Saved: {WORDS[key]}"
         assert said(url, "ann") == [WORDS[key] for key in keys]
         assert set(history(url).values()) == {1}

@@ -51,7 +51,7 @@ def stored(folder: Path) -> Reader:
 
 
 def test_answers_and_judgments_are_paid_for_once_and_counted(tmp_path: Path, server: ScriptedLlm) -> None:
-    experiment = experiment_of(tmp_path, server)
+    experiment = experiment_of(tmp_path, server, llm={"timeout_s": 30, "attempts": 1, "patience_s": 30})
     done = ragtrial_command("evaluate", experiment, "--output", tmp_path / "out")
     assert done.code in (0, 1), done.err
     report = report_of(tmp_path)

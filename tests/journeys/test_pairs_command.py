@@ -140,7 +140,7 @@ def test_graded_judgments_give_scores_and_what_was_judged_wrong_gives_negatives(
     said, pairs = built(write_experiment(experiment, data, training=training), "--from", "judgments")
     assert [(pair.passage_id, pair.score) for pair in pairs] == [("slots", 1.0), ("booking", 0.5)]
     assert all(len(pair.negatives) == 1 and "hot box" in pair.negatives[0] for pair in pairs)
-    assert said["left_out"] == {"negatives that are relevant in the gold set": 2}
+    assert said["left_out"] == {"negatives that are relevant in the gold set, or stand in a document that answers a gold query": 2}
 
 
 def synthetic(server: ScriptedLlm) -> tuple[str, ...]:
@@ -353,3 +353,36 @@ def test_what_operators_chose_becomes_pairs_with_their_negatives(board: SmallBoa
         ("where do empty cones go", first, 1, "curated")
     ]
     assert pairs[0].provenance["actor"] == "ann"
+
+
+def test_the_licence_on_the_data_card_goes_with_every_pair_of_that_corpus(experiment: Path) -> None:
+    (experiment.parent / "data" / "card.json").write_text(json.dumps({"name": "data", "licence": "CC-BY-4.0"}))
+    table = experiment.parent / "faq.csv"
+    table.write_text("user_input,reference\nwho may skip the queue,Nobody at all.\n")
+    _, pairs = built(experiment, "--from", "titles,definitions,questions", "--questions", table, "--augment")
+    assert {(pair.origin, pair.provenance.get("licence")) for pair in pairs} >= {("title", "CC-BY-4.0"), ("definition", "CC-BY-4.0")}
+    assert [pair.provenance.get("licence") for pair in pairs if pair.origin == "question"] == [None], "an answer is of no corpus"
+    mined = experiment.parent / "mined.jsonl"
+    assert ragtrial_command("pairs", "mine", experiment.parent / "pairs.jsonl", experiment, "-o", mined).code == 0
+    assert [pair.provenance for pair in read_pairs(mined)] == [pair.provenance for pair in pairs]
+    assert "licence CC-BY-4.0: " in ragtrial_command("pairs", "show", mined).out
+
+
+def test_what_touches_the_gold_set_in_a_file_that_somebody_wrote_is_not_mined_for(experiment: Path) -> None:
+    given, mined = experiment.parent / "own.jsonl", experiment.parent / "mined.jsonl"
+    near = BODIES["gold"].replace("twenty EUR", "25 EUR")
+    rows = [
+        {"query": "who stops the cranes", "passage": BODIES["wind"], "passage_id": "a", "document_id": "a", "negatives": [near]},
+        {"query": "of what is this", "passage": near, "passage_id": "b", "document_id": "b"},
+    ]
+    given.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = ragtrial_command("pairs", "mine", given, experiment, "-o", mined, "--json")
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    assert said["refused"] == {"its passage holds half of one that is relevant in the gold set, or is a part of one": 1}
+    assert said["negatives_refused"] == 1
+    assert [pair.query for pair in read_pairs(mined)] == ["who stops the cranes"]
+    given.write_text(json.dumps(rows[1]) + "\n")
+    done = ragtrial_command("pairs", "mine", given, experiment, "-o", experiment.parent / "none.jsonl")
+    assert (done.code, "1 because its passage holds half" in done.err) == (2, True)
+    assert not (experiment.parent / "none.jsonl").exists()

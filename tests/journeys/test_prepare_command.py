@@ -81,13 +81,44 @@ def test_every_file_is_a_document_or_has_a_reason(made: tuple[Path, Done]) -> No
     assert removed["pdf/locked.pdf"].startswith("an encrypted PDF")
     assert removed["pdf/scanned.pdf"].startswith("a PDF without text")
     assert removed["empty.md"] == "an empty file"
-    assert removed["letter.docx"].endswith("(.docx)")
+    assert removed["letter.doc"] == "another word processor's file: save it as .docx or PDF (.doc)"
     assert removed["link.md"].startswith("a symbolic link")
     assert removed[".hidden"].startswith("hidden")
     assert removed["noise.txt"].startswith("no text")
     assert removed["short.txt"].startswith("fewer than 5 words")
     read = {each["_id"].partition("#")[0] for each in lines_of(folder / "corpus.jsonl")}
-    assert len(removed.keys() | read) == 18  # 17 files and a link; a hidden folder counts once
+    assert len(removed.keys() | read) == 19  # 18 files and a link; a hidden folder counts once
+
+
+def test_what_was_not_read_is_named_with_its_reason_and_the_list_of_all_that_is_left_out(made: tuple[Path, Done]) -> None:
+    folder, done = made
+    said = done.out.splitlines()
+    assert said[said.index("not read: 1: another word processor's file: save it as .docx or PDF (.doc)") + 1] == "  letter.doc"
+    card = json.loads((folder / "card.json").read_text())
+    removed = lines_of(folder / "removed.jsonl")
+    assert card["unread"] == [[each["source"], each["reason"]] for each in removed if each["stage"] == "read"]
+    assert f"left out: {len(removed)} files and documents, each with its step and reason in {folder / 'removed.jsonl'}" in done.out
+    assert "| letter.doc | another word processor's file: save it as .docx or PDF (.doc) |" in (folder / "card.md").read_text()
+
+
+def test_of_many_files_that_were_not_read_twenty_are_named_and_the_rest_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.txt").write_text(GUIDE)
+    for number in range(25):
+        (tmp_path / "raw" / f"{number:02}.pptx").write_text("x")
+    done = ragtrial_command("prepare", tmp_path / "raw", "-o", tmp_path / "out", "--no-redact", "--quiet")
+    assert done.code == 0, done.err
+    assert "not read: 25: slides: save them as PDF (.pptx)\n  00.pptx\n" in done.out
+    assert "  19.pptx\n  ... and 5 more\n" in done.out
+    assert "20.pptx" not in done.out
+    assert "| ... and 5 more | see removed.jsonl |" in (tmp_path / "out" / "card.md").read_text()
+
+
+def test_a_word_file_is_a_document_like_any_other(made: tuple[Path, Done]) -> None:
+    found = next(each for each in lines_of(made[0] / "corpus.jsonl") if each["_id"] == "rules.docx")
+    assert (found["title"], found["format"]) == ("Rules of the rail yard", "word")
+    assert found["text"].startswith("Wagons are shunted at night")
+    assert b"Jane" not in (made[0] / "corpus.jsonl").read_bytes()
 
 
 def test_main_text_title_and_day_of_a_page_stay_and_its_frame_goes(made: tuple[Path, Done]) -> None:
@@ -311,7 +342,7 @@ def test_passages_of_a_beir_corpus_keep_their_ids_and_those_of_one_article_their
 )
 def test_bad_input_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, file, text in (("unreadable", "a.docx", "PK"), ("short", "a.txt", "two words"), ("fine", "a.txt", f"Ships\n\n{GUIDE}")):
+    for name, file, text in (("unreadable", "a.doc", "PK"), ("short", "a.txt", "two words"), ("fine", "a.txt", f"Ships\n\n{GUIDE}")):
         (tmp_path / name).mkdir()
         (tmp_path / name / file).write_text(text)
     (tmp_path / "empty").mkdir()

@@ -205,19 +205,23 @@ def test_a_history_narrows_the_interval_and_a_short_one_is_not_used() -> None:
     assert fallback.variance_reduction is None
 
 
-def test_secondary_metrics_are_corrected_together_with_the_primary_one_and_guardrails_are_not() -> None:
+def test_secondary_metrics_are_corrected_behind_the_primary_one_and_guardrails_are_not() -> None:
     generator = rng()
-    plan = experiment(secondary=("R@5",), guardrails=(Guardrail(name="abstained", max_increase=0.05),))
+    plan = experiment(secondary=("R@5", "RR@10"), guardrails=(Guardrail(name="abstained", max_increase=0.05),))
     tables = {
         "nDCG@10": split(generator, "nDCG@10", 800, control=0.5, treatment=0.56),
-        "R@5": split(generator, "R@5", 800, control=0.5, treatment=0.56),
+        "R@5": split(generator, "R@5", 800, control=0.5, treatment=0.54),
+        "RR@10": split(generator, "RR@10", 800, control=0.5, treatment=0.54),
         "abstained": split(generator, "abstained", 800, control=0.3, treatment=0.3),
     }
     found = {c.metric.name: c for c in analyse_tables(setting(plan, tables)).comparisons}
-    p = {name: found[name].effect.running.p_value for name in ("nDCG@10", "R@5")}  # type: ignore[union-attr]  # both have one
-    smaller, larger = sorted(p, key=lambda name: p[name])
-    assert found[smaller].p_adjusted == pytest.approx(min(1.0, 2 * p[smaller]))
-    assert found[larger].p_adjusted == pytest.approx(max(2 * p[smaller], p[larger]))
+    p = {name: found[name].effect.running.p_value for name in ("nDCG@10", "R@5", "RR@10")}  # type: ignore[union-attr]  # all have one
+    smaller, larger = sorted(("R@5", "RR@10"), key=lambda name: p[name])
+    holm = {smaller: min(1.0, 2 * p[smaller]), larger: min(1.0, max(2 * p[smaller], p[larger]))}
+    assert {name: found[name].p_adjusted for name in holm} == pytest.approx(
+        {name: max(p["nDCG@10"], value) for name, value in holm.items()}
+    )
+    assert found["nDCG@10"].p_adjusted is None
     assert found["abstained"].p_adjusted is None
 
 

@@ -24,7 +24,7 @@ from ragtrial.stats.binary import mcnemar_midp
 from ragtrial.stats.bootstrap import bootstrap_mean
 from ragtrial.stats.equivalence import tost
 from ragtrial.stats.missing import worst_case
-from ragtrial.stats.multiplicity import adjust
+from ragtrial.stats.multiplicity import adjust, gated
 from ragtrial.stats.noninferiority import NonInferiority, non_inferiority, non_inferiority_ratio
 from ragtrial.stats.paired import paired_t, standardised_effect
 from ragtrial.stats.permutation import sign_flip
@@ -225,9 +225,10 @@ def _relative_to(control: NDArray[np.float64], worse_by: NDArray[np.float64]) ->
 
 
 def adjusted(comparisons: list[Comparison], plan: AnalysisPlan) -> tuple[Comparison, ...]:
-    """Correct over primary and secondary metrics (Holm); a metric without a p is not in the family."""
-    family = [c for c in comparisons if c.role in ("primary", "secondary")]
-    adjusted = adjust([c.effect.p_value if c.effect else None for c in family], plan.correction)
+    """Correct over the secondary metrics, behind the primary one, which decides alone; a metric without a p is not in the family."""
+    family = [c for c in comparisons if c.role == "secondary"]
+    first = next((c.effect.p_value for c in comparisons if c.role == "primary" and c.effect), None)
+    adjusted = gated(first, [c.effect.p_value if c.effect else None for c in family], plan.correction)
     by_name = {c.metric.name: p for c, p in zip(family, adjusted, strict=True)}
     return tuple(dataclasses.replace(c, p_adjusted=by_name.get(c.metric.name)) for c in comparisons)
 

@@ -14,7 +14,7 @@ from ragtrial.errors import NotEnoughDataError
 from ragtrial.stats import ratio
 from ragtrial.stats.confidence_sequence import MINIMUM_UNITS, confidence_sequence
 from ragtrial.stats.interleaving import interleaved_preference
-from ragtrial.stats.multiplicity import adjust
+from ragtrial.stats.multiplicity import gated
 
 ONE_ANSWER = "both rankings make one answer here, so this can't be told apart by arm"
 NOTHING_LOGGED = "nothing was logged of it"
@@ -206,9 +206,9 @@ def _arm(sums: UnitSums, mean: float | None) -> LiveArm:
 
 
 def adjusted(setting: LiveSetting, comparisons: Sequence[LiveComparison]) -> tuple[LiveComparison, ...]:
-    """Correct over primary and secondary metrics (Holm).
+    """Correct over the secondary metrics (Holm), behind the primary one, which decides alone.
 
-    Holm's argument holds for always-valid p-values at every look, as it does for ordinary ones at one. A metric without an effect so far
+    The argument holds for always-valid p-values at every look, as it does for ordinary ones at one. A metric without an effect so far
     counts as one whose p-value is 1: a family that grew between the looks would be corrected too little at the early ones. Planned ones are
     corrected among themselves, once every metric that has an effect has one.
     """
@@ -216,10 +216,12 @@ def adjusted(setting: LiveSetting, comparisons: Sequence[LiveComparison]) -> tup
     effects = [c.effect for c in family if c.effect is not None]
     planned = bool(effects) and all(effect.planned is not None for effect in effects)
     if planned:
-        p_values = [None if c.effect is None else c.effect.intervals[0].p_value for c in family]
+        p_values = {c.metric.name: None if c.effect is None else c.effect.intervals[0].p_value for c in family}
     else:
-        p_values = [1.0 if c.effect is None else c.effect.running.p_value for c in family]
-    corrected = zip(family, adjust(p_values, setting.plan.correction), strict=True)
+        p_values = {c.metric.name: 1.0 if c.effect is None else c.effect.running.p_value for c in family}
+    first = next((p_values[c.metric.name] for c in family if c.role == "primary"), None)
+    secondary = [c for c in family if c.role == "secondary"]
+    corrected = zip(secondary, gated(first, [p_values[c.metric.name] for c in secondary], setting.plan.correction), strict=True)
     by_name = {c.metric.name: None if c.effect is None else p for c, p in corrected}
     return tuple(dataclasses.replace(c, p_adjusted=by_name.get(c.metric.name)) for c in comparisons)
 

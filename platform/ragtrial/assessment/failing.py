@@ -11,7 +11,8 @@ from ragtrial.assessment.measuring import CUT, Judged, first_ranks
 from ragtrial.assessment.retrieving import Found
 from ragtrial.assessment.words import NO_TOKENIZER, RARE, Vocabulary, words_of
 from ragtrial.contracts import Vectors
-from ragtrial.domain.assessment import Estimate, FailedQuery, FailureGroup, SliceFailure, SplitTerm, Trait
+from ragtrial.domain.estimate import Estimate
+from ragtrial.domain.failure import FailedQuery, FailureGroup, SliceFailure, SplitTerm, Trait
 from ragtrial.domain.gold import GoldSet, Query
 from ragtrial.errors import MissingExtraError, NotEnoughDataError
 from ragtrial.stats.binary import wilson

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ragtrial.assessment.sides import Floats, Sides, compared
 from ragtrial.contracts import Vectors
-from ragtrial.domain.assessment import Estimate
+from ragtrial.domain.estimate import Estimate
 from ragtrial.domain.intrinsic import JudgedPair, Measured, TermPair
 from ragtrial.errors import NotEnoughDataError
 from ragtrial.formats.terms import Similarity

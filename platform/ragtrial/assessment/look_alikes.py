@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ragtrial.assessment.measuring import CUT, Judged
 from ragtrial.assessment.retrieving import Ids
 from ragtrial.contracts import Embedder
-from ragtrial.domain.assessment import LookAlike
 from ragtrial.domain.corpus import Corpus
+from ragtrial.domain.failure import LookAlike
 from ragtrial.domain.gold import Query
 from ragtrial.errors import MissingExtraError, NotEnoughDataError
 

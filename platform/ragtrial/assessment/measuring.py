@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragtrial.assessment.retrieving import DEPTH, Found, Ids
-from ragtrial.domain.assessment import Estimate, Option, Purpose
+from ragtrial.domain.assessment import Option, Purpose
+from ragtrial.domain.estimate import Estimate
 from ragtrial.domain.gold import GoldSet
 from ragtrial.domain.metric import metric_named
 from ragtrial.errors import NotEnoughDataError

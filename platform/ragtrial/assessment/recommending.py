@@ -1,10 +1,12 @@
 """What the findings come to: every rule in one place, each with its number, the first that applies decides."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ragtrial.assessment.failing import OVERLAP
-from ragtrial.domain.assessment import DataVolume, Elsewhere, Estimate, Failures, Option, Outcome, Probe, Reason, Recommendation
+from ragtrial.domain.assessment import DataVolume, Elsewhere, Option, Outcome, Probe, Reason, Recommendation
+from ragtrial.domain.estimate import Estimate
+from ragtrial.domain.failure import Failures
 from ragtrial.errors import NotEnoughDataError
 from ragtrial.stats.power import queries_for
 
@@ -83,7 +85,7 @@ class Rule:
 
 
 def recommend(findings: Findings, elsewhere: Sequence[Elsewhere]) -> Recommendation:
-    """The first rule that applies decides; the others that apply stand beside it, then what speaks for training."""
+    """The first rule that applies decides; all of them are shown, applied or not, and then what no rule asks for."""
     rules = (
         _enough_queries(findings),
         _judged(findings),
@@ -93,18 +95,25 @@ def recommend(findings: Findings, elsewhere: Sequence[Elsewhere]) -> Recommendat
         _alternative(findings),
         _enough_pairs(findings),
     )
-    applying = [rule for rule in rules if rule.applies]
-    cleared = [Reason(outcome="train", rule=rule.name, text=rule.text) for rule in rules if not rule.applies]
-    against = [Reason(outcome=rule.outcome, rule=rule.name, text=rule.text) for rule in applying]
-    support = [*cleared, *_signs(findings)]
-    if against:
-        first = replace(against[0], decides=True)
-        return Recommendation(outcome=first.outcome, sentence=_sentence(first), reasons=(first, *against[1:], *support))
-    train = Reason(outcome="train", rule="failures", text=_failing(findings), decides=True)
+    deciding = next((rule for rule in rules if rule.applies), None)
+    asked = [
+        Reason(
+            outcome=rule.outcome if rule.applies else "train",
+            rule=rule.name,
+            text=rule.text,
+            applies=rule.applies,
+            decides=rule is deciding,
+        )
+        for rule in rules
+    ]
+    signs = _signs(findings)
+    if deciding is not None:
+        return Recommendation(outcome=deciding.outcome, sentence=_sentence(deciding), reasons=(*asked, *signs))
+    train = Reason(outcome="train", rule="failures", text=_failing(findings), applies=True, decides=True)
     return Recommendation(
         outcome="train",
         sentence=f"Train a custom model and compare it: {train.text}, and no free method mends that (ragtrial train, then ragtrial evaluate).",
-        reasons=(train, *support),
+        reasons=(*asked, train, *signs),
         expected=_expected(findings, elsewhere),
     )
 
@@ -119,7 +128,12 @@ def _enough_queries(f: Findings) -> Rule:
             applies=True,
             text=f"only {n} gold queries can be scored, and the plan asks for {f.min_queries}: judge {missing} more",
         )
-    return Rule(name="gold queries", outcome="collect more first", applies=False, text=f"{n:,} gold queries can be scored")
+    return Rule(
+        name="gold queries",
+        outcome="collect more first",
+        applies=False,
+        text=f"{n:,} gold queries can be scored, and the plan asks for {f.min_queries:,}",
+    )
 
 
 def _judged(f: Findings) -> Rule:
@@ -129,8 +143,8 @@ def _judged(f: Findings) -> Rule:
         name="judgments",
         outcome="collect more first",
         applies=share > MOST_UNJUDGED,
-        text=f"{f.failures.n_unjudged:,} of {whole:,} gold queries ({share:.0%}) have no relevant passage in the corpus"
-        + (": add the missing documents or judgments" if share > MOST_UNJUDGED else ""),
+        text=f"{f.failures.n_unjudged:,} of {whole:,} gold queries ({share:.0%}) have no relevant passage in the corpus, up to "
+        f"{MOST_UNJUDGED:.0%} may" + (": add the missing documents or judgments" if share > MOST_UNJUDGED else ""),
     )
 
 
@@ -143,7 +157,7 @@ def _saturated(f: Findings) -> Rule:
     little = headroom < f.min_effect or (ndcg.low is not None and ndcg.low >= SATURATED) or ndcg.value == 1.0
     on_top = of_ceiling >= SATURATED and found_at.value >= SATURATED
     at_1 = f"R@1 is {first.value:.4f}, {of_ceiling:.0%} of the {ceiling:.4f} that its relevant passages allow"
-    text = f"{at_1}; nDCG@10 is {ndcg.value:.4f} and leaves {headroom:.4f}"
+    text = f"{at_1} ({SATURATED:.0%} would be saturated); nDCG@10 is {ndcg.value:.4f} and leaves {headroom:.4f} (worth having is {f.min_effect:g})"
     if on_top and not little:
         text += f", all of it below the first passage (RR@10 {found_at.value:.4f})"
         more = next((option for option in f.deeper if option.metric == "R@50" and option.mean.value is not None), None)
@@ -156,7 +170,10 @@ def _findable(f: Findings) -> Rule:
     n = len(f.failures.queries)
     share = f.failures.nowhere / n if n else 0.0
     applies = n >= 5 and share >= MOST_NOWHERE
-    text = f"for {f.failures.nowhere:,} of {n:,} failed queries neither the model nor BM25 finds a relevant passage among the first 100"
+    text = (
+        f"for {f.failures.nowhere:,} of {n:,} failed queries ({share:.0%}; {MOST_NOWHERE:.0%} would be too many) neither the model nor BM25 "
+        "finds a relevant passage among the first 100"
+    )
     return Rule(
         name="data gaps",
         outcome="collect more first",
@@ -196,7 +213,10 @@ def _alternative(f: Findings) -> Rule:
         return Rule(name="free methods", outcome="try hybrid first", applies=True, text=text)
     said = "; ".join(f"{option.name} {gain:+.4f} {_interval(option.difference)}" for gain, option in gains) or "they could not be measured"
     return Rule(
-        name="free methods", outcome="try hybrid first", applies=False, text=f"free methods don't gain what is worth having: {said}"
+        name="free methods",
+        outcome="try hybrid first",
+        applies=False,
+        text=f"no free method gains what is worth having, {f.min_effect:g}: {said}",
     )
 
 
@@ -230,7 +250,7 @@ def _enough_pairs(f: Findings) -> Rule:
         name="training pairs",
         outcome="collect more first",
         applies=False,
-        text=f"{f.volume.n_pairs:,} training pairs from {n:,} queries don't touch the gold set",
+        text=f"{f.volume.n_pairs:,} training pairs from {n:,} queries don't touch the gold set; elsewhere {FEWEST_PAIRS} queries were enough",
     )
 
 
@@ -285,7 +305,7 @@ def _failing(f: Findings) -> str:
     return text if f.headroom is None else f"{text}, and its nDCG@10 leaves {f.headroom:.4f}"
 
 
-def _sentence(first: Reason) -> str:
+def _sentence(first: Rule) -> str:
     text = first.text
     match first.outcome:
         case "don't":

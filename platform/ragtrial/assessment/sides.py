@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragtrial.contracts import Embedder, Vectors
-from ragtrial.domain.assessment import Estimate
+from ragtrial.domain.estimate import Estimate
 from ragtrial.domain.intrinsic import Measured
 from ragtrial.errors import NotEnoughDataError
 from ragtrial.stats.paired import paired_t

@@ -75,6 +75,7 @@ def dashboard(
         "loopback": is_loopback(host),
         "host": host,
         "port": number,
+        "registry": None if opened.registry is None else str(opened.registry.absolute()),
         "secrets": None if secrets is None else str(secrets.absolute()),
     }  # the fields of `ragtrial_board.told.Told`, which is no part of this package
     stop = threading.Event()
@@ -91,11 +92,15 @@ def dashboard(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Opened:
-    """The database that is shown: `url` is None until one appears in the usual places of `folder`; `others` are there, too."""
+    """The database that is shown: `url` is None until one appears in the usual places of `folder`; `others` are there, too.
+
+    `registry` is the experiment's; None without one.
+    """
 
     url: str | None
     folder: Path
     others: tuple[Path, ...] = ()
+    registry: Path | None = None
 
 
 def pages_folder(purpose: str = "the dashboard") -> Path:
@@ -135,10 +140,11 @@ def _opened(experiment: Path | None, database: str | None) -> _Opened:
         raise InputError("give an experiment file or --database, not both: the file names its own database (stores.sql)")
     folder = Path.cwd()
     if experiment is not None:
-        from ragtrial.formats.experiment import load_experiment, sql_url
+        from ragtrial.formats.experiment import load_experiment, resolve_path, sql_url
 
         file = load_experiment(experiment)
-        opened = _Opened(url=sql_url(file), folder=file.folder.absolute())
+        registry = resolve_path(file.folder, file.experiment.stores.registry)
+        opened = _Opened(url=sql_url(file), folder=file.folder.absolute(), registry=registry)
     elif database is not None:
         opened = _Opened(url=resolved(database), folder=folder)
         check_place(database)

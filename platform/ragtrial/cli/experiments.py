@@ -75,7 +75,11 @@ def train(
     ] = None,
     licence: Annotated[
         str | None,
-        typer.Option("--licence", help="Your own licence of the model, e.g. apache-2.0. [default: the base's]", show_default=False),
+        typer.Option(
+            "--licence",
+            help="Your own licence of the model, e.g. apache-2.0. [default: those of the data and of the base]",
+            show_default=False,
+        ),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -86,6 +90,10 @@ def train(
     A training that was killed goes on where it was when the same command is given again. The result is found by arms as `registry:NAME`;
     see `ragtrial models`. Options take the place of settings in the file; what was used is in the model's lineage.
     """
+    from ragtrial.suite.training_files import check_files
+
+    check_files(experiment)  # before what takes seconds to import
+
     from ragtrial.finetuning.processes import is_main
     from ragtrial.settings import read_settings
     from ragtrial.suite.preparing import prepare

@@ -23,9 +23,7 @@ def intrinsic(
     *,
     experiment: Annotated[
         Path | None,
-        typer.Option(
-            "--experiment", "--corpus", metavar="EXPERIMENT.yaml", help="Whose passages, topics and registry are used.", show_default=False
-        ),
+        typer.Option("--experiment", metavar="EXPERIMENT.yaml", help="Whose passages, topics and registry are used.", show_default=False),
     ] = None,
     against: Annotated[
         str | None, typer.Option("--against", metavar="BASE", help="The base. [default: the experiment's control]", show_default=False)
@@ -52,7 +50,8 @@ def intrinsic(
         typer.Option("--tag", help="Topics are values of this tag of the queries. [default: topic, or the best]", show_default=False),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Also write intrinsic.json there.", show_default=False)
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Also write report.html and intrinsic.json there.", show_default=False),
     ] = None,
     noting: Annotated[bool, typer.Option("--note/--no-note", help="Keep the result with a registered model.")] = True,
     quiet: Quiet = False,
@@ -66,6 +65,7 @@ def intrinsic(
     Exit codes: 0 measured, 2 bad input or set-up.
     """
     from ragtrial.report.assessment_files import write_texts
+    from ragtrial.report.intrinsic_html import as_intrinsic_html
     from ragtrial.report.intrinsic_words import as_dict, render_intrinsic
     from ragtrial.settings import read_settings
     from ragtrial.suite.folders import output_folder
@@ -77,13 +77,16 @@ def intrinsic(
     with progress_bars(quiet=quiet or as_json) as progress:
         found = evaluate_models(asked, settings=settings, progress=progress)
     noted = [name for name, each in zip(models, found, strict=True) if noting and note(asked, each, name, settings=settings)]
-    told = json.dumps({"models": [as_dict(each) for each in found]}, ensure_ascii=False, indent=None if as_json else 2)
+    document = {"models": [as_dict(each) for each in found]}
     if folder is not None:
-        write_texts(folder, {"intrinsic.json": told + "\n"})
+        written = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+        files = write_texts(folder, {"report.html": as_intrinsic_html(found), "intrinsic.json": written})
     if as_json:
-        typer.echo(told)
+        typer.echo(json.dumps(document, ensure_ascii=False))
         return
     for each in found:
         render_intrinsic(each, console())
+    if folder is not None:
+        console().print(f"report: {files['report.html']}", markup=False, soft_wrap=True)
     for name in noted:
         console().print(f"kept with {name} in the registry", markup=False, soft_wrap=True)

@@ -163,10 +163,16 @@ def show_graph(
     """Print the lineage of all candidates: votes, pairs, models, evaluations, promotions."""
     from ragtrial.suite.loop_graph import loop_graph
 
-    graph = loop_graph(_around(policy, quiet=True).file, trial=trial)
+    around = _around(policy, quiet=True)
+    graph = loop_graph(around.file, trial=trial)
+    if not graph.nodes:
+        cycle = next(iter(around.log.all()[-1:]), None)
+        so_far = "no cycle was opened yet" if cycle is None else f"cycle {cycle.number}: {_where(cycle)}"
+        told = f"there is no lineage yet, as no candidate was trained ({so_far}); ragtrial loop run {policy} looks whether one pays and goes on"
+        error_console().print(told, markup=False, soft_wrap=True)
     if form == "json":
         typer.echo(json.dumps(graph.as_dict(), ensure_ascii=False, indent=2, default=str))
-    else:
+    elif graph.nodes:
         typer.echo(graph.mermaid() if form == "mermaid" else graph.dot(), nl=False)
 
 

@@ -37,7 +37,12 @@ def monitor(
     ] = None,
     queries: Annotated[
         Path | None,
-        typer.Option("--queries", metavar="FILE", help="JSON lines of text, at and user, instead of the live log.", show_default=False),
+        typer.Option(
+            "--queries",
+            metavar="FILE",
+            help="JSON lines with text, at (its time, required) and user, instead of the live log.",
+            show_default=False,
+        ),
     ] = None,
     documents: Annotated[
         Path | None,

@@ -163,8 +163,8 @@ def mine(
 ) -> None:
     """Add hard negatives: passages that the baseline ranks near a query and that don't answer it.
 
-    What is known to answer a query, what reads the same, what is nearly as near as the pair's own passage, and what is relevant in the
-    gold set is never a negative. Pairs of the dev split stay as they are.
+    What is known to answer a query, what reads the same, what is nearly as near as the pair's own passage, and what stands in a document
+    that answers a gold query is never a negative. Pairs of the file that touch the gold set are left out. Pairs of the dev split get none.
     """
     from ragtrial.settings import read_settings
     from ragtrial.suite.pair_mining import mine_pairs, mining_spec
@@ -286,19 +286,28 @@ def _of_mining(mined: "MinedFile") -> dict[str, object]:
         "too_near": mined.n_too_near,
         "passages": mined.n_passages,
         "passages_kept_out": mined.n_kept_out,
+        "refused": dict(mined.refused),
+        "negatives_refused": mined.n_negatives_refused,
         "baseline": mined.baseline,
         "settings": dataclasses.asdict(mined.spec),
     }
 
 
 def _said_of_mining(mined: "MinedFile") -> list[str]:
+    from ragtrial.suite.gold_leaks import GOLD_NEGATIVE
+
     negatives = sum(len(pair.negatives) for pair in mined.pairs)
-    kept_out = f"{mined.n_kept_out:,} kept out: for testing, or relevant in the gold set"
+    kept_out = f"{mined.n_kept_out:,} kept out: for testing, or of documents that answer gold queries"
+    refused = [f"refused, for they touch the gold set: {sum(mined.refused.values()):,}"] if mined.refused else []
+    refused += [f"  {n:,} because {reason}" for reason, n in mined.refused.items()]
+    if mined.n_negatives_refused:
+        refused.append(f"left out: {mined.n_negatives_refused:,}: {GOLD_NEGATIVE}")
     return [
         f"wrote {len(mined.pairs):,} pairs with {negatives:,} negatives to {mined.output}, mined with {mined.baseline}",
         f"looked at {mined.n_mined:,} training pairs and {mined.n_passages:,} passages ({kept_out})",
         f"left out as false negatives: {mined.n_too_near:,} candidates above {mined.spec.margin:g} of the own passage's similarity",
         f"without a negative: {mined.n_without:,} pairs",
+        *refused,
     ]
 
 
@@ -313,6 +322,7 @@ def _of_show(found: "Shown") -> dict[str, object]:
         "with_negatives": found.with_negatives,
         "negatives": found.negatives,
         "scored": found.scored,
+        "licences": dict(found.licences),
         "query_words": dataclasses.asdict(found.query_words),
         "passage_words": dataclasses.asdict(found.passage_words),
         "examples": [dataclasses.asdict(pair) for pair in found.examples],
@@ -325,6 +335,7 @@ def _said_of_show(found: "Shown") -> list[str]:
     for name, words in (("query", found.query_words), ("passage", found.passage_words)):
         lines.append(f"words of a {name}: median {words.median:g}, 95 % below {words.p95:g}, at most {words.longest:,}")
     lines.append(f"{found.with_negatives:,} pairs have negatives ({found.negatives:,}), {found.scored:,} a score of their own")
+    lines += [f"licence {name}: {n:,}" for name, n in found.licences.items()]
     for pair in found.examples:
         lines.append(f"{pair.origin}: {_short(pair.query)}")
         lines.append(f"    {_short(pair.passage)} ({pair.passage_id})")

@@ -67,7 +67,13 @@ def prepare(
     test: Annotated[float | None, typer.Option("--test", help="Share for testing. [default: 0.1]", show_default=False)] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the draw. [default: 42]", show_default=False)] = None,
     licence: Annotated[
-        str | None, typer.Option("--licence", metavar="TEXT", help="Of the documents, for the data card.", show_default=False)
+        str | None,
+        typer.Option(
+            "--licence",
+            metavar="TEXT",
+            help="Of the documents: for the data card, and for pairs and models made from them.",
+            show_default=False,
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Take over what a killed run had done.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which files would be read.")] = False,
@@ -76,8 +82,8 @@ def prepare(
 ) -> None:
     """Make a clean, de-duplicated corpus without personal data out of raw files, with train, dev and test splits and a data card.
 
-    Text, Markdown, HTML, PDF, e-mail (.eml), and tickets exported as CSV, JSON or JSON lines are read. What can't be read or is dropped
-    is counted with the reason, and listed in removed.jsonl.
+    Text, Markdown, HTML, PDF, Word (.docx), e-mail (.eml), and tickets exported as CSV, JSON or JSON lines are read. What can't be read or
+    is dropped is counted with the reason, and listed in removed.jsonl.
 
     FOLDER is written whole or not at all: corpus.jsonl, splits.tsv, removed.jsonl, redactions.jsonl, card.json, card.md, card.html. The
     same files and settings give the same bytes.
@@ -144,6 +150,8 @@ def _show_made(made: "Made", output: Path, *, as_json: bool) -> None:
     if made.taken_over:
         console().print(f"{made.taken_over:,} documents were taken over from a run that was stopped", markup=False, soft_wrap=True)
     lines = [*said_of(made.card), f"wrote {output}: see card.html or card.md"]
+    if made.card.n_removed:
+        lines.append(f"left out: {made.card.n_removed:,} files and documents, each with its step and reason in {output / 'removed.jsonl'}")
     if any(size.split == "train" and size.documents for size in made.card.splits):
         lines.append(f"next: ragtrial pairs build EXPERIMENT.yaml --from titles,headings,definitions --corpus {shlex.quote(str(output))}")
     for line in lines:

@@ -17,22 +17,30 @@ if TYPE_CHECKING:
 def quantize(
     experiment: ExperimentPath,
     *,
-    max_loss: Annotated[float, typer.Option("--max-loss", help="What may be lost of the metric at most.")] = 0.01,
-    metric: Annotated[str, typer.Option("--metric", help="The retrieval metric that may lose so much.")] = "nDCG@10",
+    max_loss: Annotated[float, typer.Option("--max-loss", metavar="LOSS", help="What may be lost of the metric at most.")] = 0.01,
+    metric: Annotated[str, typer.Option("--metric", metavar="METRIC", help="The retrieval metric that may lose so much.")] = "nDCG@10",
     by: Annotated[
-        str, typer.Option("--by", help="What is made cheap: query, passage, bytes, or all (geometric mean of the ratios).")
+        str, typer.Option("--by", metavar="WHAT", help="What is made cheap: query, passage, bytes, or all (geometric mean of the ratios).")
     ] = "all",
-    model: Annotated[str | None, typer.Option("--model", help="Instead of the treatment's model.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="Instead of the treatment's model.", show_default=False)
+    ] = None,
     variants: Annotated[
         str | None,
-        typer.Option("--variants", help="E.g. openvino-bf16,dim128+vectors-int8 instead of the usual ones.", show_default=False),
+        typer.Option(
+            "--variants", metavar="LIST", help="E.g. openvino-bf16,dim128+vectors-int8 instead of the usual ones.", show_default=False
+        ),
     ] = None,
     usd_per_cpu_hour: Annotated[
-        float | None, typer.Option("--usd-per-cpu-hour", min=0.0, help="Price of a core, to give costs in USD.", show_default=False)
+        float | None,
+        typer.Option("--usd-per-cpu-hour", metavar="USD", min=0.0, help="Price of a core, to give costs in USD.", show_default=False),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", help="Ask only a random sample of so many queries.", show_default=False)] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", help="Ask only a random sample of so many queries.", show_default=False)
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="Folder of the result. [default: reports/NAME-quantization]", show_default=False)
+        Path | None,
+        typer.Option("--output", metavar="FOLDER", help="Folder of the result. [default: reports/NAME-quantization]", show_default=False),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,

@@ -284,7 +284,7 @@ def licence(
     where: Where = None,
     experiment: Experiment = None,
 ) -> None:
-    """Give a version a licence of your own; without one its card states the base model's."""
+    """Give a version a licence of your own; without one its card states those of its data and of the base model."""
     from ragtrial.suite.model_facts import set_licence
 
     model = set_licence(_registry(where, experiment), name, licence, who=who(by))

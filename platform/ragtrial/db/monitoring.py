@@ -38,6 +38,16 @@ class StoredLook:
     document: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """An alert that was raised and not cleared since: the series it is of, the look that raised it, and that look's report."""
+
+    alert: Alert
+    look_id: int
+    series: str
+    document: Mapping[str, Any]
+
+
 class MonitorStore(ReadOnly):
     """Reads and writes what the monitor remembers; each call is one transaction, durable when it returns.
 
@@ -122,18 +132,30 @@ class MonitorStore(ReadOnly):
                 raise ConflictError(f"look {number} of {experiment!r} was made by another process meanwhile")
             row = {"experiment": experiment, "series": series, "number": number, "at": now, "seen": seen, "document": dict(document)}
             look = connection.execute(insert(_looks).values(row).returning(_looks.id)).scalar_one()
-            written = []
-            for alert in alerts:
-                facts = {"experiment": experiment, "look": look, "number": number, "signal": alert.signal, "change": alert.change}
-                facts |= {"at": alert.at, "sentence": alert.sentence, "effect": alert.effect, "low": alert.low, "high": alert.high}
-                number_of = connection.execute(insert(_alerts).values({**facts, "attempts": 0}).returning(_alerts.id)).scalar_one()
-                written.append(replace(alert, alert_id=int(number_of)))
-        return tuple(written)
+            return tuple(_written(connection, alert, look_id=look) for alert in alerts)
 
     def alerts(self, experiment: str, *, limit: int = 100) -> tuple[Alert, ...]:
         """Those that were raised or cleared last, newest first."""
         with self._transaction() as connection:
             return newest_alerts(connection, experiment, limit=limit)
+
+    def standing(self, experiment: str) -> tuple[Standing, ...]:
+        """The alerts that stand, of all series, oldest first."""
+        with self._transaction() as connection:
+            return standing_alerts(connection, experiment)
+
+    def close_alerts(self, experiment: str, closing: Sequence[tuple[Standing, Alert]]) -> tuple[Alert, ...]:
+        """Clear alerts of series that no look will come of any more; they come back with their numbers.
+
+        One that was cleared by another process meanwhile is left out.
+        """
+        written = []
+        with database.transaction(self._writing, self._name) as connection:
+            stand = {each.alert.alert_id for each in standing_alerts(connection, experiment)}
+            for old, alert in closing:
+                if old.alert.alert_id in stand:
+                    written.append(_written(connection, alert, look_id=old.look_id))
+        return tuple(written)
 
     def claim(self, experiment: str, *, for_s: float) -> Alert | None:
         """The oldest alert that waits for its delivery, which nobody else will send for so many seconds; None where none waits."""
@@ -184,6 +206,28 @@ def checked_name(name: str) -> str:
 
 def _split(joined: bytes) -> frozenset[bytes]:
     return frozenset(joined[start : start + DIGEST_BYTES] for start in range(0, len(joined), DIGEST_BYTES))
+
+
+def _written(connection: Connection, alert: Alert, *, look_id: int) -> Alert:
+    facts = {"experiment": alert.experiment, "look": look_id, "number": alert.look, "signal": alert.signal, "change": alert.change}
+    facts |= {"at": alert.at, "sentence": alert.sentence, "effect": alert.effect, "low": alert.low, "high": alert.high}
+    number = connection.execute(insert(_alerts).values({**facts, "attempts": 0}).returning(_alerts.id)).scalar_one()
+    return replace(alert, alert_id=int(number))
+
+
+def standing_alerts(connection: Connection, experiment: str) -> tuple[Standing, ...]:
+    """The alerts that stand, of all series, oldest first: a signal of one name may be watched with several references, say."""
+    of_look = _looks.id == _alerts.look
+    newest = select(func.max(_alerts.id)).join(_looks, of_look).where(_alerts.experiment == experiment)
+    wanted = (
+        select(_alerts.__table__, _looks.series, _looks.document)
+        .join(_looks, of_look)
+        .where(_alerts.id.in_(newest.group_by(_looks.series, _alerts.signal)), _alerts.change == "raised")
+        .order_by(_alerts.id)
+    )
+    return tuple(
+        Standing(alert=_alert(row), look_id=row.look, series=row.series, document=row.document) for row in connection.execute(wanted)
+    )
 
 
 def newest_alerts(connection: Connection, experiment: str, *, limit: int) -> tuple[Alert, ...]:

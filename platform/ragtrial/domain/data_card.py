@@ -156,6 +156,7 @@ class DataCard:
         licence: As given; None: not stated.
         files: Files that were read, by kind.
         stages: Documents after each step, in order; the first one's `dropped` are files and records that no document was read from.
+        unread: The first files and records that no document was read from, each with why and what to do; all are in removed.jsonl.
         formats: Documents kept by format.
         encodings: Documents kept by the encoding of their file, where that was not UTF-8.
         notes: Oddities that dropped nothing, by what they are.
@@ -179,6 +180,7 @@ class DataCard:
     licence: str | None
     files: Mapping[str, int]
     stages: tuple[Stage, ...]
+    unread: tuple[tuple[str, str], ...]
     formats: Mapping[str, int]
     encodings: Mapping[str, int]
     notes: Mapping[str, int]
@@ -195,6 +197,16 @@ class DataCard:
     settings: Mapping[str, object]
     digests: Mapping[str, str]
     versions: Mapping[str, str]
+
+    @property
+    def n_unread(self) -> int:
+        """Files and records that no document was read from."""
+        return sum(self.stages[0].dropped.values())
+
+    @property
+    def n_removed(self) -> int:
+        """All files, records and documents that are not in the corpus."""
+        return sum(sum(stage.dropped.values()) for stage in self.stages)
 
     @property
     def documents(self) -> int:

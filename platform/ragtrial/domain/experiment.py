@@ -158,7 +158,7 @@ class MetricsPlan:
     __pydantic_config__ = STRICT
 
     primary: PrimaryMetric = described("The one metric that decides.")
-    secondary: tuple[str, ...] = described("Decision metrics besides the primary one; adjusted together with it.", default=())
+    secondary: tuple[str, ...] = described("Decision metrics besides the primary one; counted where that one is shown.", default=())
     guardrails: tuple[Guardrail, ...] = described("What must not get worse.", default=())
     exploratory: tuple[str, ...] = described("Shown without a claim.", default=())
     similarity: EmbeddingSpec | None = described(
@@ -196,7 +196,7 @@ class AnalysisPlan:
     alpha: float = described("Two-sided error rate of the primary test; intervals cover 1 - alpha.", default=0.05)
     power: float = described("Power that planned sizes and the MDE refer to.", default=0.8)
     resamples: int = described("Sign flips and bootstrap resamples.", default=10_000)
-    correction: Literal["holm", "none"] = described("Over primary and secondary metrics.", default="holm")
+    correction: Literal["holm", "none"] = described("Over the secondary metrics, behind the primary one.", default="holm")
     seed: int = described("Seed of every random step of the analysis.", default=7)
     min_queries: int = described("No verdict below this number of scored queries.", default=100)
     cluster: str = described(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ragtrial.domain.assessment import Estimate
+from ragtrial.domain.estimate import Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

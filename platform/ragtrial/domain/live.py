@@ -74,7 +74,7 @@ class LiveMetrics:
     __pydantic_config__ = STRICT
 
     primary: PrimaryMetric = described("The one metric that decides; mode interleaved: preference.")
-    secondary: tuple[str, ...] = described("Decision metrics besides the primary one; adjusted together with it.", default=())
+    secondary: tuple[str, ...] = described("Decision metrics besides the primary one; counted where that one is shown.", default=())
     guardrails: tuple[Guardrail, ...] = described("What must not get worse; a broken one stops the treatment by itself.", default=())
     exploratory: tuple[str, ...] = described("Shown without a claim.", default=())
 

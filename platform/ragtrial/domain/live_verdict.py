@@ -118,7 +118,8 @@ class LiveComparison:
         within: Modes shadow and interleaved: differences are within a query, so that both arms have the same trials.
         effect: None where it can't be computed yet; `no_effect` says why.
         no_effect: The reason, or None.
-        p_adjusted: After the correction over decision metrics: of the planned p-values once they are there, else of the always-valid ones.
+        p_adjusted: Of a secondary metric, behind the primary one: of the planned p-values once they are there, else of the always-valid
+            ones. None for other roles; the primary metric decides alone, by its own p.
         guardrail: For guardrails; None where it can't be tested yet.
         no_guardrail: Why it can't be tested yet, or None.
     """

@@ -225,6 +225,9 @@ class MonitorReport:
         changes: Alerts raised or cleared by this look.
         left_out: What was not looked at, by reason: queries kept as a hash only, texts beyond the sample, ...
         undelivered: Messages of the last day that a webhook has not taken yet; 0 without a webhook.
+        asked: What was asked for, whatever plan and model are: of the series with the same, only the newest is measured still. Empty in
+            looks of a version that didn't keep it.
+        note: What a reader has to know to go on; None where there is nothing.
     """
 
     experiment: str
@@ -238,6 +241,8 @@ class MonitorReport:
     changes: tuple[Alert, ...] = ()
     left_out: Mapping[str, int]
     undelivered: int = 0
+    asked: str = ""
+    note: str | None = None
 
     @property
     def raised(self) -> tuple[Signal, ...]:

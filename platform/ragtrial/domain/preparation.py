@@ -102,7 +102,9 @@ class PreparationSpec:
 
     __pydantic_config__ = STRICT
 
-    licence: str | None = described("Under which the documents may be used; stands in the data card.", default=None)
+    licence: str | None = described(
+        "Under which the documents may be used: stands in the data card, and goes with pairs and models made from them.", default=None
+    )
     languages: tuple[str, ...] = described("Keep documents in these languages (ISO 639-1, e.g. [en, de]); empty: all.", default=())
     min_words: int = described("Shorter documents are dropped.", default=5)
     max_megabytes: int = described("Larger files are not read.", default=200)

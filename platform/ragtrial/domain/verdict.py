@@ -183,7 +183,8 @@ class Comparison:
         n_scored: Queries scored in both arms.
         effect: None where it can't be computed; `no_effect` says why.
         no_effect: The reason, or None.
-        p_adjusted: After the correction over decision metrics; None for other roles and where there is no p.
+        p_adjusted: Of a secondary metric, behind the primary one (`stats.multiplicity.gated`); None for other roles (the primary decides
+            alone, by its own p), and where it or the primary metric has no p.
         wins: Queries where custom is better.
         ties: Queries where both are equal.
         losses: Queries where baseline is better.

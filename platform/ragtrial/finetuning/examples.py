@@ -37,20 +37,20 @@ class Examples:
         return len(self.columns["query"])
 
 
-def check_spec(spec: TrainingSpec, pairs: Sequence[Pair], *, dimension: int, is_final: bool = True) -> None:
+def check_spec(spec: TrainingSpec, pairs: Sequence[Pair], *, dimension: int | None = None, is_final: bool = False) -> None:
     """Refuse what can't be trained, before anything is loaded.
 
     Args:
         spec: The settings.
         pairs: With their negatives.
-        dimension: Of the base.
+        dimension: Of the base; None before it is loaded.
         is_final: Whether these are the pairs that are trained on; before they are read, only the settings are looked at.
 
     Raises:
         InputError: A loss without the negatives that it needs, a combination that there is none of, or a truncation above the base's
             own dimension.
     """
-    if spec.matryoshka and spec.matryoshka[0] > dimension:
+    if dimension is not None and spec.matryoshka and spec.matryoshka[0] > dimension:
         raise InputError(f"training.matryoshka: {spec.matryoshka[0]} is more than the {dimension} dimensions of the base {spec.base!r}")
     if spec.distillation is not None and spec.loss == "cached-multiple-negatives":
         raise InputError("training.distillation needs the whole batch at once: take loss multiple-negatives instead of its cached form")

@@ -85,7 +85,7 @@ def fit_matrix(
         spec: Seed, patience, and the section `adapter`.
         score: Of a matrix on the dev and training queries; None trains to the end.
         seen: Told after each evaluation; may raise.
-        advance: Told of each epoch.
+        advance: Told of each epoch that is done: fewer than planned where it stops early.
 
     Returns:
         The kept matrix, shape (dimension, dimension), what was seen, the epochs done, and the kept epoch (steps of the curve are epochs).
@@ -122,7 +122,6 @@ def fit_matrix(
         advance(1)
         if watch.without_gain >= spec.patience:
             break
-    advance(spec.adapter.epochs - epoch)
     return kept, watch, epoch, epoch if score is None else watch.kept_step
 
 

@@ -28,25 +28,24 @@ def model_card(
         evaluations: Records of `suite.model_records.evaluation_record`, oldest first; those in which it was the treatment are its results.
         intrinsic: What was measured of its vectors alone; None where nothing was.
         aliases: That point to it.
-        licence: The owner's own; default: the base's.
+        licence: The owner's own; default: that of the data and of the base.
     """
     lineage = model.lineage
     base = _mapping(lineage.get("base"))
     results = [each for each in evaluations if each.get("role") == "treatment"]
-    said = licence or base.get("licence")
+    said = licence_of(lineage, licence)
     front: dict[str, Any] = {
         "base_model": _base_id(base),
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
-        "license": str(said).lower() if said else "other",
-        **({} if said else {"license_name": "not-recorded"}),
+        **_front_licence(said),
         "tags": list(_TAGS),
         **({"model-index": [_index(model, results[-1])]} if results else {}),
     }
     parts = [
         f"---\n{yaml.safe_dump({key: value for key, value in front.items() if value is not None}, sort_keys=False, allow_unicode=True)}---",
         f"# {model.name} {model.version}",
-        _summary(model, base, aliases, licence),
+        _summary(model, base, aliases, licence=licence),
         _use(model),
         _results(results),
         _intrinsic(intrinsic),
@@ -57,6 +56,35 @@ def model_card(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def licence_of(lineage: Mapping[str, Any], own: str | None = None) -> str | None:
+    """The licence of a version: the owner's own, or else that of its base; both that of its data and that of its base where they differ.
+
+    Args:
+        lineage: Of the version.
+        own: The owner's.
+
+    Returns:
+        None where neither the data's nor the base's is known.
+    """
+    base, data = _mapping(lineage.get("base")).get("licence"), lineage.get("data_licence")
+    if own or not data or (base and str(base).casefold() == str(data).casefold()):
+        return own or base
+    return f"data: {data}, base model: {base or _UNKNOWN}"
+
+
+def _front_licence(said: str | None) -> dict[str, str]:
+    """As the hub reads it: an identifier, or `other` with a name."""
+    if not said:
+        return {"license": "other", "license_name": "not-recorded"}
+    is_identifier = " " not in said
+    return {"license": said.lower()} if is_identifier else {"license": "other", "license_name": said}
+
+
+def _said_licence(lineage: Mapping[str, Any], own: str | None) -> str:
+    said = licence_of(lineage, own) or _UNKNOWN
+    return said if own or lineage.get("data_licence") else f"{said} (the base model's)"
+
+
 def _base_id(base: Mapping[str, Any]) -> str | None:
     """The hub's id where the base came from there; else its name."""
     location = str(base.get("location") or "")
@@ -64,14 +92,14 @@ def _base_id(base: Mapping[str, Any]) -> str | None:
     return location if is_hub else base.get("name")
 
 
-def _summary(model: RegisteredModel, base: Mapping[str, Any], aliases: Sequence[str], licence: str | None) -> str:
+def _summary(model: RegisteredModel, base: Mapping[str, Any], aliases: Sequence[str], *, licence: str | None) -> str:
     lineage = model.lineage
     names = f" ({', '.join(aliases)})" if aliases else ""
     rows = {
         "Version": f"{model.reference}{names}",
         "Made": lineage.get("created_at"),
         "Base model": f"{base.get('name', _UNKNOWN)}, revision {str(base.get('revision', _UNKNOWN))[:16]}, from {base.get('location', _UNKNOWN)}",
-        "Licence": licence or _UNKNOWN if licence else f"{base.get('licence') or _UNKNOWN} (the base model's)",
+        "Licence": _said_licence(lineage, licence),
         "Content": f"SHA-256 {lineage.get('checksum', _UNKNOWN)}",
     }
     intro = "An embedding model for retrieval, fine-tuned on a team's own documents and registered by ragtrial."
@@ -156,7 +184,7 @@ def _training(lineage: Mapping[str, Any]) -> str:
     rows = {
         "Method": lineage.get("method"),
         "Judgments of": f"{data.get('path')} ({data.get('format')}, split {data.get('split')})" if data else "none",
-        "Licence of these data": lineage.get("data_licence"),
+        "Licence of the data": lineage.get("data_licence") or _UNKNOWN,
         "Files of pairs": ", ".join(map(str, files)) if files else "none",
         "Pairs used": f"{pairs['used']:,}" if isinstance(pairs.get("used"), int) else _UNKNOWN,
         "Pairs refused": refused,

@@ -21,11 +21,25 @@ from ragtrial.generation.sentences import sentences_of
 NO_TITLE = "the document has no title"
 NO_WORDS = "fewer than two words"
 SHARED_TITLE = "documents that don't belong together share the title"
+SERIES = "three or more titles differ in numbers, days and months alone"
+UNDER_A_HEADING = "the document goes on in other passages, and its first one stands under a heading of its own"
+OF_ALL_ALONE = "the document goes on in other passages, and its first one holds less than half of the title's words"
 SHARED_HEADING = "several sections are called so, and there is no title to tell them apart"
 TOO_SHORT = "the text below it has fewer than 8 words"
 DEFINED_OFTEN = "the term is explained in more than 2 documents"
 
 _LEAST_WORDS = 8
+_A_SERIES = 3
+_COUNTED = re.compile(
+    r"\d+(?:st|nd|rd|th)?|\b(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day"
+    r"|january|february|march|april|may|june|july|august|september|october|november|december)\b"
+)
+"""What the titles of a series differ in."""
+
+_CONTENT = re.compile(r"[^\W\d_]{4,}")
+_STEM = 5
+"""Letters by which words are compared, so that a plural or another ending is the same word."""
+
 _MOST_DOCUMENTS = 2
 _FIRST_LINE = re.compile(r"\s*(?P<heading>\S[^\n]{0,119})\n[ \t]*\n(?=\s*\S)")
 _SENTENCE_END = (".", ";", ":", ",", "!")
@@ -75,24 +89,62 @@ class Section(NamedTuple):
 
 
 def title_pairs(documents: Sequence[Document], passages: Sequence[Passage]) -> Gathered:
-    """Each title with the beginning of its document; a title that parts of one article share counts once, for the first of them."""
+    """Each title with the beginning of its document, where it says what is told there.
+
+    A title of a document (or article) of one passage is paired with that. Where there are more passages the title is about all of them:
+    a digest of a chat, a collection of tickets. Then it is paired with what stands before the first heading, and only if that holds half
+    of the title's words; the passages below headings are for `heading_pairs`. A title that parts of one article share counts once.
+    """
     places, left_out = _by_document(passages), Counter[str]()
     groups: dict[str, set[str]] = {}
     for document in documents:
         groups.setdefault(normalise(document.title), set()).add(document.group or document.document_id)
+    series = Counter(_COUNTED.sub("#", title) for title in groups)
+    owner = {document.document_id: document.group or document.document_id for document in documents}
+    sizes = Counter(owner[passage.document_id] for passage in passages if passage.document_id in owner)
     pairs, seen = [], set[str]()
     for document in documents:
         title = normalise(document.title)
         if title in seen:
             continue
         seen.add(title)
-        reason = _unfit(document.title)
-        if reason is not None or len(groups[title]) > 1:
-            left_out[NO_TITLE if not title else reason or SHARED_TITLE] += 1
-            continue
         first = places[document.document_id][0]
-        pairs.append(_pair(document.title, first, "title", document, body=first.text.strip()))
+        is_whole = sizes[owner[document.document_id]] == 1
+        body = first.text.strip() if is_whole else _lead(first.text)
+        reason = (
+            (None if title else NO_TITLE)
+            or _unfit(document.title)
+            or (SHARED_TITLE if len(groups[title]) > 1 else None)
+            or (SERIES if series[_COUNTED.sub("#", title)] >= _A_SERIES and not _says_all(title, body) else None)
+            or (None if is_whole else _unsaid(title, body))
+        )
+        if reason is not None:
+            left_out[reason] += 1
+            continue
+        pairs.append(_pair(document.title, first, "title", document, body=body))
     return _checked(pairs, left_out)
+
+
+def _says_all(title: str, text: str) -> bool:
+    """Whether a text has every word and number of a title: that of `ataxia type 3` speaks of just this one."""
+    return set(title.split()) <= set(normalise(text).split())
+
+
+def _unsaid(title: str, lead: str) -> str | None:
+    """Why the beginning of a long document isn't what its title says; None where it is."""
+    if len(lead.split()) < _LEAST_WORDS:
+        return UNDER_A_HEADING
+    said = {word[:_STEM] for word in _CONTENT.findall(normalise(lead))}
+    words = {word[:_STEM] for word in _CONTENT.findall(title)}
+    return None if words and len(words & said) >= len(words) / 2 else OF_ALL_ALONE
+
+
+def _lead(text: str) -> str:
+    """What stands before the first heading; all of a text without any."""
+    heads = _heads(text)
+    if heads:
+        return text[: heads[0][1]].strip()
+    return "" if _under_first_line(text) else text.strip()
 
 
 def heading_pairs(documents: Sequence[Document], passages: Sequence[Passage]) -> Gathered:
@@ -136,23 +188,23 @@ def definition_pairs(documents: Sequence[Document], passages: Sequence[Passage])
 
 def sections(text: str) -> tuple[Section, ...]:
     """The sections of a Markdown text, in order; of a text without a heading its first line, where a blank line sets it off as one."""
-    tokens = MarkdownIt("commonmark").parse(text)
-    ends = [match.end() for match in _LINE_END.finditer(text)]
-    starts = [0, *ends, len(text)]
-    heads = [
-        (_plain(tokens[place + 1]), token.map)
-        for place, token in enumerate(tokens)
-        if token.type == "heading_open" and token.level == 0 and token.map is not None
-    ]
+    heads = _heads(text)
     if not heads:
         return _under_first_line(text)
-    begins = [starts[min(lines[0], len(starts) - 1)] for _, lines in heads]
-    behind = [*begins[1:], len(text)]
-    return tuple(
-        Section(heading=heading, body=starts[min(lines[1], len(starts) - 1)], end=end)
-        for (heading, lines), end in zip(heads, behind, strict=True)
-        if heading
-    )
+    behind = [*(begin for _, begin, _ in heads[1:]), len(text)]
+    return tuple(Section(heading=heading, body=body, end=end) for (heading, _, body), end in zip(heads, behind, strict=True) if heading)
+
+
+def _heads(text: str) -> list[tuple[str, int, int]]:
+    """The words of each Markdown heading, where it begins, and where the text below it does."""
+    tokens = MarkdownIt("commonmark").parse(text)
+    starts = [0, *(match.end() for match in _LINE_END.finditer(text)), len(text)]
+    found = []
+    for place, token in enumerate(tokens):
+        if token.type == "heading_open" and token.level == 0 and token.map is not None:
+            begin, body = (starts[min(line, len(starts) - 1)] for line in token.map)
+            found.append((_plain(tokens[place + 1]), begin, body))
+    return found
 
 
 def terms_of(text: str) -> tuple[str, ...]:

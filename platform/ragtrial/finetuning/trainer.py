@@ -214,7 +214,6 @@ class _Watcher(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
                 self._seen(self._watch)
         if self._watch.without_gain >= self._patience:
             control.should_training_stop = True
-            self._advance(state.max_steps - state.global_step)
         elif state.global_step < state.max_steps:
             control.should_save = True
 

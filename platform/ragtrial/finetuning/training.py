@@ -9,24 +9,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ragtrial.contracts import Embedder, Kind, Progress, no_progress
+from ragtrial.contracts import Embedder, Progress, no_progress
 from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.pair import Pair
 from ragtrial.domain.training import TrainingSpec
-from ragtrial.embedding.sentence_transformers import load_model, prompts_of, quiet_libraries
+from ragtrial.embedding.sentence_transformers import load_model, quiet_libraries
 from ragtrial.errors import InputError, MissingExtraError
-from ragtrial.finetuning.dev import DEV_PASSAGES, MIN_DEV_QUERIES, DevSet, dev_set, scorer, train_check
+from ragtrial.finetuning.dev import DEV_PASSAGES, MIN_DEV_QUERIES, DevSet, dev_set, train_check
 from ragtrial.finetuning.distilling import Targets, targets
 from ragtrial.finetuning.examples import Examples, check_spec, examples
 from ragtrial.finetuning.leakage import text_digest
 from ragtrial.finetuning.pairs import pairs_digest
 from ragtrial.finetuning.processes import is_main, join, same, wait
 from ragtrial.finetuning.registry import RegisteredModel, Registry, check_name
-from ragtrial.finetuning.watching import DEV_METRIC, TRAIN_METRIC, Scores, Watch, overfitting
+from ragtrial.finetuning.scorers import matrix_scorer, model_scorer
+from ragtrial.finetuning.watching import DEV_METRIC, TRAIN_METRIC, Watch, overfitting
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -90,15 +88,16 @@ def train(
     work_folder: Path,
     facts: Mapping[str, Any],
     inherited: frozenset[str] = frozenset(),
+    base_licence: str | None = None,
     embedder: Embedder | None = None,
     teacher: Embedder | None = None,
     progress: Progress = no_progress,
 ) -> RegisteredModel:
     """Train, keep a checkpoint by the dev set, and register it with its lineage.
 
-    The model is evaluated at most each half epoch (`stops`), on the dev queries and on as many training queries. Kept is the latest checkpoint
-    whose dev score is within one standard error of the best one (`watching.is_near`); the base itself where nothing came near it. A
-    training that was killed goes on from its last checkpoint when it is started again with the same base, pairs, dev set and settings.
+    The model is evaluated at most each half epoch (`stops`), on the dev queries and on as many training queries. Kept is the checkpoint with
+    the best dev score, of equal ones the last; the base itself where none scored as high. A training that was killed goes on from its last
+    checkpoint when it is started again with the same base, pairs, dev set and settings.
 
     Args:
         spec: Settings.
@@ -111,6 +110,7 @@ def train(
         work_folder: For checkpoints; removed at the end.
         facts: What else belongs into the lineage (where the data came from, pairs refused).
         inherited: Digests of the texts that the base was trained on.
+        base_licence: Of the base; None: what the card in its folder gives.
         embedder: The base as an embedder, for method linear-adapter.
         teacher: The larger model, where the settings ask for distillation.
         progress: Told the steps.
@@ -122,8 +122,8 @@ def train(
         SetupError: The registry can't be written.
     """
     check_name(name)
-    check_spec(spec, pairs, dimension=base.dimension)
-    _check_size(spec, pairs)
+    check_spec(spec, pairs, dimension=base.dimension, is_final=True)
+    check_size(spec, pairs)
     start, cpu = time.perf_counter(), time.process_time()
     judged = 0 if dev is None else dev.n_judged
     if judged < MIN_DEV_QUERIES:
@@ -148,7 +148,7 @@ def train(
     lineage = {
         "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         **facts,
-        "base": {"name": base.name, "revision": base.revision, "location": spec.base, "licence": _licence(base_folder)},
+        "base": {"name": base.name, "revision": base.revision, "location": spec.base, "licence": base_licence or _licence(base_folder)},
         "method": spec.method,
         "settings": {key: value for key, value in asdict(used).items() if key != "data"},
         "seed": spec.seed,
@@ -158,7 +158,7 @@ def train(
         "search": None if found is None else {"sentence": found.sentence, "trials": list(found.trials)},
         "curve": fitted.watch.curve,
         "overfitting": overfitting(fitted.watch),
-        "warnings": [SCRATCH_WARNING] if spec.method == "scratch" else [],
+        "warnings": [*([SCRATCH_WARNING] if spec.method == "scratch" else []), *unused(spec)],
         "seconds": round(time.perf_counter() - start, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
     }
@@ -166,7 +166,24 @@ def train(
     return _registered(task, used, fitted, registry, lineage, texts, searched=None if found is None else spec)
 
 
-def _check_size(spec: TrainingSpec, pairs: Sequence[Pair]) -> None:
+def unused(spec: TrainingSpec) -> list[str]:
+    """What is set and has no effect on the method, with the setting that has."""
+    own: dict[str, Any] = {"linear-adapter": asdict(spec.adapter), "lora": {"learning_rate": spec.lora.learning_rate}}.get(spec.method, {})
+    section = "adapter" if spec.method == "linear-adapter" else "lora"
+    plain = TrainingSpec()
+    return [
+        f"training.{name} is {getattr(spec, name):g} and not used by method {spec.method}: its own is training.{section}.{name}, {own[name]:g}"
+        for name in ("epochs", "batch_size", "learning_rate")
+        if name in own and getattr(spec, name) != getattr(plain, name)
+    ]
+
+
+def check_size(spec: TrainingSpec, pairs: Sequence[Pair]) -> None:
+    """Refuse fewer pairs than one batch.
+
+    Raises:
+        InputError: They are fewer.
+    """
     if len(pairs) < spec.batch_size:
         raise InputError(
             f"{len(pairs)} training pairs are fewer than one batch of {spec.batch_size}: give more pairs or a smaller training.batch_size"
@@ -232,7 +249,7 @@ def _fit(task: Task, spec: TrainingSpec, *, progress: Progress, seen: Callable[[
     return fit(
         base=task.base_folder,
         rows=rows,
-        score=None if task.dev is None else _model_scorer(task.dev, task.check),
+        score=None if task.dev is None else model_scorer(task.dev, task.check),
         n_stops=stops(len(pairs), spec.epochs, n_passages=0 if task.dev is None else len(task.dev.passages)),
         spec=spec,
         folder=task.folder(spec),
@@ -271,9 +288,9 @@ def _fit_adapter(
     matrix, watch, done, kept = fit_matrix(
         given,
         spec=spec,
-        score=None if task.dev is None else _matrix_scorer(task.dev, task.check, embedder),
+        score=None if task.dev is None else matrix_scorer(task.dev, task.check, embedder),
         seen=seen or (lambda _watch: None),
-        advance=progress(f"train {task.name} (linear adapter, {len(pairs):,} pairs, at most {epochs} epochs)", epochs),
+        advance=progress(f"train {task.name} (linear adapter, {len(pairs):,} pairs, may stop early), epochs", epochs),
     )
     steps = -(-len(pairs) // spec.adapter.batch_size)
     with quiet_libraries():
@@ -360,36 +377,3 @@ def _saver(model: "SentenceTransformer") -> Callable[[Path], None]:
             model.save_pretrained(str(folder), safe_serialization=True, create_model_card=False)
 
     return save
-
-
-def _model_scorer(dev: DevSet, check: DevSet | None) -> Callable[["SentenceTransformer"], Scores]:
-    """With the model's own prompts."""
-    score = scorer(dev, check)
-
-    def scored(model: "SentenceTransformer") -> Scores:
-        prompts = prompts_of(model)
-
-        def encode(texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
-            call = model.encode_query if kind == "query" else model.encode_document
-            rows: NDArray[np.float32] = call(list(texts), prompt=prompts[kind], show_progress_bar=False)
-            return rows
-
-        return score(encode)
-
-    return scored
-
-
-def _matrix_scorer(dev: DevSet, check: DevSet | None, embedder: Embedder) -> Callable[[NDArray[np.float32]], Scores]:
-    """With the base's vectors, embedded once."""
-    score = scorer(dev, check)
-    known: dict[Kind, NDArray[np.float32]] = {}
-
-    def scored(matrix: NDArray[np.float32]) -> Scores:
-        def encode(texts: Sequence[str], kind: Kind) -> NDArray[np.float32]:
-            if kind not in known:
-                known[kind] = embedder.embed(texts, kind=kind)
-            return known[kind] @ matrix.T if kind == "query" else known[kind]
-
-        return score(encode)
-
-    return scored

@@ -34,9 +34,9 @@ class Watch:
         curve: `{"step", "loss"}` or `{"step", "nDCG@10", "train nDCG@10"}`, in order.
         before: Dev nDCG@10 before the first step; None without a dev set.
         best: Best dev scores so far, one for each query.
-        best_step: Their step; 0 is the base model.
-        kept_step: The latest step within one standard error of the best.
-        without_gain: Evaluations since `best_step`.
+        best_step: The last step with the best score, for of two that score alike the later has seen more; 0 is the base model.
+        kept_step: Whose weights are kept: `best_step`.
+        without_gain: Evaluations since the score rose last.
         first: Dev and training scores of the base, query by query.
         last: Dev scores of the last evaluation, query by query.
         gaps: By how much more the training queries gained than the dev queries: `{"step", "gap", "error"}`, the error a standard error.
@@ -64,8 +64,8 @@ class Watch:
             self.best, self.best_step, self.kept_step, self.without_gain = values.tolist(), step, step, 0
         else:
             self.without_gain += 1
-            if is_near(values, best):
-                self.kept_step = step
+            if values.mean() == best.mean():
+                self.best, self.best_step, self.kept_step = values.tolist(), step, step
         self._see_gap(step, values, np.asarray(train, dtype=np.float64))
 
     def _see_gap(self, step: int, dev: NDArray[np.float64], train: NDArray[np.float64]) -> None:
@@ -81,10 +81,7 @@ class Watch:
 
 
 def is_near(values: NDArray[np.float64], best: NDArray[np.float64]) -> bool:
-    """Whether scores are within one standard error of the best ones, paired by query (Breiman et al. 1984, section 3.4.3).
-
-    Some hundred queries can't tell checkpoints apart that differ by less, and the later of two such checkpoints has seen more data:
-    it is kept.
+    """Whether scores are within one standard error of the best ones, paired by query: a fall that is less may be noise.
 
     Args:
         values: Scores of one checkpoint, shape (n,), n at least 2.

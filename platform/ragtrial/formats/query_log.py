@@ -34,11 +34,11 @@ def read_query_log(path: Path) -> tuple[LoggedQuery, ...]:
         text, user, at = fields.get("text"), fields.get("user"), _moment(fields)
         fault = fault_in(text) if isinstance(text, str) else None
         if not isinstance(text, str) or not text.strip():
-            findings.problem(f"is {found(text)}: expected the query", path=str(path), line=number, field="text")
+            findings.problem(f"{_said(fields, 'text')}: expected the query", path=str(path), line=number, field="text")
         elif fault is not None:
             findings.problem(fault, path=str(path), line=number, field="text")
         elif at is None:
-            said = f"is {found(fields.get('at'))}: expected a time like 2026-11-01T08:00:00Z, or seconds since 1970"
+            said = f"{_said(fields, 'at')}: expected a time like 2026-11-01T08:00:00Z, or seconds since 1970"
             findings.problem(said, path=str(path), line=number, field="at")
         elif user is not None and not (isinstance(user, str) and user):
             findings.problem(f"is {found(user)}: expected a name, or nothing", path=str(path), line=number, field="user")
@@ -48,6 +48,10 @@ def read_query_log(path: Path) -> tuple[LoggedQuery, ...]:
         findings.problem(f"holds no query: expected one object on each line, {EXAMPLE}", path=str(path))
     queries.sort(key=lambda query: query.at)
     return findings.require(tuple(queries))
+
+
+def _said(fields: Mapping[str, object], name: str) -> str:
+    return f"is {found(fields[name])}" if name in fields else "is missing"
 
 
 def _moment(fields: Mapping[str, object]) -> float | None:

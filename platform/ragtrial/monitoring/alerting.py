@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from ragtrial.domain.monitor import Alert, Change, MonitorSpec, Signal
 
@@ -54,6 +55,15 @@ def alert_of(signal: Signal, change: Change, *, experiment: str, at: float, look
         low=signal.low,
         high=signal.high,
     )
+
+
+def closed(alert: Alert, *, at: float) -> Alert:
+    """The end of an alert whose series is measured no longer: it would stand for ever, as no look of it comes that could clear it."""
+    said = f"{alert.experiment}: {alert.signal} is no longer measured as it was when its alert was raised (plan, arm or model is another)"
+    return replace(alert, alert_id=None, change="cleared", at=at, sentence=said, effect=None, low=None, high=None, **_UNSENT)
+
+
+_UNSENT: dict[str, Any] = {"delivered_at": None, "attempts": 0, "problem": None}
 
 
 def sentence(signal: Signal) -> str:

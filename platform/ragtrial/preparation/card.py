@@ -14,6 +14,9 @@ from ragtrial.preparation.documents import STAGES
 
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _FIRST_BIN = 8
+_NAMED = 20
+"""Files that were not read and are named; of more the rest is counted."""
+
 _STAGE_NAMES = {
     "read": "read from files",
     "cleaned": "with text after cleaning",
@@ -56,8 +59,9 @@ def card_of(
         licence=spec.licence,
         files=dict(files),
         stages=_stages(made, spec),
+        unread=tuple((each.source, each.reason) for each in made.dropped if each.stage == "read")[:_NAMED],
         formats=_counted(each.document.format for each in documents),
-        encodings=_counted(each.document.encoding for each in documents if each.document.encoding not in ("utf-8", "pdf", "mail")),
+        encodings=_counted(each.document.encoding for each in documents if each.document.encoding not in ("utf-8", "pdf", "word", "mail")),
         notes=_notes(documents),
         topics=_topics(documents),
         lengths=lengths_of([len(each.document.text.split()) for each in documents]),

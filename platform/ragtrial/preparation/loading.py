@@ -11,7 +11,9 @@ from ragtrial.preparation.pdf_files import read_pdf
 from ragtrial.preparation.raw import Loaded, RawDocument, Unread
 from ragtrial.preparation.source_files import SourceFile
 from ragtrial.preparation.tickets import read_tickets
+from ragtrial.preparation.titles import is_title
 from ragtrial.preparation.web_pages import read_page
+from ragtrial.preparation.word_files import read_word
 
 NO_TEXT = "no text in an encoding that can be told"
 
@@ -20,6 +22,7 @@ _HEADING = re.compile(r"\A\s*#[ \t]+(.+?)[ \t]*#*[ \t]*(?:\n|\Z)")
 _FENCED = re.compile(r"(^ {0,3}(?:```|~~~).*?(?:^ {0,3}(?:```|~~~)[ \t]*$|\Z))", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _LINK = re.compile(r"!?\[([^\[\]]*)\]\((?:[^()\s]|\([^()]*\))*(?:\s+\"[^\"]*\")?\)")
+_UNDERLINE = re.compile(r"([=~^*#-])\1{2,}")
 _TITLE_CHARS = 90
 
 
@@ -36,6 +39,9 @@ def load(file: SourceFile, data: bytes, fields: TicketFields) -> Iterator[Loaded
     """
     if file.kind == "pdf":
         yield read_pdf(data, file.place)
+        return
+    if file.kind == "word":
+        yield read_word(data, file.place)
         return
     if file.kind == "mail":
         yield read_mail(data, file.place)
@@ -58,10 +64,15 @@ def load(file: SourceFile, data: bytes, fields: TicketFields) -> Iterator[Loaded
 
 
 def _text(text: str, place: str, encoding: str) -> RawDocument:
-    """A short first line with a blank line below it is the title."""
+    """A short first line that reads like a title, underlined or with a blank line below it, is one; so is one behind `=`."""
     first, _, rest = text.strip().partition("\n")
-    titled = len(first) <= _TITLE_CHARS and rest.startswith("\n") and rest.strip()
-    return RawDocument(place=place, title=first if titled else "", text=rest if titled else text, format="text", encoding=encoding)
+    line, _, behind = rest.partition("\n")
+    underlined = _UNDERLINE.fullmatch(line.strip()) is not None
+    title = first.removeprefix("= ").strip()
+    is_apart = underlined or not line.strip() or title != first
+    titled = is_apart and len(title) <= _TITLE_CHARS and rest.strip() and is_title(title)
+    below = (behind if underlined else rest) if titled else text
+    return RawDocument(place=place, title=title if titled else "", text=below, format="text", encoding=encoding)
 
 
 def _markdown(text: str, place: str, encoding: str) -> RawDocument:

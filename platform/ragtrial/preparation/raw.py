@@ -12,7 +12,7 @@ class RawDocument:
         place: The file's path from the source folder; for a record of a file, `#` and its id or number behind it.
         title: May be empty.
         text: May be blank.
-        format: `text`, `markdown`, `html`, `pdf`, `ticket` or `mail`.
+        format: `text`, `markdown`, `html`, `pdf`, `word`, `ticket` or `mail`.
         date: As `YYYY-MM-DD`; None where none is known.
         topic: What the file says of it; None: its top folder.
         thread: What it belongs to, by a digest; None: nothing.

@@ -20,6 +20,7 @@ KINDS: dict[str, str] = {
     ".htm": "html",
     ".xhtml": "html",
     ".pdf": "pdf",
+    ".docx": "word",
     ".csv": "csv",
     ".tsv": "csv",
     ".jsonl": "jsonl",
@@ -28,6 +29,22 @@ KINDS: dict[str, str] = {
     ".eml": "mail",
 }
 """What files are read as, by how their names end."""
+
+_REMEDIES: tuple[tuple[tuple[str, ...], str], ...] = (
+    ((".doc", ".dot", ".rtf", ".odt", ".wpd", ".pages"), "another word processor's file: save it as .docx or PDF"),
+    ((".ppt", ".pptx", ".odp", ".key"), "slides: save them as PDF"),
+    ((".xls", ".xlsx", ".xlsm", ".ods", ".numbers"), "a spreadsheet: save its sheets as CSV"),
+    ((".msg", ".mbox", ".pst"), "a mailbox or a message of Outlook: save messages as .eml"),
+    ((".epub", ".mobi"), "an electronic book: save it as HTML or PDF"),
+    ((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"), "an archive: unpack it first"),
+    (
+        (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".svg"),
+        "a picture: run a text recognition over it first",
+    ),
+    ((".mp3", ".wav", ".m4a", ".ogg", ".mp4", ".mov", ".mkv", ".avi", ".webm"), "sound or film: write down first what is said"),
+    ((".xml",), "XML: save it as HTML, JSON or text"),
+)
+"""Kinds of files that are not read, and what to do about it."""
 
 HIDDEN = "hidden (its name begins with a dot)"
 LINK = "a symbolic link: links are not followed"
@@ -175,6 +192,9 @@ def _is_beside_a_corpus(path: Path) -> bool:
 
 
 def _unknown(suffix: str) -> str:
-    """A suffix that nobody knows may be part of a name, and is not shown."""
+    """Why a file is not read and what to do. A suffix that nobody knows may be part of a name, and is not shown."""
+    said = next((said for suffixes, said in _REMEDIES if suffix in suffixes), None)
+    if said is not None:
+        return f"{said} ({suffix})"
     known = mimetypes.guess_type(f"x{suffix}", strict=False) != (None, None)
-    return f"a kind of file that is not read ({suffix})" if known else "a kind of file that is not read"
+    return f"a kind of file that is not read: save it as text, Markdown, HTML or PDF{f' ({suffix})' if known else ''}"

@@ -10,6 +10,7 @@ _LOOKS_LIKE = re.compile(r"<(?:p|br|div|span|a|html|body|table|ul|ol|li|b|i|stro
 _BLOCKS = frozenset(
     ("p", "div", "br", "li", "tr", "table", "ul", "ol", "h1", "h2", "h3", "h4", "h5", "h6", "pre", "blockquote", "section", "article")
 )
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NOT_SHOWN = ("script", "style", "head", "noscript", "template")
 
@@ -59,10 +60,14 @@ def looks_like_html(text: str) -> bool:
     return _LOOKS_LIKE.search(text) is not None
 
 
-def fragment_text(html: str) -> str:
+def fragment_text(html: str, *, headings: bool = False) -> str:
     """All that is shown of a piece of HTML, such as the body of a ticket, a line for each block.
 
     trafilatura's own function for this runs blocks together on one line.
+
+    Args:
+        html: The piece.
+        headings: Write headings as Markdown does.
     """
     try:
         from lxml import etree
@@ -79,6 +84,8 @@ def fragment_text(html: str) -> str:
     for event, element in etree.iterwalk(tree, events=("start", "end")):
         if element.tag in _BLOCKS and (event, element.tag) != ("end", "br"):
             pieces.append("\n")
+        if headings and event == "start" and element.tag in _HEADINGS:
+            pieces.append(f"\n{'#' * _HEADINGS[element.tag]} ")
         if event == "start":
             pieces.append(element.text or "" if isinstance(element.tag, str) else "")
         elif element is not tree:

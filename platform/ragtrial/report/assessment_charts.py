@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from ragtrial.domain.assessment import Assessment, Estimate, Option, PlottedQuery, SplitTerm
+from ragtrial.domain.assessment import Assessment, Option
+from ragtrial.domain.estimate import Estimate
+from ragtrial.domain.failure import PlottedQuery, SplitTerm
 from ragtrial.report import assessment_words as said
 from ragtrial.report.drawing import Look, Spec, finished, name_axis, spec_of, title_of, value_axis, values
 

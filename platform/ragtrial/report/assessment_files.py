@@ -11,7 +11,7 @@ from ragtrial.domain.assessment import Assessment
 from ragtrial.errors import SetupError
 from ragtrial.report.assessment_html import as_assessment_html
 
-FORM = 1
+FORM = 2
 """Counted up when the JSON changes its shape."""
 
 

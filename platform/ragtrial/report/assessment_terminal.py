@@ -34,9 +34,10 @@ def render_assessment(a: Assessment, console: Console) -> None:
         console.print(as_text(f"probe: {said.probe(a.probe)}."))
     console.print()
     found = a.recommendation
+    console.print(_rules(a))
     for reason in found.reasons:
-        mark = "->" if reason.decides else " -"
-        console.print(as_text(f"{mark} {reason.rule}: {reason.text}", "" if reason.decides else "dim"))
+        if reason.applies is None:
+            console.print(as_text(f"beside the rules: {reason.rule}: {reason.text}", "dim"))
     if found.expected is not None:
         console.print(as_text(found.expected))
     console.print(as_text(found.sentence, said.STYLES[found.outcome]))
@@ -46,6 +47,18 @@ def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for place, name in enumerate(names):
         table.add_column(name, justify="left" if place == 0 else "right", overflow="fold", no_wrap=place > 0)
+    return table
+
+
+def _rules(a: Assessment) -> Table:
+    """In the order in which they are asked: the first that applies decides."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("rule", "here", "the first that applies decides"):
+        table.add_column(name, overflow="fold", no_wrap=name == "rule")
+    for reason in a.recommendation.reasons:
+        if reason.applies is not None:
+            style = "bold" if reason.decides else "" if reason.applies else "dim"
+            table.add_row(*(as_text(each, style) for each in (reason.rule, said.mark(reason), reason.text)))
     return table
 
 

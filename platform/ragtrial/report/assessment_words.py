@@ -1,6 +1,8 @@
 """An assessment in words: the same in the terminal and on the page."""
 
-from ragtrial.domain.assessment import Assessment, Costs, Elsewhere, Estimate, LookAlike, Outcome, Probe, Trait
+from ragtrial.domain.assessment import Assessment, Costs, Elsewhere, Outcome, Probe, Reason
+from ragtrial.domain.estimate import Estimate
+from ragtrial.domain.failure import LookAlike, Trait
 from ragtrial.report import words
 
 HEADINGS: dict[Outcome, str] = {
@@ -155,6 +157,13 @@ def costs(found: Costs) -> list[tuple[str, str]]:
         ("a query", "as long as with the baseline, as long as the architecture stays"),
     ]
     return rows
+
+
+def mark(reason: Reason) -> str:
+    """What became of a rule: whether it applies, and whether it is the first that does; empty of what no rule asks for."""
+    if reason.decides:
+        return "applies, decides"
+    return {True: "applies", False: "does not apply", None: ""}[reason.applies]
 
 
 def probe(found: Probe) -> str:

@@ -30,7 +30,8 @@ def said_of(card: DataCard) -> list[str]:
     sizes = ", ".join(f"{size.split} {size.documents:,}" for size in card.splits)
     median = card.lengths.quantiles["0.5"]
     lines = [f"{count(card.documents, 'document')} ({sizes}), {median:,} words in the middle one"]
-    for stage in card.stages:
+    lines += unread_lines(card)
+    for stage in card.stages[1:]:
         lines += [f"dropped: {n:,} {reason}" for reason, n in stage.dropped.items()]
     if card.redaction.done:
         kinds = ", ".join(f"{row.kind} {row.found:,}" for row in card.redaction.kinds) or "nothing found"
@@ -38,6 +39,17 @@ def said_of(card: DataCard) -> list[str]:
     if card.boilerplate:
         lines.append(f"repeated lines taken out: {len(card.boilerplate):,}, e.g. {card.boilerplate[0][0][:60]!r}")
     return [*lines, leak_sentence(card), *gold_sentences(card), *(f"warning: {warning}" for warning in card.warnings)]
+
+
+def unread_lines(card: DataCard) -> list[str]:
+    """What no document was read from: by reason, with names as far as the card has them."""
+    lines = []
+    for reason, n in card.stages[0].dropped.items():
+        names = [name for name, why in card.unread if why == reason]
+        lines.append(f"not read: {n:,}: {reason}")
+        lines += [f"  {name}" for name in names]
+        lines += [f"  ... and {n - len(names):,} more" if names else f"  {n:,}, named in removed.jsonl"] if n > len(names) else []
+    return lines
 
 
 def leak_sentence(card: DataCard) -> str:
@@ -94,6 +106,7 @@ def tables_of(card: DataCard) -> list[Table]:
     return [
         ("Steps", ("step", "documents left", "dropped"), stages),
         ("Dropped", ("why", "at the step", "documents"), dropped),
+        ("Not read", ("file", "why"), _unread(card)),
         ("Splits", ("split", "documents", "words", "first day", "last day", "undated"), splits),
         ("Topics", ("topic", "documents", "share", "words", *SPLITS), topics),
         ("Words per document", ("share of documents", "at most so many words"), lengths),
@@ -106,6 +119,11 @@ def tables_of(card: DataCard) -> list[Table]:
         ("Digests (SHA-256)", ("of", "digest"), list(card.digests.items())),
         ("Made with", ("package", "version"), list(card.versions.items())),
     ]
+
+
+def _unread(card: DataCard) -> list[tuple[str, ...]]:
+    more = card.n_unread - len(card.unread)
+    return [*card.unread, *([(f"... and {more:,} more", "see removed.jsonl")] if more else [])]
 
 
 def _counts(counts: Mapping[str, int]) -> list[tuple[str, ...]]:

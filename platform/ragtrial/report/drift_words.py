@@ -307,12 +307,16 @@ def _row(signal: DriftSignal, window: DriftWindow, arm: str) -> dict[str, Any]:
 
 
 def standing(alerts: Sequence[Alert]) -> str:
-    """Which alerts of the monitor stand, from all that were raised and cleared, newest first."""
-    last = {alert.signal: alert for alert in reversed(alerts)}
-    raised = sorted(signal for signal, alert in last.items() if alert.change == "raised")
-    if not raised:
+    """Which alerts of the monitor stand, from those that do."""
+    if not alerts:
         return "No alert of the monitor stands"
-    return f"{'An alert stands' if len(raised) == 1 else f'{len(raised)} alerts stand'}: {', '.join(raised)}"
+    raised = ", ".join(sorted({alert.signal for alert in alerts}))
+    return f"{'An alert stands' if len(alerts) == 1 else f'{len(alerts)} alerts stand'}: {raised}"
+
+
+def standing_lines(alerts: Sequence[Alert]) -> list[str]:
+    """Since when each one stands, and what was found then."""
+    return [f"Since {datetime.fromtimestamp(alert.at, UTC):%Y-%m-%d %H:%M} UTC: {alert.sentence}." for alert in alerts]
 
 
 def alert_rows(alerts: Sequence[Alert]) -> list[dict[str, Any]]:

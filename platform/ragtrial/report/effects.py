@@ -143,7 +143,8 @@ def family_words(rows: Sequence[EffectRow]) -> str:
         return f"Bars: {level} interval. With one planned metric there is nothing to adjust for."
     return (
         f"Thick bars: {level} interval of each metric by itself. Thin bars: wider, so that those of all {len(family)} planned metrics hold "
-        "together (Bonferroni, Dunn 1961). A filled mark is shown beyond chance, by its interval and by Holm's p."
+        "together (Bonferroni, Dunn 1961). A filled mark is shown beyond chance, by its interval and its p: the primary metric by its own, "
+        "secondary ones by Holm's among themselves, and only where the primary one is shown."
     )
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from ragtrial.domain.assessment import Estimate
+from ragtrial.domain.estimate import Estimate
 from ragtrial.domain.intrinsic import Intrinsic, JudgedPair, Measured
 from ragtrial.report import assessment_words as said
 from ragtrial.report import words
@@ -24,6 +25,8 @@ SECTIONS = (
     ("general", "General text"),
 )
 _MOST_PAIRS = 12
+_ROOMY = 110
+"""Columns from which an interval stands beside its number, and not under it."""
 _WITHOUT_INTERVAL = "no interval is computed for it"
 
 
@@ -32,19 +35,19 @@ def as_dict(found: Intrinsic) -> dict[str, Any]:
     return {"form": FORM, **dataclasses.asdict(found)}
 
 
-def value(estimate: Estimate | None) -> str:
+def value(estimate: Estimate | None, *, between: str = " ") -> str:
     """A value with its interval; a dash where there is none (the reason stands in a line of its own)."""
     if estimate is None or estimate.value is None:
         return words.NOTHING
-    interval = "" if estimate.low is None else f" {said.interval(estimate, digits=3)}"
+    interval = "" if estimate.low is None else f"{between}{said.interval(estimate, digits=3)}"
     return f"{estimate.value:.3f}{interval}"
 
 
-def change(measured: Measured) -> str:
+def change(measured: Measured, *, between: str = " ") -> str:
     """The difference from the base."""
     if measured.change is None or measured.change.value is None:
         return words.NOTHING
-    interval = "" if measured.change.low is None else f" {said.interval(measured.change, signed=True, digits=3)}"
+    interval = "" if measured.change.low is None else f"{between}{said.interval(measured.change, signed=True, digits=3)}"
     return f"{measured.change.value:+.3f}{interval}"
 
 
@@ -77,15 +80,17 @@ def render_intrinsic(found: Intrinsic, console: Console) -> None:
     console.print(as_text(f"{found.model}, {against}", "bold"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("property", overflow="fold")
-    for name in ("base", "model", f"change, {found.level:.0%} interval"):
-        table.add_column(name, justify="right", overflow="fold")
+    between = " " if console.width >= _ROOMY else "\n"
+    for name in ("base", "model", f"change,{between}{found.level:.0%} interval"):
+        table.add_column(name, justify="right", no_wrap=True)
     notes: list[str] = []
     for field, heading in SECTIONS:
         rows: tuple[Measured, ...] = getattr(found, field)
         if rows:
             table.add_row(as_text(heading, "dim italic"))
         for row in rows:
-            table.add_row(as_text(row.name), value(row.before), value(row.value), as_text(change(row), style(row)))
+            base, model, changed = value(row.before, between=between), value(row.value, between=between), change(row, between=between)
+            table.add_row(as_text(row.name), base, model, Text(changed, style=style(row)))
         notes += reasons(rows)
     console.print(table)
     console.print(as_text(f"general text: {found.general_source}.", "dim"))

@@ -33,12 +33,13 @@ def _metrics(content: LiveContent) -> str:
         f"{text(content.label(content.treatment))}, so far",
         "difference, always-valid",
         "at the planned size",
-        "adjusted p",
+        "p",
         "units",
     ]
     table = table_of(head, [_row(comparison) for comparison in content.analysis.comparisons])
     reasons = live_words.not_compared_by_reason(content)
-    return table + (f"\n\nNot compared: {text('; '.join(reasons))}." if reasons else "")
+    told = f"{text(words.capital(words.P_RULE[content.experiment.analysis.correction]))}."
+    return f"{table}\n\n{told}" + (f"\n\nNot compared: {text('; '.join(reasons))}." if reasons else "")
 
 
 def _row(c: LiveComparison) -> list[str]:
@@ -49,7 +50,7 @@ def _row(c: LiveComparison) -> list[str]:
         words.number(c.baseline.mean, c.metric),
         words.number(c.custom.mean, c.metric),
         *(words.NOTHING if interval is None else text(words.difference(interval, c.metric)) for interval in changes),
-        text(words.p_value(c.p_adjusted)),
+        text(words.p_that_counts(c.role, live_words.own_p(c), c.p_adjusted)),
         f"{c.n_units:,}",
     ]
 

@@ -20,6 +20,7 @@ def render_live(content: LiveContent, console: Console) -> None:
     console.print(as_text(f"Traffic: {live_words.traffic(content)}."))
     console.print()
     console.print(_metrics(content, roomy=console.width >= _ROOMY))
+    console.print(as_text(f"p: {words.P_RULE[content.experiment.analysis.correction]}.", "dim"))
     for line in live_words.not_compared_by_reason(content):
         console.print(as_text(f"not compared: {line}", "dim"))
     console.print()
@@ -55,7 +56,7 @@ def _metrics(content: LiveContent, *, roomy: bool) -> Table:
     table.add_column(
         as_text(f"{content.label(content.control)} -> {content.label(content.treatment)}\nso far"), justify="right", overflow="fold"
     )
-    columns = ["difference, always-valid", *(["at the planned size"] if planned and roomy else []), "adj. p", "units", "scored"]
+    columns = ["difference, always-valid", *(["at the planned size"] if planned and roomy else []), "p", "units", "scored"]
     for name in columns if roomy else [name for name in columns if name != "scored"]:
         table.add_column(name, justify="right", no_wrap=True)
     for role in ("primary", "secondary", "guardrail", "exploratory"):
@@ -90,7 +91,7 @@ def _row(c: LiveComparison, *, planned: bool) -> list[Text]:
         as_text(f"{left} -> {right}"),
         as_text(_change(running, c), style),
         *fixed,
-        as_text(words.p_value(c.p_adjusted)),
+        as_text(words.p_that_counts(c.role, live_words.own_p(c), c.p_adjusted)),
         as_text(f"{c.n_units:,}"),
         as_text(f"{scored:,}/{trials:,}"),
     ]

@@ -155,7 +155,6 @@ def statistics(content: LiveSummary) -> list[tuple[str, str]]:
             rows.append((f"Difference, {live_words.level(found)}", f"{said}, {live_words.counted(found, content.analysis.progress)}"))
         rows.append(("Method", primary.effect.method))
         rows.append(("Standard error", f"{primary.effect.standard_error:.4g}"))
-        rows.append(("p, adjusted over the planned metrics", words.p_value(primary.p_adjusted)))
     rows.append(("Plan", f"alpha {plan.alpha:g}, power {plan.power:.0%}, correction {plan.correction}, seed {plan.seed}"))
     rows.append(("How alpha is spent", f"{live_words.spending(content.analysis.progress)}."))
     tail = live_words.tail(content.analysis.tail)

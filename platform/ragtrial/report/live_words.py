@@ -103,11 +103,14 @@ def beyond_chance(comparison: LiveComparison) -> int:
         return 0
     interval = comparison.effect.intervals[0]
     outside = interval.low > 0 or interval.high < 0
-    if comparison.p_adjusted is not None:
-        outside = outside and comparison.p_adjusted < interval.alpha
-    if not outside:
+    if not outside or not words.decided(comparison.role, interval.p_value, comparison.p_adjusted, alpha=interval.alpha):
         return 0
     return 1 if (interval.estimate > 0) == comparison.metric.higher_is_better else -1
+
+
+def own_p(comparison: LiveComparison) -> float | None:
+    """The p of the interval that counts, adjusted for nothing; None without an effect."""
+    return None if comparison.effect is None else comparison.effect.intervals[0].p_value
 
 
 def counted(found: Interval, progress: Progress) -> str:

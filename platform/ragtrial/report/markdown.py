@@ -59,7 +59,8 @@ def _metrics(content: ReportContent) -> str:
     shown = [c for c in content.analysis.comparisons if c.role != "exploratory"]
     table = table_of(head, [_metric(c, bm25) for c in shown])
     reasons = [text(reason) for reason in findings.without_effect(shown)]
-    return table + (f"\n\nNot compared: {'; '.join(reasons)}." if reasons else "")
+    told = f"{text(words.capital(words.P_RULE[content.experiment.analysis.correction]))}."
+    return f"{table}\n\n{told}" + (f"\n\nNot compared: {'; '.join(reasons)}." if reasons else "")
 
 
 def _metric(c: Comparison, references: Sequence[str]) -> list[str]:
@@ -72,7 +73,7 @@ def _metric(c: Comparison, references: Sequence[str]) -> list[str]:
         *(words.number(c.references.get(line), c.metric) for line in references),
         words.NOTHING if effect is None else text(words.difference(effect, c.metric)),
         words.NOTHING if effect is None else text(words.p_value(effect.p_value)),
-        text(words.p_value(c.p_adjusted)),
+        text(words.p_adjusted(c.role, c.p_adjusted)),
         f"{c.wins}/{c.ties}/{c.losses}",
         f"{c.n_scored} of {c.n}",
     ]

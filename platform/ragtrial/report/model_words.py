@@ -37,6 +37,12 @@ class Version:
         return "" if model is None else f"{model.name}@{model.revision[:_SHORT]}"
 
     @property
+    def reference(self) -> str:
+        """`NAME@VERSION` in the registry; empty of a model that is not registered."""
+        name, version = self.lineage.get("name"), self.lineage.get("version")
+        return f"{name}@{version}" if name and version else ""
+
+    @property
     def lineage(self) -> Mapping[str, Any]:
         """The training record; empty where there is none."""
         return self.facts.lineage or {}
@@ -61,8 +67,13 @@ def versions(evaluations: Sequence[Evaluation], summaries: Mapping[str, Summary]
     return tuple(reversed(found.values()))
 
 
-def version_rows(found: Iterable[Version]) -> list[dict[str, Any]]:
-    """For a table: each model with what it is made from and what its newest evaluation came to."""
+def version_rows(found: Iterable[Version], states: Mapping[str, Sequence[str]] | None = None) -> list[dict[str, Any]]:
+    """For a table: each model with what it is made from and what its newest evaluation came to.
+
+    Args:
+        found: The models.
+        states: What registered versions are now (production, candidate, archived), by `NAME@VERSION`; None leaves the column out.
+    """
     rows = []
     for each in found:
         model, content = each.facts.model, each.summary
@@ -72,6 +83,7 @@ def version_rows(found: Iterable[Version]) -> list[dict[str, Any]]:
             {
                 "model": each.name,
                 "version": str(each.lineage.get("version", "")),
+                **({} if states is None else {"state": ", ".join(states.get(each.reference, ()))}),
                 "trained from": _base(each.lineage),
                 "dimensions": None if model is None else model.dimension,
                 "evaluated as": each.facts.arm,

@@ -22,7 +22,7 @@ CHECK_SIGNS = {"pass": "✓", "warn": "!", "fail": "✕", "unknown": "?"}
 URGENCY = ("fail", "warn", "unknown", "pass")
 ROLES = {
     "primary": "Primary: decides",
-    "secondary": "Secondary: adjusted together with the primary",
+    "secondary": "Secondary: counted where the primary is shown",
     "guardrail": "Guardrails: must not get worse",
     "exploratory": "Exploratory: shown without a claim",
 }

@@ -32,6 +32,7 @@ def render_terminal(content: ReportContent, console: Console) -> None:
     )
     console.print()
     console.print(_metrics(content, roomy=console.width >= _ROOMY))
+    console.print(as_text(f"p: {words.P_RULE[content.experiment.analysis.correction]}.", "dim"))
     for reason in findings.without_effect(content.analysis.comparisons):
         console.print(as_text(f"not compared: {reason}", "dim"))
     console.print()
@@ -68,7 +69,7 @@ def _metrics(content: ReportContent, *, roomy: bool) -> Table:
     for name in means:
         table.add_column(as_text(name), justify="right", overflow="fold")
     table.add_column(as_text(f"difference, {content.level} interval"), justify="right", no_wrap=True)
-    for name in ("p", "adj. p", "win/tie/loss", "scored") if roomy else ("adj. p", "scored"):
+    for name in ("p", "adj. p", "win/tie/loss", "scored") if roomy else ("p", "scored"):
         table.add_column(name, justify="right", no_wrap=True)
     for role in ("primary", "secondary", "guardrail", "exploratory"):
         rows = [comparison for comparison in content.analysis.comparisons if comparison.role == role]
@@ -84,19 +85,20 @@ def _row(c: Comparison, content: ReportContent, *, roomy: bool) -> list[Text]:
     style = {1: "green", -1: "red", 0: ""}[words.beyond_chance(c, alpha=content.experiment.analysis.alpha)]
     left, right = words.number(c.baseline.mean, c.metric), words.number(c.custom.mean, c.metric)
     change = as_text(words.NOTHING if effect is None else words.difference(effect, c.metric), style)
-    adjusted, scored = as_text(words.p_value(c.p_adjusted)), as_text(f"{c.n_scored}/{c.n}")
+    own, scored = None if effect is None else effect.p_value, as_text(f"{c.n_scored}/{c.n}")
     if not roomy:
-        return [as_text(c.metric.name), as_text(f"{left} -> {right}"), change, adjusted, scored]
+        counts = as_text(words.p_that_counts(c.role, own, c.p_adjusted))
+        return [as_text(c.metric.name), as_text(f"{left} -> {right}"), change, counts, scored]
     bm25 = [as_text(words.number(c.references.get("bm25"), c.metric))] if "bm25" in content.references else []
-    p = as_text(words.NOTHING if effect is None else words.p_value(effect.p_value))
+    adjusted = "decides" if c.role == "primary" else words.p_value(c.p_adjusted)
     return [
         as_text(c.metric.name),
         as_text(left),
         as_text(right),
         *bm25,
         change,
-        p,
-        adjusted,
+        as_text(words.p_value(own)),
+        as_text(adjusted),
         as_text(f"{c.wins}/{c.ties}/{c.losses}"),
         scored,
     ]

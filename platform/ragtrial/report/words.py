@@ -6,7 +6,7 @@ import unicodedata
 from typing import Protocol
 
 from ragtrial.domain.metric import Metric
-from ragtrial.domain.verdict import CheckState, Comparison, Decision, Slice
+from ragtrial.domain.verdict import CheckState, Comparison, Decision, MetricRole, Slice
 
 NOTHING = "–"  # noqa: RUF001 - a dash, and no minus
 """Stands where there is no value; the reason stands beside it."""
@@ -166,17 +166,45 @@ def direction(metric: Metric) -> str:
 def beyond_chance(comparison: Comparison, *, alpha: float) -> int:
     """1 where the treatment is shown to be better, -1 where it is shown to be worse, 0 where neither.
 
-    A planned metric needs its adjusted p below alpha, any other one its interval beyond 0.
+    The primary metric needs its own p below alpha, a secondary one its adjusted p, any other one its interval beyond 0.
     """
     effect = comparison.effect
     if effect is None:
         return 0
     outside = effect.low > 0 or effect.high < 0
-    if comparison.p_adjusted is not None:
-        outside = outside and comparison.p_adjusted < alpha
-    if not outside:
+    if not outside or not decided(comparison.role, effect.p_value, comparison.p_adjusted, alpha=alpha):
         return 0
     return 1 if (effect.estimate > 0) == comparison.metric.higher_is_better else -1
+
+
+def decided(role: MetricRole, p: float, p_adjusted: float | None, *, alpha: float) -> bool:
+    """Whether the p that counts for a metric of this role is below alpha; what is not tested for a decision needs none."""
+    if role not in ("primary", "secondary"):
+        return True
+    counts = p if role == "primary" else p_adjusted
+    return counts is not None and counts < alpha
+
+
+DECIDES = "decides alone"
+"""Stands in the place of the primary metric's adjusted p: it is tested first, at alpha in full."""
+
+
+def p_adjusted(role: MetricRole, value: float | None) -> str:
+    """The adjusted p of a secondary metric; the primary one has none, and says why."""
+    return DECIDES if role == "primary" else p_value(value)
+
+
+def p_that_counts(role: MetricRole, p: float | None, adjusted: float | None) -> str:
+    """Where there is room for one p: the primary metric's own, a secondary one's adjusted; `P_RULE` says so below the table."""
+    return p_value(p if role == "primary" else adjusted)
+
+
+P_RULE = {
+    "holm": "the primary metric decides alone, by its own p; those of secondary metrics are adjusted by Holm among themselves, and are no "
+    "smaller than the primary's, as they count only where that is shown",
+    "none": "the primary metric decides alone, by its own p; that of no other metric is adjusted either, as the plan has it",
+}
+"""What becomes of the p values of planned metrics, by the plan's `correction`."""
 
 
 def slice_shown(part: Slice, *, alpha: float) -> bool:

@@ -34,6 +34,28 @@ def adjust(p_values: Sequence[float | None], method: Method) -> list[float | Non
     return [None if p is None else float(next(adjusted)) for p in p_values]
 
 
+def gated(primary: float | None, secondary: Sequence[float | None], method: Method) -> list[float | None]:
+    """The p-values of secondary metrics behind the one primary metric, adjusted, in their order, to be compared with alpha itself.
+
+    Serial gatekeeping (Westfall and Krishen 2001; Dmitrienko and D'Agostino 2013, "Traditional multiplicity adjustment methods in clinical
+    trials"): the primary hypothesis is tested first and at alpha in full, so that its own p is its adjusted one. Only where it
+    is rejected are the secondary ones tested, adjusted among themselves; each one's p is therefore the larger of that and the primary's.
+    With Holm's correction the chance of any false finding among all of them is at most alpha, whatever they have to do with each other.
+
+    Args:
+        primary: Of the primary metric; None where it has none: the gate can't open, and no secondary metric has an adjusted p.
+        secondary: One a test; None where a test has none, which stays None and is not counted in the family. May be empty.
+        method: As in `adjust`; `none` leaves them as they are, with no gate before them.
+
+    Raises:
+        ValueError: A p-value is outside of [0, 1], or the method is another one.
+    """
+    adjusted, gate = adjust(secondary, method), adjust([primary], "none")[0]
+    if method == "none":
+        return adjusted
+    return [None if p is None or gate is None else max(gate, p) for p in adjusted]
+
+
 def _holm(p_values: Sequence[float]) -> Values:
     """The i-th smallest of m times m - i + 1, never below a smaller one's, at most 1.
 

@@ -24,8 +24,9 @@ def simultaneous_interval(estimate: float, standard_error: float, df: float, *, 
     """The t interval at alpha / family (Dunn 1961, "Multiple Comparisons among Means").
 
     All intervals of a family made so cover their truths together with probability 1 - alpha at least (Bonferroni), whatever the metrics
-    have to do with each other. Holm's p-values reject at least as much: an interval can hold 0 where Holm's p is below alpha, and never
-    the other way round where both rest on the same test. For a family of one it is the t interval.
+    have to do with each other. They treat all metrics alike, which the p-values don't: those of secondary metrics stand behind the primary
+    one's (`multiplicity.gated`), so that an interval can hold 0 where such a p is below alpha, and the other way round where the primary
+    metric is not shown. For a family of one it is the t interval.
 
     Args:
         estimate: Of the mean difference.

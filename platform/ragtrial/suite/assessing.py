@@ -17,7 +17,8 @@ from ragtrial.assessment.retrieving import Found, Ids, retrieve_all
 from ragtrial.assessment.words import vocabulary
 from ragtrial.build import build_embedder
 from ragtrial.contracts import Embedder, Progress, Vectors, no_progress
-from ragtrial.domain.assessment import Assessment, Costs, DataVolume, Failures, LookAlike, PlottedQuery, Probe
+from ragtrial.domain.assessment import Assessment, Costs, DataVolume, Probe
+from ragtrial.domain.failure import Failures, LookAlike, PlottedQuery
 from ragtrial.domain.pair import Pair
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
 from ragtrial.errors import InputError, NotEnoughDataError

@@ -95,9 +95,11 @@ def lines_of(analysis: Analysis) -> list[str]:
 
 
 def _p_value(comparison: Comparison) -> str:
-    if comparison.effect is None or comparison.p_adjusted is None:
+    if comparison.effect is None:
         return "not tested"
-    return f"adj. p {comparison.p_adjusted:.4f}"
+    if comparison.role == "primary":
+        return f"p {comparison.effect.p_value:.4f} (decides alone)"
+    return "not tested" if comparison.p_adjusted is None else f"adj. p {comparison.p_adjusted:.4f}"
 
 
 def _number(value: float | None) -> str:

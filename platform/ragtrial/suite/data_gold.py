@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,12 @@ class RelevantRuns:
     def of(cls, gold: GoldSet, corpus: Corpus) -> "RelevantRuns":
         """Those that a gold set judges relevant, on passages of `corpus`."""
         ids = dict.fromkeys(judgment.target_id for judgment in gold.judgments if judgment.grade > 0)
-        passages = [shingles(corpus.by_id[each].content) for each in ids if each in corpus.by_id]
+        return cls.of_texts([corpus.by_id[each].content for each in ids if each in corpus.by_id])
+
+    @classmethod
+    def of_texts(cls, texts: Iterable[str]) -> "RelevantRuns":
+        """Those of the texts of passages."""
+        passages = [shingles(text) for text in texts]
         by_run: dict[int, list[int]] = {}
         for number, passage in enumerate(passages):
             for run in passage:

@@ -41,6 +41,7 @@ _LIBRARIES = (
     "py3langid",
     "trafilatura",
     "lxml",
+    "mammoth",
     "pypdf",
     "charset-normalizer",
     "numpy",

@@ -21,6 +21,7 @@ def promote_candidate(around: Around, *, who: str, reason: str = "", force: bool
         ModelError: The evidence refuses it.
         BusyError: The loop is at work.
     """
+    _waiting(around)  # before a folder is made for the lock
     with around.log.alone():
         cycle = _waiting(around)
         against = _against(around, cycle)
@@ -37,10 +38,9 @@ def reject_candidate(around: Around, *, who: str, reason: str) -> Cycle:
         InputError: No cycle is open, or its model is in production.
         BusyError: The loop is at work.
     """
+    _open(around)  # before a folder is made for the lock
     with around.log.alone():
-        cycle = open_cycle(around)
-        if cycle is None:
-            raise InputError("no cycle is open, so there is nothing to reject")
+        cycle = _open(around)
         if cycle.model is not None and cycle.model == in_production(around.file):
             raise InputError(
                 f"{cycle.model} is in production already: ragtrial loop promote {around.file.path} closes its cycle, and "
@@ -63,6 +63,13 @@ def _against(around: Around, cycle: Cycle) -> tuple[str, ...]:
         return (f"its shadow run speaks against it: {verdict.sentence}",)
     around.say(f"its shadow run: {verdict.sentence}")
     return ()
+
+
+def _open(around: Around) -> Cycle:
+    cycle = open_cycle(around)
+    if cycle is None:
+        raise InputError("no cycle is open, so there is nothing to reject")
+    return cycle
 
 
 def _waiting(around: Around) -> Cycle:

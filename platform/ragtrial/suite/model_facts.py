@@ -12,7 +12,7 @@ from ragtrial.db.reader import Reader
 from ragtrial.domain.pair import Pair
 from ragtrial.errors import InputError, ModelError, StoreError
 from ragtrial.finetuning.lineage_graph import Graph, graph_of
-from ragtrial.finetuning.model_card import model_card
+from ragtrial.finetuning.model_card import licence_of, model_card
 from ragtrial.finetuning.registry import RegisteredModel, Registry, check_content
 from ragtrial.finetuning.registry_changes import history
 from ragtrial.finetuning.registry_records import Note
@@ -134,8 +134,9 @@ def shown(registry: Registry, reference: str, experiment: Path | None = None) ->
         model = registry.get(f"{name}@{version}", verify=True)
         state = {"deleted": False, "aliases": list(records.aliases_of(version)), "archived": records.archived.get(version)}
         evaluations = evaluations_of(registry, model, experiment)
+    licence = licence_of(lineage, own_licence(registry, f"{name}@{version}"))
     others = [{"kind": note.kind, "at": note.at, **note.record} for note in registry.notes(f"{name}@{version}") if note.kind != EVALUATION]
-    return {**lineage, **state, "licence": own_licence(registry, f"{name}@{version}"), "evaluations": list(evaluations), "notes": others}
+    return {**lineage, **state, "licence": licence, "evaluations": list(evaluations), "notes": others}
 
 
 def evaluations_of(registry: Registry, model: RegisteredModel, experiment: Path | None = None) -> tuple[Mapping[str, Any], ...]:
@@ -159,7 +160,7 @@ def evaluations_of(registry: Registry, model: RegisteredModel, experiment: Path 
 
 
 def own_licence(registry: Registry, reference: str) -> str | None:
-    """The licence that the owner gave a version; None where there is none, and the base's holds."""
+    """The licence that the owner gave a version; None where there is none, and those of data and base hold."""
     notes = registry.notes(reference, "licence")
     return str(notes[-1].record["licence"]) if notes else None
 

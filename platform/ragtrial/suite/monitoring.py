@@ -12,32 +12,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import TypeAdapter
 
 from ragtrial.build import build_embedder
 from ragtrial.contracts import Embedder, Kind, Progress, Vectors, no_progress
 from ragtrial.db import engine as database
-from ragtrial.db.monitoring import LONGEST_DELIVERY_S, MOST_ATTEMPTS, MonitorStore, checked_name
-from ragtrial.domain.corpus import Passage
-from ragtrial.domain.experiment import Experiment
+from ragtrial.db.monitoring import LONGEST_DELIVERY_S, MOST_ATTEMPTS, MonitorStore, StoredLook, checked_name
 from ragtrial.domain.fingerprint import digest
-from ragtrial.domain.metric import metric_named
-from ragtrial.domain.monitor import Alert, MonitorReport, MonitorSpec, Signal, SignalKind
+from ragtrial.domain.monitor import Alert, MonitorReport, MonitorSpec, Signal
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
-from ragtrial.errors import ConflictError, InputError, NotEnoughDataError
+from ragtrial.errors import ConflictError, InputError
 from ragtrial.formats.experiment import resolve_path, sql_url
-from ragtrial.monitoring import comparing, webhook
-from ragtrial.monitoring.alerting import alert_of, judged, sentence
-from ragtrial.monitoring.comparing import Level, Series, Texts
+from ragtrial.monitoring import webhook
+from ragtrial.monitoring.alerting import alert_of, closed, judged, sentence
 from ragtrial.settings import Settings, read_settings
-from ragtrial.stats.alpha_spending import spent_at
-from ragtrial.suite.monitored import Gathered, NeverServedError, Sides, add_documents, gather_file, gather_live, keep_reference, lengths
+from ragtrial.suite.monitor_signals import Compared, Embed, scored
+from ragtrial.suite.monitored import Gathered, NeverServedError, Sides, add_documents, gather_file, gather_live, keep_reference
 from ragtrial.suite.preparing import Prepared, prepare
 
 _NICE = 15
-_OF_QUERIES: tuple[SignalKind, ...] = ("query_embedding", "new_terms", "query_length", "in_gold")
-_OF_ARMS: tuple[SignalKind, ...] = ("similarity", "abstained", "unanswered", "thumbs_up")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +97,11 @@ def look(
         gathered = _gathered(prepared, url, store, spec, asked, now=clock())
         if asked.keep_reference is not None:
             keep_reference(gathered, prepared, store, checked_name(asked.keep_reference))
-        looking = _Looking(prepared, spec, gathered, store, _series(prepared, spec, asked, embedder), clock())
+        series = _series(prepared, spec, asked, embedder)
+        looking = _Looking(prepared, spec, gathered, store, series, _asked_for(prepared, spec, asked), clock())
         report = looking.report(_embedding(prepared, embedder, progress), remember=asked.remember)
+        if asked.remember:
+            report = dataclasses.replace(report, changes=(*report.changes, *_closed(store, report, at=clock())))
         if asked.remember and target is not None:
             secret = environment.secret(spec.webhook_secret_env)
             webhook.deliver(store, prepared.experiment.name, target, send=partial(webhook.post, url=target, secret=secret))
@@ -128,8 +124,7 @@ def last_report(prepared: Prepared, *, any_series: bool = False) -> MonitorRepor
         return None
     series = None if any_series else _series(prepared, spec, LookOptions(), None)
     with MonitorStore(url) as store:
-        found = store.last_look(prepared.experiment.name, series)
-    return None if found is None else dataclasses.replace(_adapter().validate_python(found.document), fresh=False, changes=())
+        return _last(store, prepared.experiment.name, series)[1]
 
 
 def look_alone(path: Path) -> None:
@@ -167,6 +162,32 @@ def webhook_of(given: str | None, settings: Settings) -> str | None:
     return webhook.checked_url(given)
 
 
+def _last(store: MonitorStore, experiment: str, series: str | None) -> tuple[StoredLook | None, MonitorReport | None]:
+    """The newest look, with the alerts that stand now: one may have been closed, because the plan was another for a while."""
+    found = store.last_look(experiment, series)
+    if found is None:
+        return None, None
+    report = dataclasses.replace(_adapter().validate_python(found.document), fresh=False, changes=())
+    stand = {each.alert.signal for each in store.standing(experiment) if each.series == report.series}
+    signals = (
+        dataclasses.replace(each, state="calm" if each.effect is not None else "too few", since=None, above=0, below=0)
+        if each.state == "raised" and each.name not in stand
+        else each
+        for each in report.signals
+    )
+    return found, dataclasses.replace(report, signals=tuple(signals))
+
+
+def _closed(store: MonitorStore, report: MonitorReport, *, at: float) -> tuple[Alert, ...]:
+    """Alerts of series that this one has taken the place of: with another arm, collection, model or plan no look of theirs comes again."""
+    gone = [
+        each
+        for each in store.standing(report.experiment)
+        if each.series != report.series and report.asked and each.document.get("asked") == report.asked
+    ]
+    return store.close_alerts(report.experiment, [(each, closed(each.alert, at=at)) for each in gone]) if gone else ()
+
+
 def _waits(alert: Alert, now: float) -> bool:
     return alert.delivered_at is None and alert.attempts < MOST_ATTEMPTS and alert.at > now - LONGEST_DELIVERY_S
 
@@ -178,7 +199,7 @@ def _gathered(prepared: Prepared, url: str, store: MonitorStore, spec: MonitorSp
         if prepared.experiment.live is None:
             raise InputError(f"{str(prepared.file.path)!r} has no section 'live', so it has no live log: give --queries FILE")
         try:
-            metrics = _scored(prepared.experiment)
+            metrics = scored(prepared.experiment)
             found = gather_live(prepared, url, store, spec, metrics=metrics, since=asked.since, now=now, remember=asked.remember)
         except NeverServedError as error:
             if asked.live:
@@ -195,10 +216,11 @@ def _corpus_alone(reason: str) -> Gathered:
     return Gathered(sides=Sides(None, None, reason), source="the corpus alone", reference="the corpus at the first look")
 
 
-def _scored(experiment: Experiment) -> tuple[str, ...]:
-    """Metrics of answers and rankings that the live experiment has scored in the background."""
-    names = () if experiment.live is None else experiment.live.metrics.names
-    return tuple(name for name in names if metric_named(name).kind in ("retrieval", "answer") and name != "abstained")
+def _asked_for(prepared: Prepared, spec: MonitorSpec, asked: LookOptions) -> str:
+    """What the looks have in common that were asked for alike, whatever the plan and the model were at the time."""
+    planned = (prepared.experiment.monitor or MonitorSpec()).reference
+    source = "live" if asked.queries is None else str(asked.queries.resolve())
+    return digest([source, None if spec.reference == planned else spec.reference, asked.since, str(asked.documents or "")], length=16)
 
 
 def _series(prepared: Prepared, spec: MonitorSpec, asked: LookOptions, embedder: Embedder | None) -> str:
@@ -209,10 +231,7 @@ def _series(prepared: Prepared, spec: MonitorSpec, asked: LookOptions, embedder:
     return digest([source, *watched, model, prepared.experiment.live_digest()], length=16)
 
 
-_Embed = Callable[[Sequence[str], Kind], Vectors]
-
-
-def _embedding(prepared: Prepared, embedder: Embedder | None, progress: Progress) -> _Embed:
+def _embedding(prepared: Prepared, embedder: Embedder | None, progress: Progress) -> Embed:
     """Embeds where it is needed; the model is loaded then and not before."""
 
     def embed(texts: Sequence[str], kind: Kind) -> Vectors:
@@ -240,18 +259,18 @@ class _Looking:
     gathered: Gathered
     store: MonitorStore
     series: str
+    asked: str
     now: float
 
-    def report(self, embed: _Embed, *, remember: bool) -> MonitorReport:
+    def report(self, embed: Embed, *, remember: bool) -> MonitorReport:
         """What is found; written down where it is new and tells something."""
         name = self.prepared.experiment.name
-        before = self.store.last_look(name, self.series)
+        before, earlier = _last(self.store, name, self.series)
         seen = self.gathered.seen([repr(dataclasses.replace(self.spec, webhook=None))])
-        earlier = None if before is None else _adapter().validate_python(before.document)
         if before is not None and earlier is not None and before.seen == seen:
-            return dataclasses.replace(earlier, fresh=False, changes=())
+            return earlier
         number = 1 if before is None else before.number + 1
-        found = self._compared(number, embed)
+        found = Compared(self.prepared, self.spec, self.gathered).signals(number, embed)
         known = {} if earlier is None else {signal.name: signal for signal in earlier.signals}
         results = [judged(signal, known.get(signal.name), self.spec, at=self.now) for signal in found]
         signals = tuple(signal for signal, _ in results)
@@ -265,10 +284,10 @@ class _Looking:
                 name, self.series, number, seen=seen, document=_adapter().dump_python(report, mode="json"), alerts=changes
             )
         except ConflictError:  # another process looked at the same time: what it found stands
-            latest = self.store.last_look(name, self.series)
+            latest = _last(self.store, name, self.series)[1]
             if latest is None:
                 raise
-            return dataclasses.replace(_adapter().validate_python(latest.document), fresh=False, changes=())
+            return latest
         return dataclasses.replace(report, changes=written)
 
     def _made(self, signals: tuple[Signal, ...], number: int) -> MonitorReport:
@@ -281,111 +300,19 @@ class _Looking:
             at=self.now,
             signals=signals,
             left_out=dict(self.gathered.left_out),
+            asked=self.asked,
+            note=self._note(number),
         )
 
-    def _compared(self, number: int, embed: _Embed) -> list[Signal]:
-        wanted = self._wanted()
-        level = Level(spec=self.spec, alpha=spent_at(number, alpha=self.spec.alpha), family=max(1, len(wanted)))
-        return [self._signal(kind, arm, metric, level, embed) for kind, arm, metric in wanted]
-
-    def _wanted(self) -> list[tuple[SignalKind, str | None, str | None]]:
-        """Kind, arm and metric of every signal that is watched, whether or not it can be told: so many share the error rate."""
-        experiment, live = self.prepared.experiment, self.prepared.experiment.live
-        is_live = live is not None and self.gathered.source.startswith("the live log")
-        of_queries = [kind for kind in _OF_QUERIES if is_live or kind != "in_gold"]  # a file does not say
-        found: list[tuple[SignalKind, str | None, str | None]] = [(kind, None, None) for kind in of_queries]
-        if self.gathered.passages is not None:
-            found.append(("document_embedding", None, None))
-        if live is not None and is_live:
-            arms = ("interleaved",) if live.mode == "interleaved" else tuple(arm.name for arm in experiment.arms)
-            found += [(kind, arm, None) for arm in arms for kind in _OF_ARMS]
-            found += [("score", arm, metric) for arm in arms for metric in _scored(experiment)]
-        return [(kind, arm, metric) for kind, arm, metric in found if self.spec.watches(kind)]
-
-    def _signal(self, kind: SignalKind, arm: str | None, metric: str | None, level: Level, embed: _Embed) -> Signal:
-        if kind == "document_embedding":
-            return self._documents(level, embed)
-        if arm is not None:
-            return self._of_arm(kind, arm, metric, level)
-        sides = self.gathered.sides
-        if sides.reference is None or sides.window is None or sides.missing is not None:
-            n, m = (0 if side is None else len(side.texts) for side in (sides.window, sides.reference))
-            return Signal(kind=kind, state="too few", n=n, n_reference=m, reason=sides.missing or "there are no queries")
-        if kind == "query_embedding":
-            return self._queries(sides.reference, sides.window, level, embed)
-        return self._of_texts(kind, sides.reference, sides.window, level)
-
-    def _of_texts(self, kind: SignalKind, reference: Texts, window: Texts, level: Level) -> Signal:
-        n, m = len(window.texts), len(reference.texts)
-        if kind == "new_terms":
-            reason = comparing.too_few(n, m, self.spec.fewest)
-            if reason is not None:  # so many queries, not words
-                return Signal(kind=kind, state="too few", n=n, n_reference=m, reason=reason)
-            pair = comparing.terms([passage.content for passage in self.prepared.corpus.passages], reference, window)
-        elif kind == "query_length":
-            if self._redacted():
-                return Signal(kind=kind, state="too few", n=n, n_reference=m, reason="redacted queries have another length")
-            pair = lengths(reference), lengths(window)
-        else:
-            pair = self._in_gold()
-        return comparing.compared(kind, *pair, level)
-
-    def _redacted(self) -> bool:
-        live = self.prepared.experiment.live
-        return live is not None and live.query_text != "full" and self.gathered.source.startswith("the live log")
-
-    def _in_gold(self) -> tuple[Series, Series]:
-        if self.gathered.trials is not None:
-            old, new = (comparing.of_users(trials, "in_gold") for trials in self.gathered.trials)
-            return old, new
-        nothing = Series.of([], [])
-        return nothing, nothing
-
-    def _queries(self, reference: Texts, window: Texts, level: Level, embed: _Embed) -> Signal:
-        some = [side.sampled(self.spec.sample, seed=self.spec.seed) for side in (reference, window)]
-        for where, all_of, side in zip(("reference", "window"), (reference, window), some, strict=True):
-            if more := len(all_of.texts) - len(side.texts):
-                self.gathered.left_out[f"queries of the {where} that were not drawn to be embedded"] = more
-        reason = comparing.too_few(len(some[1].texts), len(some[0].texts), self.spec.fewest)
-        if reason is not None:  # before a model is loaded
-            return Signal(kind="query_embedding", state="too few", n=len(some[1].texts), n_reference=len(some[0].texts), reason=reason)
-        first, second = ((_vectors(side.texts, "query", embed), side.units) for side in some)
-        return comparing.embeddings_compared("query_embedding", first, second, level)
-
-    def _documents(self, level: Level, embed: _Embed) -> Signal:
-        if self.gathered.passages is None:
-            raise NotEnoughDataError("documents are not watched")
-        old, new = self.gathered.passages
-        if not new:
-            return Signal(kind="document_embedding", state="too few", n=0, n_reference=len(old), reason="no passage is new")
-        some = [_passages(side).sampled(self.spec.sample, seed=self.spec.seed) for side in (old, new)]
-        reason = comparing.too_few(len(new), len(old), self.spec.fewest)
-        if reason is not None:
-            return Signal(kind="document_embedding", state="too few", n=len(new), n_reference=len(old), reason=reason)
-        first, second = ((_vectors(side.texts, "passage", embed), side.units) for side in some)
-        return comparing.embeddings_compared("document_embedding", first, second, level)
-
-    def _of_arm(self, kind: SignalKind, arm: str, metric: str | None, level: Level) -> Signal:
-        if self.gathered.trials is None:
-            reason = self.gathered.sides.missing or "reference and window overlap: fewer queries came than the two take together"
-            return Signal(kind=kind, arm=arm, metric=metric, state="too few", n=0, n_reference=0, reason=reason)
-        if kind == "similarity" and arm == "interleaved":
-            reason = "each context holds passages of both models, whose similarities are on different scales"
-            return Signal(kind=kind, arm=arm, state="too few", n=0, n_reference=0, reason=reason)
-        name = f"score:{metric}" if metric is not None else kind
-        old, new = (comparing.of_arm(trials, name, arm) for trials in self.gathered.trials)
-        return comparing.compared(kind, old, new, level, arm=arm, metric=metric)
-
-
-def _passages(passages: Sequence[Passage]) -> Texts:
-    return Texts(texts=tuple(p.content for p in passages), units=tuple(p.document_id for p in passages))
-
-
-def _vectors(texts: Sequence[str], kind: Kind, embed: _Embed) -> Vectors:
-    """Of each text; the same text is embedded once."""
-    different = list(dict.fromkeys(texts))
-    place = {text: number for number, text in enumerate(different)}
-    return np.asarray(embed(different, kind)[[place[text] for text in texts]], dtype=np.float32)
+    def _note(self, number: int) -> str | None:
+        """A file looked at once can raise nothing, which nobody would guess."""
+        needed = self.spec.raise_looks
+        if self.gathered.source.startswith("the live log") or self.gathered.sides.window is None or not 0 < number < needed:
+            return None
+        return (
+            f"this look alone can't raise an alert, which takes {needed} looks in a row with new queries, and this is look {number} of the file: "
+            "add later queries to the same file and look again. To judge a file by one look, set monitor.raise_looks to 1"
+        )
 
 
 @functools.cache
@@ -409,6 +336,8 @@ def said(report: MonitorReport, *, quiet: bool = False) -> list[tuple[str, str |
             lines.append((f"{each.name}: cosine of the centroids {each.centroid_cosine:.3f}{p}", "dim"))
     lines += [(f"left out: {count:,} {reason}", "dim") for reason, count in report.left_out.items()]
     lines += [(f"{alert.change}: {alert.sentence}", "bold") for alert in report.changes]
+    if report.note is not None:
+        lines.append((f"note: {report.note}.", None))
     if report.undelivered:
         lines.append((f"{report.undelivered} messages were not delivered yet; the next look tries again", "red"))
     return lines

@@ -15,6 +15,7 @@ import numpy as np
 from ragtrial.domain.pair import Pair, PairOrigin, Split
 from ragtrial.errors import InputError
 from ragtrial.formats.pairs import read_pairs
+from ragtrial.suite.data_licences import licences_of
 
 Form = Literal["pairs", "triplets", "scored"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -48,6 +49,7 @@ class Shown:
         with_negatives: Pairs that have some.
         negatives: All of them.
         scored: Pairs with a score of their own.
+        licences: Pairs by the licence of their data; those without one last.
         query_words: Their lengths.
         passage_words: Their lengths.
         examples: The first of each origin.
@@ -60,6 +62,7 @@ class Shown:
     with_negatives: int
     negatives: int
     scored: int
+    licences: Mapping[str, int]
     query_words: Lengths
     passage_words: Lengths
     examples: tuple[Pair, ...]
@@ -99,6 +102,7 @@ def show_pairs(path: Path) -> Shown:
         with_negatives=sum(bool(pair.negatives) for pair in pairs),
         negatives=sum(len(pair.negatives) for pair in pairs),
         scored=sum(pair.score is not None for pair in pairs),
+        licences=licences_of(pairs),
         query_words=_lengths([pair.query for pair in pairs]),
         passage_words=_lengths([pair.passage for pair in pairs]),
         examples=tuple(examples[origin] for origin in sorted(examples)),

@@ -1,8 +1,7 @@
 """What training pairs are made from: documents that are not for testing, their passages, and the baseline that searches them."""
 
 import dataclasses
-import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +11,19 @@ from ragtrial.chunking import cut
 from ragtrial.contracts import Embedder
 from ragtrial.domain.corpus import Corpus, Document, Passage
 from ragtrial.domain.data import DataSpec
-from ragtrial.domain.gold import GoldSet
 from ragtrial.domain.pair import SPLITS, Pair, Split
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
 from ragtrial.errors import InputError
-from ragtrial.finetuning.leakage import find_leaks, normalise, part_of
+from ragtrial.finetuning.leakage import part_of
 from ragtrial.finetuning.pairs import training_pairs
 from ragtrial.formats.data import load_data
 from ragtrial.formats.experiment import resolve_path
 from ragtrial.formats.files import read_objects
 from ragtrial.formats.records import read_documents
 from ragtrial.formats.validation import Findings, found
-from ragtrial.suite.data_gold import RelevantRuns
 from ragtrial.suite.preparing import Prepared, load
 
 TEST_DOCUMENT = "its document is for testing"
-GOLD_WORDING = "its passage holds half of one that is relevant in the gold set, or is a part of one"
 
 _SPLIT: dict[str, Split] = {split: split for split in SPLITS}
 
@@ -114,71 +110,6 @@ def judged_pairs(prepared: Prepared) -> tuple[Pair, ...]:
         return ()
     corpus, gold, _ = load(training.data, prepared.file)
     return training_pairs(corpus, gold)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gold:
-    """What pairs must not touch: the experiment's whole gold set, on the passages of its corpus."""
-
-    gold: GoldSet
-    corpus: Corpus
-
-    @classmethod
-    def of(cls, prepared: Prepared) -> "Gold":
-        """The experiment's, also where only a sample of it was asked for."""
-        corpus, gold, _ = load(prepared.experiment.data, prepared.file)
-        return cls(gold=gold, corpus=corpus)
-
-    def leaks(self, pairs: Sequence[Pair], material: Material | None = None) -> dict[int, str]:
-        """Why pairs are refused, by place; a pair that holds a part of a passage counts as all of it.
-
-        A pair from another corpus than the gold set's has other ids, and may be cut otherwise: there its wording tells.
-        """
-        found = dict(find_leaks(pairs, gold=self.gold, corpus=self.corpus).reasons)
-        if material is not None:
-            by_id = material.corpus.by_id
-            whole = [
-                dataclasses.replace(pair, passage=by_id[pair.passage_id].content)
-                if pair.passage_id in by_id and part_of(pair, by_id[pair.passage_id])
-                else pair
-                for pair in pairs
-            ]
-            found = {**find_leaks(whole, gold=self.gold, corpus=self.corpus).reasons, **found}
-        for place, pair in enumerate(pairs):
-            own = self.corpus.by_id.get(pair.passage_id)
-            if place not in found and (own is None or not part_of(pair, own)) and self._runs.held_by(pair.passage):
-                found[place] = GOLD_WORDING
-        return found
-
-    def untouched(self, passages: Sequence[Passage]) -> tuple[Passage, ...]:
-        """The passages of which pairs can be made at all: neither relevant for a gold query nor of a document that answers one.
-
-        Asked with their own text as query, which is no gold query.
-        """
-        asked = [
-            Pair(query=each.content, passage=each.content, passage_id=each.passage_id, document_id=each.document_id) for each in passages
-        ]
-        leaks = self.leaks(asked)
-        return tuple(each for place, each in enumerate(passages) if place not in leaks)
-
-    def is_relevant(self, text: str) -> bool:
-        """Whether a text is a passage that answers a gold query; a text that is no passage of the gold set's corpus also by its wording."""
-        key = normalise(text)
-        return key in self._relevant_texts or (key not in self._all_texts and self._runs.held_by(text))
-
-    @functools.cached_property
-    def _relevant_texts(self) -> frozenset[str]:
-        """Normalised, with and without their titles."""
-        passages = [self.corpus.by_id[judgment.target_id] for judgment in self.gold.judgments if judgment.grade > 0]
-        return frozenset(normalise(text) for passage in passages for text in (passage.content, passage.text))
-
-    @functools.cached_property
-    def _all_texts(self) -> frozenset[str]:
-        return frozenset(normalise(passage.content) for passage in self.corpus.passages)
-
-    @functools.cached_property
-    def _runs(self) -> RelevantRuns:
-        return RelevantRuns.of(self.gold, self.corpus)
 
 
 @contextmanager

@@ -1,20 +1,21 @@
 """Hard negatives for a file of pairs, mined with the experiment's baseline."""
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ragtrial.contracts import Progress, no_progress
 from ragtrial.domain.pair import Pair
 from ragtrial.domain.training import MiningSpec
-from ragtrial.errors import InputError
+from ragtrial.errors import InputError, NoPairError
 from ragtrial.finetuning.leakage import normalise
 from ragtrial.finetuning.mining import mine
 from ragtrial.formats.experiment import load_experiment
 from ragtrial.formats.pairs import read_pairs, write_pairs
 from ragtrial.settings import Settings
-from ragtrial.suite.pair_material import Gold, baseline, read_material
+from ragtrial.suite.gold_leaks import Gold
+from ragtrial.suite.pair_material import baseline, read_material
 from ragtrial.suite.preparing import load, prepare
 
 _PER_PAIR = 3
@@ -33,7 +34,9 @@ class MinedFile:
         n_without: Of them, those that have no negative all the same.
         n_too_near: Candidates left out because they are nearly as near as the pair's own passage.
         n_passages: Passages that negatives were looked for in.
-        n_kept_out: Passages that were not: of test documents, or relevant in the gold set.
+        n_kept_out: Passages that were not: of test documents, or of documents that answer gold queries.
+        refused: Pairs of the file that touch the gold set, by reason: they are not written.
+        n_negatives_refused: Negatives of the file that do, and were taken out.
     """
 
     output: Path
@@ -45,6 +48,8 @@ class MinedFile:
     n_too_near: int
     n_passages: int
     n_kept_out: int
+    refused: Mapping[str, int]
+    n_negatives_refused: int
 
 
 def mining_spec(experiment: Path, asked: Mapping[str, object]) -> MiningSpec:
@@ -76,9 +81,9 @@ def mine_pairs(
 ) -> MinedFile:
     """Add hard negatives to the training pairs of a file.
 
-    Negatives come from the same corpus as pairs do. Passages of test documents and passages that are relevant in the gold set are not among
+    Negatives come from the same corpus as pairs do. Passages of test documents, and of documents that answer gold queries, are not among
     them: a model that learns to push these away would be judged by them. What the training data judge relevant for a query is none of its
-    negatives.
+    negatives. Pairs and negatives of the file that touch the gold set are left out by the rule of `ragtrial pairs build`.
 
     Args:
         pairs_path: A file of pairs.
@@ -92,12 +97,19 @@ def mine_pairs(
 
     Raises:
         InputError: The files are wrong.
+        NoPairError: Every pair touches the gold set.
     """
-    pairs = read_pairs(pairs_path)
+    pairs: Sequence[Pair] = read_pairs(pairs_path)
     prepared = prepare(experiment, settings=settings)
     training = prepared.experiment.training
     material, gold_set = read_material(prepared, corpus), Gold.of(prepared)
-    allowed = tuple(each for each in material.passages if not gold_set.is_relevant(each.content))
+    leaks = gold_set.leaks(pairs, material.corpus)
+    refused = dict(Counter(leaks.values()))
+    pairs, n_negatives = gold_set.without_touched_negatives([pair for place, pair in enumerate(pairs) if place not in leaks])
+    if not pairs:
+        said = "; ".join(f"{n:,} because {reason}" for reason, n in refused.items())
+        raise NoPairError(f"no pair of {str(pairs_path)!r} is left to mine for, so {str(output)!r} is not written: {said}")
+    allowed = gold_set.untouched(material.passages)
     relevant: dict[str, list[str]] = defaultdict(list)
     if training is not None and training.data is not None:
         judged, gold, _ = load(training.data, prepared.file)
@@ -126,4 +138,6 @@ def mine_pairs(
         n_too_near=mined.n_too_near,
         n_passages=len(allowed),
         n_kept_out=len(material.corpus.passages) - len(allowed),
+        refused=refused,
+        n_negatives_refused=n_negatives,
     )

@@ -21,7 +21,8 @@ from ragtrial.finetuning.votes import NO_POSITIVE, OTHER_CORPUS, VoteRules, vote
 from ragtrial.formats.experiment import sql_url
 from ragtrial.formats.tables import load_answered, names_passages
 from ragtrial.suite.curated_export import Entry, entries_of
-from ragtrial.suite.pair_material import Gold, Material, judged_pairs
+from ragtrial.suite.gold_leaks import Gold
+from ragtrial.suite.pair_material import Material, judged_pairs
 from ragtrial.suite.pair_writing import Writing, write
 from ragtrial.suite.preparing import Prepared, load
 

@@ -14,7 +14,8 @@ from ragtrial.finetuning.gathering import Gathered
 from ragtrial.finetuning.synthetic import Asked, Recipe, checking_prompt, synthetic_pairs, writing_prompt
 from ragtrial.llm.chat import Sampling
 from ragtrial.suite.calls import CHARS_PER_TOKEN, SECONDS_PER_CALL, CallEstimate, open_gate
-from ragtrial.suite.pair_material import Gold, Material, baseline
+from ragtrial.suite.gold_leaks import Gold
+from ragtrial.suite.pair_material import Material, baseline
 from ragtrial.suite.preparing import Prepared
 
 SHORT = "passages of fewer than 20 words"

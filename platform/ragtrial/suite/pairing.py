@@ -1,6 +1,5 @@
 """Training pairs from whatever a team has: gathered by source, freed of what touches the gold set, and written as one file."""
 
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,15 +15,15 @@ from ragtrial.finetuning.gathering import Gathered, tidied
 from ragtrial.formats.files import write_lines
 from ragtrial.formats.pairs import write_pairs
 from ragtrial.settings import Settings
-from ragtrial.suite.pair_material import TEST_DOCUMENT, Gold, Material, read_material
+from ragtrial.suite.data_licences import licence_beside, licensed
+from ragtrial.suite.gold_leaks import GOLD_NEGATIVE, Gold
+from ragtrial.suite.pair_material import TEST_DOCUMENT, Material, corpus_path, read_material
 from ragtrial.suite.pair_sources import Context, VoteOptions, gather
 from ragtrial.suite.pair_writing import Writing, estimate_writing
-from ragtrial.suite.preparing import Prepared, prepare
+from ragtrial.suite.preparing import Prepared, load, prepare
 
 Source = Literal["judgments", "questions", "titles", "headings", "definitions", "synthetic", "votes", "curated"]
 SOURCES: tuple[Source, ...] = get_args(Source)
-
-GOLD_NEGATIVE = "negatives that are relevant in the gold set"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +141,12 @@ def build_pairs(
     left_out: Counter[str] = Counter()
     refused: list[Refused] = []
     found = [material.placed(pair) for gathered in sources.values() for pair in gathered.pairs]
+    found = _licensed(found, context)
     pairs = _without_leaks(found, context, refused, left_out)
     if wanted.augment:
         more = augmented(pairs, material.passages)
         sources["augmented"] = more
-        pairs = _without_leaks([*pairs, *more.pairs], context, refused, left_out)
+        pairs = _without_leaks([*pairs, *_licensed(more.pairs, context)], context, refused, left_out)
     if not pairs:
         why = Counter({**left_out, **Counter(each.reason for each in refused)})
         said = "; ".join(f"{n:,} left out: {reason}" for reason, n in why.items() if n) or "the sources gave none"
@@ -204,15 +204,25 @@ def _read(path: Path, wanted: Wanted, settings: Settings) -> tuple[Prepared, Mat
     return prepared, read_material(prepared, wanted.corpus), Gold.of(prepared)
 
 
+def _licensed(pairs: Sequence[Pair], context: Context) -> list[Pair]:
+    """Each pair with the licence on the data card of the corpus that its passage is of; answers of a table are of none."""
+    found = licensed(pairs, licence_beside(context.material.path), of=context.material.corpus)
+    prepared = context.prepared
+    found = licensed(found, licence_beside(corpus_path(prepared.experiment.data, prepared.file.folder)), of=context.gold.corpus)
+    data = None if prepared.experiment.training is None else prepared.experiment.training.data
+    path = None if data is None else corpus_path(data, prepared.file.folder)
+    licence = None if path is None or path == context.material.path else licence_beside(path)
+    return found if data is None or licence is None else licensed(found, licence, of=load(data, prepared.file)[0])
+
+
 def _without_leaks(pairs: Sequence[Pair], context: Context, refused: list[Refused], left_out: Counter[str]) -> list[Pair]:
     """The pairs that may be used, tidied; what may not is noted."""
     usable = [pair for pair in pairs if pair.split != "test"]
     left_out[TEST_DOCUMENT] += len(pairs) - len(usable)
-    leaks = context.gold.leaks(usable, context.material)
+    leaks = context.gold.leaks(usable, context.material.corpus)
     refused += [Refused(pair=usable[place], reason=reason) for place, reason in sorted(leaks.items())]
     clean = tidied([pair for place, pair in enumerate(usable) if place not in leaks])
     left_out.update(clean.left_out)
-    is_relevant = {text: context.gold.is_relevant(text) for pair in clean.pairs for text in pair.negatives}
-    kept = [dataclasses.replace(pair, negatives=tuple(text for text in pair.negatives if not is_relevant[text])) for pair in clean.pairs]
-    left_out[GOLD_NEGATIVE] += sum(len(pair.negatives) for pair in clean.pairs) - sum(len(pair.negatives) for pair in kept)
+    kept, withheld = context.gold.without_touched_negatives(clean.pairs)
+    left_out[GOLD_NEGATIVE] += withheld
     return kept

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragtrial.contracts import Embedder, Progress, Vectors
-from ragtrial.domain.assessment import Estimate, Probe
+from ragtrial.domain.assessment import Probe
+from ragtrial.domain.estimate import Estimate
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.pair import Pair
 from ragtrial.domain.training import TrainingSpec

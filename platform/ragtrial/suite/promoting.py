@@ -144,7 +144,8 @@ def roll_back_production(path: Path, name: str, *, settings: Settings, who: str,
     Before the first promotion no version was; then the Milvus alias goes back to the baseline's collection, where that was known.
 
     Raises:
-        ModelError: Nothing of the name was promoted for this experiment, or another experiment promoted it since.
+        ModelError: Nothing of the name was promoted for this experiment, another experiment promoted it since, or the version before was
+            archived.
         StoreError: The previous collection is not there or not complete, or Milvus is held by another process.
     """
     prepared = prepare(path, settings=settings)
@@ -170,7 +171,7 @@ def roll_back_production(path: Path, name: str, *, settings: Settings, who: str,
                     "ragtrial index makes it again, with the experiment file as it was then"
                 )
             if last.before_version is not None:
-                registry.get(f"{name}@{last.before_version}", verify=True)
+                _check_before(records, registry.get(f"{name}@{last.before_version}", verify=True))
             return _intent("rollback", name, last.before_version, last, prepared, who=who, reason=reason)
 
         check = registry.records(name)  # says that there is no such name before a lock is made for it
@@ -179,6 +180,21 @@ def roll_back_production(path: Path, name: str, *, settings: Settings, who: str,
     if intent is None:
         raise ModelError(f"nothing of {name!r} is to be rolled back")
     return _rolled_back(registry, intent, recovered)
+
+
+def _check_before(records: Records, model: RegisteredModel) -> None:
+    """Refuse to go back to a version that somebody has archived since: it is not to be used any more.
+
+    Raises:
+        ModelError: It is.
+    """
+    if model.version not in records.archived:
+        return
+    why = records.archived[model.version]
+    raise ModelError(
+        f"{model.reference}, which was in production before, was archived since{f' ({why})' if why else ''}: take that back (ragtrial models "
+        f"archive {model.reference} --undo) and roll back again, or promote another version"
+    )
 
 
 def _rolled_back(registry: Registry, intent: Intent, recovered: tuple[str, ...]) -> Moved:

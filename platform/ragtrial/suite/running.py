@@ -1,6 +1,5 @@
 """The evaluation itself: one command from an experiment file to a logged, analysed, reported result."""
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from ragtrial.evaluation import Line, evaluate, order_of
 from ragtrial.formats.experiment import resolve_path, sql_url
 from ragtrial.pipeline import Pipeline
 from ragtrial.scoring.choosing import Judging, build_scorers
-from ragtrial.scoring.reasons import JUDGE_FAILED
 from ragtrial.suite.arms import (
     ReadyArm,
     archived,
@@ -40,6 +38,7 @@ from ragtrial.suite.calls import Estimate, check_llm, estimate, judging_of, open
 from ragtrial.suite.environment import environment
 from ragtrial.suite.folders import check_stores
 from ragtrial.suite.preparing import Prepared
+from ragtrial.suite.resuming import open_or_resume, resumption, retried
 from ragtrial.suite.training import train_model
 
 if TYPE_CHECKING:
@@ -173,10 +172,10 @@ def run(
         lines = _lines(prepared, arms, metrics, similarity, judging)
         evaluation = evaluation_of(prepared, arms, lines, reader)
         if retry_failed:
-            evaluation, resume = _retried(evaluation, reader, say)
-        evaluation_id, done = _open(evaluation, prepared, lines, recorder=recorder, reader=reader, resume=resume)
+            evaluation, resume = retried(evaluation, reader, say)
+        evaluation_id, done = open_or_resume(evaluation, prepared, lines, recorder=recorder, reader=reader, resume=resume)
         if resume:
-            say(_resumption(evaluation_id, done))
+            say(resumption(evaluation_id, done))
         if done is not None:
             embed_queries(arms, prepared.gold.queries, progress=progress)
             since = datetime.fromisoformat(reader.evaluation(evaluation_id).started_at).timestamp()
@@ -359,55 +358,3 @@ def _earlier_looks(known: Sequence[Evaluation], prepared: Prepared, plan_digest:
         return {}
     detail = f"these queries were evaluated before under {len(seen)} other plan(s) of this experiment ({', '.join(sorted(seen))})"
     return {"earlier_looks": ("warn", f"{detail}: a plan chosen by its result proves little")}
-
-
-def _open(
-    evaluation: Evaluation, prepared: Prepared, lines: Sequence[Line], *, recorder: Recorder, reader: Reader, resume: bool
-) -> tuple[str, set[tuple[str, str, int]] | None]:
-    """The id to log under and what is done already; None instead of that where a finished evaluation is taken as it is."""
-    known = reader.find(evaluation.config_digest, finished=None) if resume else None
-    if known is not None and known.finished_at is not None:
-        return known.evaluation_id, None
-    if known is not None:
-        recorder.resume(known.evaluation_id)
-        return known.evaluation_id, reader.done(known.evaluation_id)
-    judged = {judgment.target_id for judgment in prepared.gold.judgments}
-    n_trials = len(prepared.gold.queries) * len(lines) * prepared.experiment.repetitions
-    recorder.open_evaluation(
-        evaluation,
-        experiment=prepared.experiment,
-        gold=prepared.gold,
-        n_trials_planned=n_trials,
-        passages=[prepared.corpus.by_id[passage_id] for passage_id in sorted(judged)],
-    )
-    return evaluation.evaluation_id, set()
-
-
-def _retried(evaluation: Evaluation, reader: Reader, say: Callable[[str], None]) -> tuple[Evaluation, bool]:
-    """The evaluation that asks again what failed, and whether there is nothing to ask, so that the finished one is taken.
-
-    Raises:
-        InputError: No finished evaluation of this configuration is there.
-    """
-    before = reader.find(evaluation.config_digest, finished=True)
-    if before is None:
-        raise InputError(
-            "--retry-failed: nothing of this plan, data and models is finished yet; --resume goes on with what was interrupted"
-        )
-    trials = sum(trial.failure is not None for trial in reader.trials(before.evaluation_id))
-    judgments = sum((logged.opinion.unscored or "").startswith(JUDGE_FAILED) for logged in reader.opinions(before.evaluation_id))
-    failed = f"{trials:,} failed trials and {judgments:,} failed judgments of evaluation {before.evaluation_id}"
-    if not trials and not judgments:
-        say(f"{failed}: there is nothing to ask again, its result is taken as it is")
-        return before, True
-    say(f"{failed} are asked again as evaluation {evaluation.evaluation_id}; the others come from the cache of calls")
-    detail = f"{failed} were asked again: a second try for what failed only shifts the distribution, most where the arms failed differently"
-    return dataclasses.replace(evaluation, checks={**evaluation.checks, "retried": ("warn", detail)}), False
-
-
-def _resumption(evaluation_id: str, done: set[tuple[str, str, int]] | None) -> str:
-    if done is None:
-        return f"evaluation {evaluation_id} is finished: its result is taken as it is"
-    if not done:
-        return f"nothing of this plan, data and models is logged yet: evaluation {evaluation_id} starts from the beginning"
-    return f"evaluation {evaluation_id} goes on: {len(done):,} trials are logged already"

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,16 +16,17 @@ from ragtrial.domain.training import Loss, Method, TrainingSpec
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
 from ragtrial.errors import InputError
 from ragtrial.finetuning.examples import check_spec
+from ragtrial.finetuning.model_card import licence_of
 from ragtrial.finetuning.registry import RegisteredModel, Registry, check_name
-from ragtrial.finetuning.training import train
+from ragtrial.finetuning.training import check_size, train
 from ragtrial.formats.experiment import resolve_path
 from ragtrial.suite.environment import environment
+from ragtrial.suite.model_facts import own_licence
 from ragtrial.suite.preparing import Prepared
-from ragtrial.suite.training_pairs import check_enough, gather
+from ragtrial.suite.training_pairs import gather, read_sources
 
 _GIT_SECONDS = 10.0
 _LIBRARIES_OF_TRAINING = ("transformers", "accelerate", "peft", "optuna")
-_CARD = "card.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +91,16 @@ def train_model(prepared: Prepared, *, name: str, progress: Progress = no_progre
     """
     check_name(name)
     spec = _spec(prepared)
+    check_spec(spec, ())
+    sources = read_sources(prepared, spec)  # before a model is loaded: a faulty file is told at once
+    check_spec(spec, sources.pairs, is_final=not spec.mining.per_pair)
+    check_size(spec, sources.pairs)
     with contextlib.ExitStack() as stack:
         cache = stack.enter_context(_cache(prepared)) if _needs_vectors(spec) else None
         bare = build_embedder(EmbeddingSpec(model=spec.base), prepared.around)
         embedder = None if cache is None else CachedEmbedder(bare, cache)
-        check_spec(spec, (), dimension=bare.identity.dimension, is_final=False)
-        material = gather(prepared, spec, embedder=embedder, progress=progress)
-        check_enough(material.pairs, material.facts)
+        check_spec(spec, (), dimension=bare.identity.dimension)
+        material = gather(prepared, spec, sources, embedder=embedder, progress=progress)
         location, _name = model_location(spec.base, prepared.around)
         model = train(
             spec=spec,
@@ -110,6 +113,7 @@ def train_model(prepared: Prepared, *, name: str, progress: Progress = no_progre
             work_folder=prepared.around.registry / ".training",
             facts={**_facts(prepared, spec), **material.facts},
             inherited=_inherited(prepared, spec),
+            base_licence=_base_licence(prepared, spec),
             embedder=embedder,
             teacher=_teacher(prepared, spec, cache),
             progress=progress,
@@ -178,6 +182,15 @@ def _inherited(prepared: Prepared, spec: TrainingSpec) -> frozenset[str]:
     return registry.get(spec.base).training_texts() if spec.base.startswith("registry:") else frozenset()
 
 
+def _base_licence(prepared: Prepared, spec: TrainingSpec) -> str | None:
+    """Of a registered base what its card says; None: its own folder tells."""
+    if not spec.base.startswith("registry:"):
+        return None
+    registry = Registry(prepared.around.registry)
+    model = registry.get(spec.base)
+    return licence_of(model.lineage, own_licence(registry, model.reference))
+
+
 def _spec(prepared: Prepared) -> TrainingSpec:
     spec = prepared.experiment.training
     if spec is None:
@@ -189,24 +202,10 @@ def _facts(prepared: Prepared, spec: TrainingSpec) -> dict[str, Any]:
     return {
         "experiment": prepared.experiment.name,
         "data": None if spec.data is None else dataclasses.asdict(spec.data),
-        "data_licence": _data_licence(prepared, spec),
         "pair_files": list(spec.pairs),
         "code": {"ragtrial": __version__, "commit": commit()},
         "environment": environment(_LIBRARIES_OF_TRAINING),
     }
-
-
-def _data_licence(prepared: Prepared, spec: TrainingSpec) -> str | None:
-    """As `ragtrial prepare` wrote it down; None where it isn't known."""
-    if spec.data is None:
-        return None
-    card = prepared.file.folder / spec.data.path / _CARD
-    try:
-        found = json.loads(card.read_text("utf-8")) if card.is_file() else {}
-    except (OSError, ValueError):
-        return None
-    licence = found.get("licence") if isinstance(found, dict) else None
-    return licence if isinstance(licence, str) else None
 
 
 def commit() -> str | None:

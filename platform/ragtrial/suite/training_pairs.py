@@ -7,18 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from ragtrial.contracts import Embedder, Progress
-from ragtrial.domain.corpus import Corpus, Passage
+from ragtrial.domain.corpus import Corpus
 from ragtrial.domain.gold import GoldSet
 from ragtrial.domain.pair import Pair
 from ragtrial.domain.training import TrainingSpec
 from ragtrial.errors import InputError
 from ragtrial.finetuning.dev import DevSet, dev_set, dev_set_of_pairs
-from ragtrial.finetuning.leakage import Leaks, find_leaks, normalise
+from ragtrial.finetuning.leakage import Leaks, normalise
 from ragtrial.finetuning.mining import mine
 from ragtrial.finetuning.pairs import training_pairs
+from ragtrial.finetuning.registry import Registry
 from ragtrial.formats.data import check_data
-from ragtrial.formats.pairs import read_pairs
+from ragtrial.suite.data_licences import in_words, licence_beside, licences_of, licensed
+from ragtrial.suite.gold_leaks import Gold
+from ragtrial.suite.pair_material import corpus_path
 from ragtrial.suite.preparing import Prepared, load
+from ragtrial.suite.training_files import read_pair_files
 
 _EXAMPLES = 3
 
@@ -46,33 +50,73 @@ class _Source:
     gold: GoldSet | None
 
 
-def gather(prepared: Prepared, spec: TrainingSpec, *, embedder: Embedder | None, progress: Progress) -> Material:
-    """Read the pairs, refuse those that touch the gold set, and mine negatives where the settings ask for it.
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What the files hold, before any model is loaded.
+
+    Attributes:
+        found: Every training pair of the judgments and the files.
+        filed: Every pair of the files, those of other splits too.
+        pairs: The training pairs that don't touch the gold set, without negatives that do.
+        source: Where mined negatives come from.
+        gold: What must not be touched.
+        facts: Of the pairs, for the lineage.
+    """
+
+    found: tuple[Pair, ...]
+    filed: tuple[Pair, ...]
+    pairs: tuple[Pair, ...]
+    source: _Source
+    gold: Gold
+    facts: Mapping[str, Any]
+
+
+def read_sources(prepared: Prepared, spec: TrainingSpec) -> Sources:
+    """Read the pairs, and refuse those that touch the gold set: what `ragtrial pairs build` would refuse is refused here too.
+
+    Raises:
+        ValidationError: Files of pairs are faulty; with every fault of all of them.
+        InputError: No pair is left.
+    """
+    filed = read_pair_files([prepared.file.folder / path for path in spec.pairs])
+    source, gold = _source(prepared, spec), Gold.of(prepared)
+    judged = training_pairs(source.corpus, source.gold) if source.gold else ()
+    if spec.data is not None:
+        judged = tuple(licensed(judged, licence_beside(corpus_path(spec.data, prepared.file.folder)), of=source.corpus))
+    found = (*judged, *(pair for pair in filed if pair.split == "train"))
+    leaks = Leaks(reasons=gold.leaks(found))
+    pairs, withheld = gold.without_touched_negatives([pair for position, pair in enumerate(found) if position not in leaks.reasons])
+    licences = licences_of(pairs)
+    facts = {
+        "pairs": _pair_facts(found, leaks, withheld),
+        "data_licence": in_words(licences, _inherited_licences(prepared, spec)),
+        "data_licences": licences,
+    }
+    check_enough(pairs, facts)
+    return Sources(found=found, filed=filed, pairs=tuple(pairs), source=source, gold=gold, facts=facts)
+
+
+def gather(prepared: Prepared, spec: TrainingSpec, sources: Sources, *, embedder: Embedder | None, progress: Progress) -> Material:
+    """Mine negatives where the settings ask for it, and put the dev set beside the pairs.
 
     Args:
         prepared: The experiment.
         spec: Its training.
+        sources: What the files hold.
         embedder: The base, for mining; None where nothing is mined.
         progress: Told how far mining is.
 
     Raises:
-        InputError: A file of pairs can't be read.
         ModelError: A text can't be embedded for mining.
     """
-    test_corpus, test_gold, _ = load(prepared.experiment.data, prepared.file)
-    source = _source(prepared, spec, test_corpus)
-    filed = [pair for path in spec.pairs for pair in read_pairs(prepared.file.folder / path)]
-    found = [*(training_pairs(source.corpus, source.gold) if source.gold else ()), *(pair for pair in filed if pair.split == "train")]
-    leaks = find_leaks(found, gold=test_gold, corpus=test_corpus)
-    pairs = [pair for position, pair in enumerate(found) if position not in leaks.reasons]
-    pairs, withheld = _without_leaking_negatives(pairs, test_gold, test_corpus)
-    facts: dict[str, Any] = {"pairs": _pair_facts(found, leaks, withheld)}
+    pairs, source = sources.pairs, sources.source
+    facts = dict(sources.facts)
     if spec.mining.per_pair and embedder is not None:
-        allowed = _allowed(source.corpus.passages, test_gold, test_corpus)
+        allowed = sources.gold.untouched(source.corpus.passages)
         mined = mine(
             pairs, allowed, embedder=embedder, spec=spec.mining, seed=spec.seed, relevant=_relevant(source.gold), progress=progress
         )
-        pairs = list(mined.pairs)
+        pairs = mined.pairs
         facts["mining"] = {
             **dataclasses.asdict(spec.mining),
             "passages": len(allowed),
@@ -81,19 +125,27 @@ def gather(prepared: Prepared, spec: TrainingSpec, *, embedder: Embedder | None,
             "pairs_without": mined.n_without,
             "too_near": mined.n_too_near,
         }
-    dev, where = _dev(prepared, spec, filed, pairs, source, (test_gold, test_corpus))
+    dev, where = _dev(prepared, spec, sources)
     facts["data_digests"] = {
         "training_corpus": source.corpus.fingerprint,
-        "gold": test_gold.fingerprint,
+        "gold": sources.gold.gold.fingerprint,
         "dev": None if dev is None else dev.gold.fingerprint,
     }
     facts["dev_from"] = where
-    return Material(pairs=tuple(pairs), dev=dev, facts=facts)
+    return Material(pairs=pairs, dev=dev, facts=facts)
 
 
-def _source(prepared: Prepared, spec: TrainingSpec, test_corpus: Corpus) -> _Source:
+def _inherited_licences(prepared: Prepared, spec: TrainingSpec) -> tuple[str, ...]:
+    """What a registered base was trained on is in the new model too."""
+    if not spec.base.startswith("registry:"):
+        return ()
+    licence = Registry(prepared.around.registry).get(spec.base).lineage.get("data_licence")
+    return (str(licence),) if licence else ()
+
+
+def _source(prepared: Prepared, spec: TrainingSpec) -> _Source:
     if spec.data is None:
-        return _Source(corpus=test_corpus, gold=None)
+        return _Source(corpus=prepared.corpus, gold=None)
     corpus, gold, _ = load(spec.data, prepared.file)
     return _Source(corpus=corpus, gold=gold)
 
@@ -109,28 +161,6 @@ def _pair_facts(found: Sequence[Pair], leaks: Leaks, withheld: int) -> dict[str,
     return facts | ({"negatives_refused": withheld} if withheld else {})
 
 
-def _allowed(passages: Sequence[Passage], gold: GoldSet, corpus: Corpus) -> tuple[Passage, ...]:
-    """Passages that answer no gold query and whose document answers none: as negatives they would be trained on all the same."""
-    probes = [
-        Pair(query="-", passage=passage.content or "-", passage_id=passage.passage_id, document_id=passage.document_id)
-        for passage in passages
-    ]
-    leaking = find_leaks(probes, gold=gold, corpus=corpus).reasons
-    return tuple(passage for position, passage in enumerate(passages) if position not in leaking)
-
-
-def _without_leaking_negatives(pairs: Sequence[Pair], gold: GoldSet, corpus: Corpus) -> tuple[list[Pair], int]:
-    """Negatives of files that answer a gold query are taken out, and counted."""
-    relevant = [corpus.by_id[judgment.target_id] for judgment in gold.judgments if judgment.grade > 0]
-    texts = {normalise(text) for passage in relevant for text in (passage.content, passage.text)}
-    kept, withheld = [], 0
-    for pair in pairs:
-        negatives = tuple(text for text in pair.negatives if normalise(text) not in texts)
-        withheld += len(pair.negatives) - len(negatives)
-        kept.append(dataclasses.replace(pair, negatives=negatives))
-    return kept, withheld
-
-
 def _relevant(gold: GoldSet | None) -> dict[str, set[str]] | None:
     """By the text of a query the passages that were judged relevant for it."""
     if gold is None:
@@ -142,30 +172,23 @@ def _relevant(gold: GoldSet | None) -> dict[str, set[str]] | None:
     return found
 
 
-def _dev(
-    prepared: Prepared,
-    spec: TrainingSpec,
-    filed: Sequence[Pair],
-    pairs: Sequence[Pair],
-    source: _Source,
-    test: tuple[GoldSet, Corpus],
-) -> tuple[DevSet | None, str | None]:
+def _dev(prepared: Prepared, spec: TrainingSpec, sources: Sources) -> tuple[DevSet | None, str | None]:
     """The dev split of the data, else that of the files, without what the test will ask: it would choose the checkpoint by its own test.
 
     A query that is trained on, as those of votes may be, is no dev query either: it would choose the checkpoint that knows it by heart.
     """
-    trained = {normalise(pair.query) for pair in pairs}
-    judged = _dev_of_data(prepared, spec, test, trained)
+    trained = {normalise(pair.query) for pair in sources.pairs}
+    judged = _dev_of_data(prepared, spec, sources.gold, trained)
     if judged is not None:
         return judged, f"split {spec.dev_split!r} of training.data"
-    own = [pair for pair in filed if pair.split == "dev" and normalise(pair.query) not in trained]
-    leaking = find_leaks(own, gold=test[0], corpus=test[1]).reasons
+    own = [pair for pair in sources.filed if pair.split == "dev" and normalise(pair.query) not in trained]
+    leaking = sources.gold.leaks(own)
     own = [pair for position, pair in enumerate(own) if position not in leaking]
-    found = dev_set_of_pairs(own, others=source.corpus.passages, seed=spec.seed)
+    found = dev_set_of_pairs(own, others=sources.source.corpus.passages, seed=spec.seed)
     return found, None if found is None else "the dev pairs of training.pairs"
 
 
-def _dev_of_data(prepared: Prepared, spec: TrainingSpec, test: tuple[GoldSet, Corpus], trained: set[str]) -> DevSet | None:
+def _dev_of_data(prepared: Prepared, spec: TrainingSpec, test: Gold, trained: set[str]) -> DevSet | None:
     if spec.data is None:
         return None
     data = dataclasses.replace(spec.data, split=spec.dev_split)
@@ -173,7 +196,7 @@ def _dev_of_data(prepared: Prepared, spec: TrainingSpec, test: tuple[GoldSet, Co
         return None
     corpus, gold, _ = load(data, prepared.file)
     pairs = training_pairs(corpus, gold)
-    leaking = {pairs[position].query for position in find_leaks(pairs, gold=test[0], corpus=test[1]).reasons}
+    leaking = {pairs[position].query for position in test.leaks(pairs)}
     queries = tuple(query for query in gold.queries if query.text not in leaking and normalise(query.text) not in trained)
     kept = {query.query_id for query in queries}
     judgments = tuple(judgment for judgment in gold.judgments if judgment.query_id in kept)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ragtrial.finetuning.model_card import licence_of
 from ragtrial.finetuning.registry import RegisteredModel
 from ragtrial.finetuning.watching import DEV_METRIC, TRAIN_METRIC
 
@@ -24,6 +25,7 @@ def describe(model: RegisteredModel) -> list[str]:
         *_counted(lineage),
         *_search(lineage),
         *curve_lines(lineage["curve"], kept=training["kept_step"]),
+        *_stopped(lineage),
     ]
     if dev["before"] is not None and dev["after"] is not None:
         lines.append(
@@ -32,9 +34,10 @@ def describe(model: RegisteredModel) -> list[str]:
     else:
         lines.append(f"dev {dev['metric']} was not measured: {dev['reason']}")
     if training["kept_step"] == 0:
-        lines.append("nothing was learnt: no checkpoint came near the base on the dev queries, so this version is the base itself")
+        lines.append("nothing was learnt: no checkpoint scored as high as the base on the dev queries, so this version is the base itself")
     lines.append(lineage["overfitting"])
-    return lines
+    licence = licence_of(lineage)
+    return [*lines, f"licence: {licence}"] if licence else lines
 
 
 def _counted(lineage: Mapping[str, Any]) -> list[str]:
@@ -47,7 +50,9 @@ def _counted(lineage: Mapping[str, Any]) -> list[str]:
             f"{mining['pairs_without']:,} pairs without one, {mining['too_near']:,} candidates left out as too near"
         )
     if lineage["pairs"].get("negatives_refused"):
-        lines.append(f"{lineage['pairs']['negatives_refused']:,} negatives of the files refused because they are relevant in the gold set")
+        lines.append(
+            f"{lineage['pairs']['negatives_refused']:,} negatives of the files refused: relevant in the gold set, or of a document that answers a gold query"
+        )
     if counts:
         lines.append("examples: " + ", ".join(f"{n:,} {what}" for what, n in counts.items()))
     return lines
@@ -77,12 +82,28 @@ def curve_lines(curve: Sequence[Mapping[str, float]], *, kept: int) -> list[str]
     lines = [f"loss {losses[0]:.3f} {sparkline(losses)} {losses[-1]:.3f}"] if losses else []
     evaluated = [point for point in curve if DEV_METRIC in point]
     if len(evaluated) > _WIDTH // 2:
-        return [*lines, f"dev {DEV_METRIC} {sparkline([point[DEV_METRIC] for point in evaluated])} ({len(evaluated)} evaluations)"]
+        scores = [point[DEV_METRIC] for point in evaluated]
+        score = next((point[DEV_METRIC] for point in evaluated if point["step"] == kept), None)
+        chosen = "" if score is None else f", kept is step {kept:,} with {score:.4f}"
+        return [*lines, f"dev {DEV_METRIC} {scores[0]:.4f} {sparkline(scores)} {scores[-1]:.4f} ({len(evaluated)} evaluations{chosen})"]
     for point in evaluated:
         beside = f", training queries {point[TRAIN_METRIC]:.4f}" if TRAIN_METRIC in point else ""
         mark = "  <- kept" if point["step"] == kept else ""
         lines.append(f"  step {int(point['step']):>6,}: dev {DEV_METRIC} {point[DEV_METRIC]:.4f}{beside}{mark}")
     return lines
+
+
+def _stopped(lineage: Mapping[str, Any]) -> list[str]:
+    """Where a training ended before its time, when and why."""
+    training, patience = lineage["training"], lineage["settings"].get("patience")
+    if training["steps"] >= training["planned_steps"]:
+        return []
+    why = f"{patience} evaluations in a row brought no higher dev score (training.patience)"
+    if lineage["method"] == "linear-adapter":
+        epochs = lineage["settings"]["adapter"]["epochs"]
+        done = round(epochs * training["steps"] / training["planned_steps"])
+        return [f"stopped early, after {done:,} of at most {epochs:,} epochs ({training['steps']:,} steps): {why}"]
+    return [f"stopped early, after {training['steps']:,} of {training['planned_steps']:,} steps: {why}"]
 
 
 def sparkline(values: Sequence[float]) -> str:

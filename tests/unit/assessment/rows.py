@@ -4,7 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from ragtrial.assessment.recommending import Findings
-from ragtrial.domain.assessment import DataVolume, Estimate, FailedQuery, Failures, Option
+from ragtrial.domain.assessment import DataVolume, Option
+from ragtrial.domain.estimate import Estimate
+from ragtrial.domain.failure import FailedQuery, Failures
 
 
 def estimate(value: float, *, name: str = "nDCG@10", half: float = 0.02, n: int = 300) -> Estimate:

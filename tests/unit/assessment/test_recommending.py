@@ -41,7 +41,7 @@ def test_each_rule_can_decide_and_says_its_number(given: Findings, outcome: str,
     assert (found.outcome, len(deciding), deciding[0].rule) == (outcome, 1, rule)
     assert number in deciding[0].text
     assert deciding[0].text in found.sentence
-    assert found.reasons[0] is deciding[0]
+    assert deciding[0] is next(reason for reason in found.reasons if reason.applies)
 
 
 def test_a_gain_that_chance_could_have_made_is_no_reason_to_try_hybrid_first() -> None:
@@ -65,6 +65,27 @@ def test_all_rules_that_apply_are_shown_beside_the_one_that_decides() -> None:
     found = recommend(findings(options=(option("hybrid", 0.1),), volume=volume(FEWEST_PAIRS - 1)), elsewhere())
     assert [reason.rule for reason in found.reasons if reason.outcome != "train"] == ["free methods", "training pairs"]
     assert found.outcome == "try hybrid first"
+
+
+def test_every_rule_is_shown_in_its_order_with_whether_it_applies_and_the_level_from_which_it_would() -> None:
+    rules = ["gold queries", "judgments", "saturation", "data gaps", "power", "free methods", "training pairs"]
+    found = recommend(findings(options=(option("hybrid", 0.1),)), elsewhere())
+    asked = [reason for reason in found.reasons if reason.applies is not None]
+    assert [reason.rule for reason in asked] == rules
+    assert [reason.rule for reason in asked if reason.applies] == ["free methods"]
+    texts = {reason.rule: reason.text for reason in asked}
+    levels = {"gold queries": "the plan asks for 100", "judgments": "up to 10% may", "saturation": "95% would be saturated"}
+    levels |= {
+        "data gaps": "50% would be too many",
+        "power": "show a difference of about",
+        "training pairs": f"{FEWEST_PAIRS} queries were",
+    }
+    assert {rule for rule, level in levels.items() if level not in texts[rule]} == set()
+    trained = [reason for reason in recommend(findings(), elsewhere()).reasons if reason.applies is not None]
+    assert [(reason.rule, reason.applies, reason.decides) for reason in trained] == [
+        *((rule, False, False) for rule in rules),
+        ("failures", True, True),
+    ]
 
 
 @pytest.mark.parametrize("own", ["covidqa", "COVID-QA", "covidqa-minilm-vs-finetuned"])

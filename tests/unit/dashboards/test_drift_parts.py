@@ -116,10 +116,11 @@ def test_alerts_of_the_monitor_are_listed_with_those_that_stand(monkeypatch: pyt
     monkeypatch.setenv("RAGTRIAL_BOARD", json.dumps({"url": url, "open": True}))
 
     def script() -> None:
-        from ragtrial_board.drift_parts import alerts
+        from ragtrial_board.drift_parts import alerts, standing
 
-        alerts("handbook")
-        alerts("another")
+        for experiment in ("handbook", "another"):
+            standing(experiment)
+            alerts(experiment)
 
     test = AppTest.from_function(script, default_timeout=60).run()
     assert not test.exception

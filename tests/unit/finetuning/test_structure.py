@@ -3,10 +3,19 @@
 import pytest
 
 from ragtrial.chunking import cut
-from ragtrial.domain.corpus import Document
+from ragtrial.domain.corpus import Document, Passage
 from ragtrial.domain.experiment import ChunkingSpec
 from ragtrial.finetuning import structure
-from ragtrial.finetuning.structure import definition_pairs, heading_pairs, sections, terms_of, title_pairs
+from ragtrial.finetuning.structure import (
+    OF_ALL_ALONE,
+    SERIES,
+    UNDER_A_HEADING,
+    definition_pairs,
+    heading_pairs,
+    sections,
+    terms_of,
+    title_pairs,
+)
 
 LONG = "This text goes on for more than the eight words that a pair needs."
 
@@ -58,7 +67,7 @@ def test_of_a_section_that_is_cut_the_passage_that_holds_most_of_it_is_taken() -
 
 def test_a_title_asks_for_the_beginning_once_for_an_article_and_not_at_all_where_others_share_it() -> None:
     documents = [
-        Document(document_id="a1", title="Gate lanes explained", text=f"first {LONG}", group="a"),
+        Document(document_id="a1", title="Gate lanes explained", text=f"first the lanes of the gate {LONG}", group="a"),
         Document(document_id="a2", title="Gate lanes explained", text=f"second {LONG}", group="a"),
         Document(document_id="b", title="Release notes today", text=f"b {LONG}"),
         Document(document_id="c", title="Release notes today", text=f"c {LONG}"),
@@ -68,7 +77,7 @@ def test_a_title_asks_for_the_beginning_once_for_an_article_and_not_at_all_where
     ]
     found = title_pairs(documents, passages(*documents))
     assert [(pair.query, pair.passage, pair.passage_id, pair.source) for pair in found.pairs] == [
-        ("Gate lanes explained", f"first {LONG}", "a1", "a")
+        ("Gate lanes explained", f"first the lanes of the gate {LONG}", "a1", "a")
     ]
     assert found.left_out == {structure.SHARED_TITLE: 1, structure.NO_WORDS: 1, structure.NO_TITLE: 1, structure.TOO_SHORT: 1}
 
@@ -111,3 +120,46 @@ def test_a_term_that_everybody_explains_gives_no_pair() -> None:
     documents = [Document(document_id=f"d{n}", text=f"*Ghost* means a truck number {n}.") for n in range(3)]
     found = definition_pairs(documents, passages(*documents))
     assert (found.pairs, found.left_out) == ((), {structure.DEFINED_OFTEN: 1})
+
+
+def test_of_a_long_document_the_title_asks_for_what_stands_before_its_first_heading_and_only_where_it_speaks_of_it() -> None:
+    """Two passages each: an introduction, a collection that begins with a part of its own, a chat, and one that is short enough."""
+    intro = f"Reefers are plugged by hand. {LONG}"
+    documents = [
+        Document(document_id="intro", title="Plugging of reefers", text=f"{intro}\n\n## By night\n\n{LONG}"),
+        Document(
+            document_id="tickets", title="Tickets of the reefer desk", text=f"## A box without power\n\n{LONG}\n\n## Another\n\n{LONG}"
+        ),
+        Document(document_id="lines", title="Digest of the gate channel", text=f"Boxes without numbers\n\n{LONG}\n\nMore of it. {LONG}"),
+        Document(
+            document_id="chat", title="Digest of the berth channel", text=f"ana: who is there at last\nbob: me and nobody else\n{LONG}"
+        ),
+        Document(document_id="whole", title="Something else entirely", text=f"## A part\n\n{LONG}"),
+    ]
+    halves = [
+        Passage(passage_id=f"{each.document_id}-{place}", document_id=each.document_id, text=each.text[start:end], start=start, end=end)
+        for each in documents[:4]
+        for place, (start, end) in enumerate(((0, len(each.text) - 20), (len(each.text) - 20, len(each.text))))
+    ]
+    found = title_pairs(documents, [*halves, *passages(documents[4])])
+    assert [(pair.query, pair.passage_id, pair.passage) for pair in found.pairs] == [
+        ("Plugging of reefers", "intro-0", intro),
+        ("Something else entirely", "whole", f"## A part\n\n{LONG}"),
+    ]
+    assert found.left_out == {UNDER_A_HEADING: 2, OF_ALL_ALONE: 1}
+
+
+def test_titles_that_differ_in_numbers_and_days_alone_are_no_queries_unless_the_passage_says_them_whole() -> None:
+    documents = [
+        Document(document_id="1", title="Digest of the gate, Monday 3 March", text=LONG),
+        Document(document_id="2", title="Digest of the gate, Friday 7 March", text=LONG),
+        Document(document_id="3", title="Digest of the gate, Friday 11 April", text=LONG),
+        Document(document_id="4", title="Ataxia type 1", text=LONG),
+        Document(document_id="5", title="Ataxia type 2", text=LONG),
+        Document(document_id="6", title="Ataxia type 3", text=f"Of ataxia the type that has the number 3 is known best. {LONG}"),
+        Document(document_id="7", title="Rules, part 1", text=LONG),
+        Document(document_id="8", title="Rules, part 2", text=LONG),
+    ]
+    found = title_pairs(documents, passages(*documents))
+    assert [pair.query for pair in found.pairs] == ["Ataxia type 3", "Rules, part 1", "Rules, part 2"]
+    assert found.left_out == {SERIES: 5}

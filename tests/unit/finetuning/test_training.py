@@ -131,7 +131,7 @@ def test_training_prints_nothing_and_asks_nobody(
     assert capfd.readouterr() == ("", "")
 
 
-def test_progress_adds_up_to_the_planned_steps(base: Path, tmp_path: Path) -> None:
+def test_progress_adds_up_to_the_steps_that_were_done_of_those_planned(base: Path, tmp_path: Path) -> None:
     told: list[int] = []
     totals: list[int] = []
 
@@ -139,8 +139,12 @@ def test_progress_adds_up_to_the_planned_steps(base: Path, tmp_path: Path) -> No
         totals.append(total)
         return told.append
 
-    run(base, tmp_path, spec=spec(patience=1, learning_rate=1e-12), dev=DEV, progress=progress)
-    assert (sum(told), totals) == (32, [32])
+    model = run(base, tmp_path, spec=spec(patience=1, learning_rate=1e-12), dev=DEV, progress=progress)
+    assert (sum(told), totals) == (model.lineage["training"]["steps"], [32])
+    assert sum(told) < 32
+    told.clear()
+    run(base, tmp_path, spec=spec(patience=99), dev=DEV, progress=progress)
+    assert sum(told) == 32
 
 
 def test_no_batch_holds_a_query_or_a_passage_twice(base: Path, tmp_path: Path) -> None:
@@ -263,13 +267,17 @@ def test_one_standard_error_of_the_paired_differences_decides_what_is_near() -> 
     assert is_near(best, best)
 
 
-def test_the_latest_checkpoint_near_the_best_is_kept() -> None:
+def test_the_best_checkpoint_is_kept_and_of_equal_ones_the_last() -> None:
+    """Means 0.5, 0.75, 0.734375 (within one standard error of the best, and all the same lower), 0.75, 0.4375."""
     base, near, far = [0.0, 0.5, 1.0, 0.5], [1.0, 0.5, 1.0, 0.4375], [0.5, 0.25, 0.75, 0.25]
-    best = [1.0, 0.5, 1.0, 0.5]
+    best, equal = [1.0, 0.5, 1.0, 0.5], [0.5, 1.0, 0.5, 1.0]
     watch = Watch()
-    for step, scores in enumerate([base, best, near, far]):
+    for step, scores in enumerate([base, best, near]):
         watch.see(step, scores)
-    assert (watch.best_step, watch.kept_step, watch.without_gain) == (1, 2, 2)
+    assert (watch.best_step, watch.kept_step, watch.without_gain) == (1, 1, 1)
+    for step, scores in enumerate([equal, far], start=3):
+        watch.see(step, scores)
+    assert (watch.best_step, watch.kept_step, watch.without_gain) == (3, 3, 3)
     assert watch.before == 0.5
     assert watch.score_at(2) == pytest.approx(0.734375)
     assert watch.score_at(9) is None

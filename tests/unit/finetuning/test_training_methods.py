@@ -1,6 +1,7 @@
 """Every method and loss of a training, for real, on a model of two tiny layers."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ragtrial.errors import InputError
 from ragtrial.finetuning.leakage import text_digest
 from ragtrial.finetuning.registry import RegisteredModel, Registry
 from ragtrial.finetuning.training import train
+from ragtrial.suite.training_words import curve_lines, describe
 
 PAIRS = tiny_model.lesson(128, seed=1)
 WITH_NEGATIVES = tuple(
@@ -238,3 +240,61 @@ def test_training_queries_are_watched_beside_the_dev_queries(base: Path, tmp_pat
 
 def test_without_a_dev_set_overfitting_is_not_denied(base: Path, tmp_path: Path) -> None:
     assert run(base, tmp_path, spec(epochs=1), dev=None).lineage["overfitting"].startswith("overfitting was not watched")
+
+
+FACTS = {"pairs": {"found": 128, "refused": {}, "examples": []}}
+
+
+class Counted:
+    """A progress that adds up what it is told, by description."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[int]] = {}
+
+    def __call__(self, description: str, total: int) -> Callable[[int], None]:
+        counts = self.told.setdefault(description, [total, 0])
+
+        def advance(done: int) -> None:
+            counts[1] += done
+
+        return advance
+
+    def of(self, what: str) -> list[int]:
+        """What was to be done, and what was told to be."""
+        return next(counts for description, counts in self.told.items() if what in description)
+
+
+def test_a_linear_adapter_that_stops_early_says_so_and_keeps_the_epoch_that_scored_best_on_dev(base: Path, tmp_path: Path) -> None:
+    progress = Counted()
+    settings = spec(method="linear-adapter", epochs=7, adapter=AdapterSpec(learning_rate=5e-2, epochs=40), patience=3)
+    embedder = SentenceTransformersEmbedder(base)
+    model = run(base, tmp_path, settings, embedder=embedder, progress=progress, facts=FACTS)
+    training = model.lineage["training"]
+    evaluated = {point["step"]: point["nDCG@10"] for point in model.lineage["curve"] if "nDCG@10" in point}
+    steps_of_an_epoch = 4  # 128 pairs in batches of 32
+    epochs = training["steps"] // steps_of_an_epoch
+    assert epochs < 40
+    assert progress.of("linear adapter") == [40, epochs], "what was not done is not told to be"
+    assert list(evaluated) == [steps_of_an_epoch * epoch for epoch in range(epochs + 1)]
+    best = max(evaluated.values())
+    assert training["kept_step"] == max(step for step, score in evaluated.items() if score == best)
+    assert model.lineage["dev"]["after"] == best
+    assert list(evaluated.values())[-3:] != [best] * 3
+    said = "\n".join(describe(model))
+    assert f"stopped early, after {epochs} of at most 40 epochs ({training['steps']} steps): 3 evaluations in a row" in said
+    assert "training.epochs is 7 and not used by method linear-adapter: its own is training.adapter.epochs, 40" in said
+
+
+def test_a_training_that_stops_early_tells_the_steps_that_it_did(base: Path, tmp_path: Path) -> None:
+    progress = Counted()
+    model = run(base, tmp_path, spec(learning_rate=1e-12, patience=2), progress=progress, facts=FACTS)
+    training = model.lineage["training"]
+    assert training["steps"] < training["planned_steps"]
+    assert progress.of("train tiny") == [training["planned_steps"], training["steps"]]
+    said = "\n".join(describe(model))
+    assert f"stopped early, after {training['steps']} of {training['planned_steps']} steps: 2 evaluations in a row" in said
+
+
+def test_a_long_curve_says_which_step_is_kept_and_with_which_score() -> None:
+    curve = [{"step": step, "nDCG@10": score} for step, score in enumerate([0.1, 0.5, *[0.25] * 30])]
+    assert curve_lines(curve, kept=1)[0].endswith("(32 evaluations, kept is step 1 with 0.5000)")

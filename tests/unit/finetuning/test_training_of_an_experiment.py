@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import pytest
 import tiny_model
 from ragtrial.domain.pair import Pair
 from ragtrial.domain.training import TrainingSpec
-from ragtrial.errors import InputError
+from ragtrial.errors import InputError, ValidationError
 from ragtrial.finetuning.leakage import text_digest
-from ragtrial.finetuning.registry import RegisteredModel
+from ragtrial.finetuning.model_card import model_card
+from ragtrial.finetuning.registry import RegisteredModel, Registry
 from ragtrial.formats.pairs import write_pairs
 from ragtrial.settings import read_settings
+from ragtrial.suite.model_facts import shown
 from ragtrial.suite.preparing import prepare
 from ragtrial.suite.training import Overrides, commit, overridden, train_model
 from ragtrial.suite.training_words import describe, sparkline
@@ -163,3 +167,101 @@ def test_a_row_of_bars_goes_from_the_least_to_the_greatest() -> None:
     assert sparkline([0.0, 0.5, 1.0]) == "▁▅█"
     assert sparkline([2.0, 2.0]) == "▁▁"
     assert len(sparkline([float(n) for n in range(500)])) == 40
+
+
+LONG = "A lost token is replaced at the gate desk against a deposit of twenty EUR, which comes back when the old one is found."
+BESIDE = "The gate desk is open from six in the morning until ten at night, and on Sundays a guard at the pedestrian door takes over."
+
+
+def test_a_file_of_pairs_is_held_against_the_gold_set_by_its_wording_too(experiment: Path) -> None:
+    """As if somebody had cut the documents otherwise: the gold passages stand in the file under ids that the corpus doesn't know."""
+    data = experiment.parent / "data"
+    with (data / "corpus.jsonl").open("a") as file:
+        file.write(json.dumps({"_id": "x1", "title": "", "text": LONG, "doc": "tokens"}) + "\n")
+        file.write(json.dumps({"_id": "x2", "title": "", "text": BESIDE, "doc": "tokens"}) + "\n")
+    with (data / "queries.jsonl").open("a") as file:
+        file.write(json.dumps({"_id": "q99", "text": "what does a lost token cost"}) + "\n")
+    with (data / "qrels" / "test.tsv").open("a") as file:
+        file.write("q99\tx1\t1\n")
+    train = named(TRAIN, "p")
+    near = dataclasses.replace(train[1], passage_id="n1", document_id="n1", passage=LONG.replace("twenty", "25"))
+    beside = dataclasses.replace(train[2], passage_id="n2", document_id="n2", passage=f"It says so. {BESIDE}")
+    pushed = dataclasses.replace(train[3], negatives=(BESIDE, train[9].passage))
+    write_pairs(experiment.parent / "pairs.jsonl", [train[0], near, beside, pushed, *train[4:]])
+    lineage = trained(experiment, epochs=1).lineage
+    assert lineage["pairs"]["refused"] == {
+        "its passage holds half of one that is relevant in the gold set, or is a part of one": 1,
+        "its passage holds half of one of a document that answers a gold query, or is a part of one": 1,
+    }
+    assert lineage["pairs"]["negatives_refused"] == 1
+
+
+def test_every_fault_of_every_file_is_told_before_a_model_is_looked_at(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_arguments: object, **_named: object) -> None:
+        raise AssertionError("the base is loaded")
+
+    monkeypatch.setattr("ragtrial.suite.training.build_embedder", load)
+    folder = experiment.parent
+    (folder / "pairs.jsonl").write_text('{"query": "a"}\n')
+    (folder / "more.jsonl").write_text("{broken\n")
+    experiment.write_text(experiment.read_text().replace("pairs: [pairs.jsonl]", "pairs: [pairs.jsonl, more.jsonl, none.jsonl]"))
+    with pytest.raises(ValidationError) as caught:
+        trained(experiment)
+    said = "\n".join(map(str, caught.value.problems))
+    assert "pairs.jsonl:1: passage" in said
+    assert "more.jsonl:1" in said
+    assert "none.jsonl: there is no such file" in said
+
+
+@pytest.mark.parametrize(
+    ("keep", "given", "said"),
+    [
+        (8, {}, "8 training pairs are fewer than one batch of 16"),
+        (64, {"loss": "triplet"}, "no pair has any: set training.mining.per_pair"),
+    ],
+)
+def test_so_is_what_the_pairs_are_too_few_or_too_plain_for(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, keep: int, given: dict[str, str], said: str
+) -> None:
+    monkeypatch.setattr("ragtrial.suite.training.build_embedder", lambda *_: pytest.fail("the base is loaded"))
+    write_pairs(experiment.parent / "pairs.jsonl", named(TRAIN, "p")[:keep])
+    with pytest.raises(InputError, match=said):
+        trained(experiment, **given)
+
+
+def licensed(pairs: list[Pair], licence: str) -> list[Pair]:
+    return [dataclasses.replace(pair, provenance={"licence": licence}) for pair in pairs]
+
+
+def test_the_licence_of_the_data_is_in_the_lineage_and_on_the_card_beside_that_of_the_base(experiment: Path, base: Path) -> None:
+    (base / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    train = named(TRAIN, "p")
+    try:
+        write_pairs(experiment.parent / "pairs.jsonl", [*licensed(train[:60], "CC-BY-NC-4.0"), *train[60:]])
+        model = trained(experiment, epochs=1)
+        assert model.lineage["data_licences"] == {"CC-BY-NC-4.0": 60, "not stated": 4}
+        whole = "data: CC-BY-NC-4.0 (4 of 64 pairs not stated), base model: apache-2.0"
+        assert f"| Licence | {whole} |" in model_card(model)
+        assert f"licence: {whole}" in describe(model)
+        assert shown(Registry(experiment.parent / ".ragtrial" / "models"), model.reference)["licence"] == whole
+
+        again = trained(experiment, epochs=1, base="registry:tiny@v1").lineage
+        assert again["base"]["licence"] == whole, "what a base was trained on binds what is trained from it"
+        assert "CC-BY-NC-4.0" in again["data_licence"]
+
+        write_pairs(experiment.parent / "pairs.jsonl", licensed(train, "Apache-2.0"))
+        assert "license: apache-2.0\n" in model_card(trained(experiment, epochs=1)), "where both are one, it is said once"
+    finally:
+        (base / "README.md").unlink()
+
+
+def test_the_command_tells_a_broken_file_before_it_imports_what_trains(experiment: Path) -> None:
+    """In a process of its own, in which nothing is imported yet: neither torch nor numpy by the time that the fault is told."""
+    (experiment.parent / "pairs.jsonl").write_text("{broken\n")
+    code = (
+        "import sys\nsys.argv = ['ragtrial', 'train', sys.argv[1]]\nimport ragtrial.cli.main\ntry:\n    ragtrial.cli.main.main()\n"
+        "finally:\n    print([name for name in ('torch', 'numpy', 'sentence_transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(experiment)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (2, "[]"), done.stderr
+    assert "pairs.jsonl:1: broken JSON" in done.stderr

@@ -11,13 +11,14 @@ import pytest
 
 from commands import ragtrial_command
 from material import WORDS
+from ragtrial.db.monitoring import MonitorStore
 from ragtrial.domain.monitor import MonitorReport, MonitorSpec, Signal
 from ragtrial.errors import InputError
 from ragtrial.formats.experiment import load_experiment
 from ragtrial.settings import read_settings
 from ragtrial.suite.monitoring import LookOptions, exit_code, last_report, look
 from ragtrial.suite.preparing import prepare
-from unit.monitoring.watched import NEW_WORDS, Watched, watched
+from unit.monitoring.watched import MONITOR, NEW_WORDS, Watched, watched
 
 
 def of(report: MonitorReport) -> dict[str, Signal]:
@@ -281,6 +282,54 @@ def test_broken_lines_of_queries_are_listed_together(tmp_path: Path) -> None:
     for line, field in ((1, ": text: is"), (2, ": at: is 'soon': expected a time"), (3, ": user: is the number 7"), (4, "broken JSON")):
         assert f"{path}:{line}" in done.err
         assert field in done.err
+
+
+def test_what_is_wrong_on_every_line_is_said_once_with_its_lines(tmp_path: Path) -> None:
+    path = tmp_path / "asked.jsonl"
+    path.write_text('{"text": "x"}\n' * 20 + '{"text": "x", "at": null}\n')
+    done = ragtrial_command("monitor", watched(tmp_path).path, "--queries", path)
+    assert done.code == 2
+    assert done.err.count(str(path)) == 2
+    expected = "expected a time like 2026-11-01T08:00:00Z, or seconds since 1970"
+    assert f"{path}: at: is missing: {expected} (20 times, on lines 1, 2, 3, 4, 5 and 15 more)" in done.err
+    assert f"{path}:21: at: is nothing (null): {expected}" in done.err
+
+
+def test_one_look_at_a_file_says_how_many_it_takes_to_raise_an_alert(tmp_path: Path) -> None:
+    log, path = watched(tmp_path), tmp_path / "asked.jsonl"
+    write_queries(path, log, 200, WORDS)
+    write_queries(path, log, 200, NEW_WORDS, begin=200)
+    arguments = ("monitor", log.path, "--queries", path)
+    first = ragtrial_command(*arguments)
+    assert first.code == 0
+    assert "rising  what queries are about" in first.out
+    assert "note: this look alone can't raise an alert, which takes 2 looks in a row with new queries" in first.out
+    assert "monitor.raise_looks to 1" in first.out
+    write_queries(path, log, 1, NEW_WORDS, begin=400)
+    second = ragtrial_command(*arguments)
+    assert (second.code, "note:" in second.out) == (1, False)
+
+
+def test_an_alert_of_a_model_that_is_gone_is_cleared_once_and_that_of_another_reference_stays(tmp_path: Path) -> None:
+    log, path = watched(tmp_path), tmp_path / "asked.jsonl"
+    of_file, by_gold = (LookOptions(spec=MonitorSpec(**MONITOR, reference=name), queries=path) for name in ("first", "gold"))
+    write_queries(path, log, 200, WORDS)
+    for begin in (200, 400):
+        write_queries(path, log, 200, NEW_WORDS, begin=begin)
+        raised = [{each.signal for each in look(log.path, options=options).changes} for options in (of_file, by_gold)]
+    assert raised[0] == {"query_embedding", "new_terms", "query_length"}
+    assert "query_embedding" in raised[1]
+    file = log.path.read_text()
+    log.path.write_text(file.replace("model: a\n", "model: another\n"))
+    found = look(log.path, options=of_file)
+    assert {(each.signal, each.change) for each in found.changes} == {(signal, "cleared") for signal in raised[0]}
+    assert f"{found.changes[0].signal} is no longer measured as it was" in found.changes[0].sentence
+    assert look(log.path, options=of_file).changes == ()
+    with MonitorStore(log.url) as store:
+        assert {each.alert.signal for each in store.standing(log.name)} == raised[1]
+    log.path.write_text(file)  # the old model again: what was cleared does not stand, and is raised anew where it holds
+    back = look(log.path, options=of_file)
+    assert (back.raised, exit_code(back)) == ((), 0)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from ragtrial.preparation.loading import load
 from ragtrial.preparation.pdf_files import RUNNING
 from ragtrial.preparation.raw import RawDocument, Unread
 from ragtrial.preparation.source_files import NO_DOCUMENTS, SourceFile, find_files
+from ragtrial.preparation.titles import title_of_metadata
 from ragtrial.preparation.web_pages import WHOLE_PAGE, fragment_text
-from raw_files import pdf_of
+from raw_files import docx_of, pdf_of
 
 
 def loaded(text: str | bytes, kind: str, fields: TicketFields | None = None) -> list[RawDocument | Unread]:
@@ -193,7 +194,87 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 def test_a_suffix_that_may_be_a_name_is_not_repeated(tmp_path: Path) -> None:
     (tmp_path / "letter.janeroe").write_text("x")
     _, unread = find_files([tmp_path], max_megabytes=1)
-    assert unread[0].reason == "a kind of file that is not read"
+    assert unread[0].reason == "a kind of file that is not read: save it as text, Markdown, HTML or PDF"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a.doc", "another word processor's file: save it as .docx or PDF (.doc)"),
+        ("a.XLSX", "a spreadsheet: save its sheets as CSV (.xlsx)"),
+        ("a.pptx", "slides: save them as PDF (.pptx)"),
+        ("a.zip", "an archive: unpack it first (.zip)"),
+        ("a.png", "a picture: run a text recognition over it first (.png)"),
+        ("a.py", "a kind of file that is not read: save it as text, Markdown, HTML or PDF (.py)"),
+    ],
+)
+def test_what_is_not_read_is_told_with_what_to_do(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / name).write_text("x")
+    _, unread = find_files([tmp_path], max_megabytes=1)
+    assert unread[0].reason == said
+
+
+def test_a_word_file_gives_its_headings_its_insertions_and_its_title_and_not_what_was_deleted() -> None:
+    body = [("Title", "The gate"), ("", "Trucks come."), ("Heading2", "Walk-ins"), ("", "They pay <b> & wait.")]
+    found = only(docx_of(*body, inserted="At once.", deleted="Never.", created="2024-02-03T10:00:00Z"), "word")
+    assert (found.title, found.date, found.format) == ("The gate", "2024-02-03", "word")
+    assert found.text.strip() == "Trucks come.\n\n## Walk-ins\n\nThey pay <b> & wait.\n\nAt once."
+
+
+def test_a_word_files_own_title_counts_and_one_that_is_the_files_name_does_not() -> None:
+    assert only(docx_of(("", "Trucks come."), title="Rules of the gate"), "word").title == "Rules of the gate"
+    assert only(docx_of(("", "Trucks come."), title="gate_rules_v2"), "word").title == ""
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"no archive", docx_of(("", "x"))[:200]])
+def test_no_broken_word_file_raises(data: bytes) -> None:
+    (found,) = loaded(data, "word")
+    assert isinstance(found, Unread)
+
+
+def test_the_largest_letters_of_a_pdfs_first_page_are_its_title_and_leave_the_text() -> None:
+    found = only(
+        pdf_of("The tides of\nthe outer port\nHigh water is at six in the morning and low water at noon.", sizes=(20, 20, 11)), "pdf"
+    )
+    assert found.title == "The tides of the outer port"
+    assert found.text == "High water is at six in the morning and low water at noon."
+    assert only(pdf_of("1\nHigh water is at six in the morning", sizes=(30, 11)), "pdf").title == "", "a page number is no title"
+
+
+def test_a_pdf_in_one_size_has_a_title_where_its_first_line_stands_apart() -> None:
+    assert only(pdf_of("Tide tables\nHigh water is at six in the morning"), "pdf").title == "Tide tables"
+    assert only(pdf_of("High water is at six\nin the morning and at noon it falls again"), "pdf").title == ""
+
+
+@pytest.mark.parametrize(
+    ("title", "kept"),
+    [
+        ("Tide tables of the outer port", True),
+        ("Microsoft Word - tides.doc", False),
+        ("tides-2024_final", False),
+        ("Tide Tables 2024", False),  # what the file is called
+        ("Untitled", False),
+        ("PowerPoint Presentation", False),
+        ("2024-03-05 11:20", False),
+    ],
+)
+def test_a_title_of_metadata_counts_unless_it_is_the_files_name_or_a_tools(title: str, kept: bool) -> None:
+    assert title_of_metadata(title, "pdf/tide_tables-2024.pdf") == (title if kept else "")
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["[10:31] ana: is anybody there", "10:31 ana", "Good morning all,", "2024-03-05", "see https://x.example/tides", "Mail jane@x.example"],
+)
+def test_the_first_line_of_a_chat_or_a_letter_is_no_title_and_stays_in_the_text(first: str) -> None:
+    found = only(f"{first}\n\nThe tide comes twice a day.", "text")
+    assert (found.title, found.text.startswith(first)) == ("", True)
+
+
+def test_an_underlined_line_and_one_behind_a_sign_are_titles() -> None:
+    for text in ("Tides\n=====\nThey come twice.", "= Tides\nThey come twice.", "Tides\n\nThey come twice."):
+        found = only(text, "text")
+        assert (found.title, found.text.strip()) == ("Tides", "They come twice."), text
 
 
 def test_a_source_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -50,6 +50,10 @@ def test_a_model_of_two_evaluations_is_one_row_with_its_newest_result(content: R
     assert rows["baseline"]["mean"] == content.primary.baseline.mean
     assert rows["custom"]["last evaluated"] == "2027-01-02 03:04"
     assert rows["baseline"]["verdict"] == ""
+    assert "state" not in rows["custom"], "nothing is known of a registry"
+    (reference,) = {each.reference for each in found} - {""}
+    states = {row["evaluated as"]: row["state"] for row in model_words.version_rows(found, {reference: ("production", "candidate")})}
+    assert states == {"custom": "production, candidate", "baseline": ""}
     said = model_words.versions_finding(found)
     assert f"has the highest mean nDCG@10, {max(row['mean'] for row in rows.values()):.4f} (n = {content.primary.n_scored})" in said
 

@@ -1,10 +1,12 @@
 """How numbers are written, and how data is kept from being taken for commands."""
 
+import dataclasses
 import io
 
 import pytest
 from rich.console import Console
 
+from ragtrial.analysis.comparing import adjusted
 from ragtrial.domain.metric import metric_named
 from ragtrial.report import words
 from ragtrial.report.content import ReportContent
@@ -88,3 +90,41 @@ def test_data_gives_the_terminal_no_commands(content: ReportContent) -> None:
     printed = _printed(made.content(), 130)
     assert "\x1b" not in printed
     assert "[bold]x[/bold]" in printed
+
+
+def with_p(content: ReportContent, primary: float, others: float) -> ReportContent:
+    """The same result with these p values, as the analysis corrects them."""
+    found = list(content.analysis.comparisons)
+    for place, each in enumerate(found):
+        if each.effect is not None and each.role in ("primary", "secondary"):
+            p = primary if each.role == "primary" else others
+            found[place] = dataclasses.replace(each, effect=dataclasses.replace(each.effect, p_value=p))
+    comparisons = adjusted(found, content.experiment.analysis)
+    return dataclasses.replace(content, analysis=dataclasses.replace(content.analysis, comparisons=comparisons))
+
+
+def shown(content: ReportContent) -> dict[str, int]:
+    alpha = content.experiment.analysis.alpha
+    return {role: words.beyond_chance(next(c for c in content.analysis.comparisons if c.role == role), alpha=alpha) for role in ROLES}
+
+
+ROLES = ("primary", "secondary")
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_beside_the_primary_metric_s_p_stands_no_larger_one(width: int, content: ReportContent) -> None:
+    given = with_p(content, 0.028, 0.03)  # Holm among five secondary metrics: 0.15; with the primary among them it was 0.168
+    out = io.StringIO()
+    render_terminal(given, Console(file=out, width=width))
+    row = next(line for line in out.getvalue().splitlines() if line.startswith("nDCG@10"))
+    assert "0.028" in row
+    assert "0.168" not in out.getvalue()
+    assert ("decides" in row) == (width == 160)
+    assert "the primary metric decides alone" in " ".join(out.getvalue().split())
+    assert shown(given) == {"primary": 1, "secondary": 0}
+    assert "| decides alone |" in as_markdown(given)
+
+
+def test_a_secondary_metric_counts_only_where_the_primary_one_is_shown(content: ReportContent) -> None:
+    assert shown(with_p(content, 0.001, 0.001)) == {"primary": 1, "secondary": 1}
+    assert shown(with_p(content, 0.06, 0.001)) == {"primary": 0, "secondary": 0}

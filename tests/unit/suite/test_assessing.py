@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ragtrial.domain.assessment import Assessment, Estimate
+from ragtrial.domain.assessment import Assessment
+from ragtrial.domain.estimate import Estimate
 from ragtrial.errors import InputError
 from ragtrial.report.assessment_files import as_dict, write_assessment
 from ragtrial.report.assessment_html import as_assessment_html
@@ -105,7 +106,7 @@ def test_the_json_is_strict_and_has_the_failed_queries(assessed: Assessment, tmp
         raise AssertionError(name)
 
     read = json.loads(files["assessment.json"].read_text(), parse_constant=refuse)
-    assert read["form"] == 1
+    assert read["form"] == 2
     assert len(read["failures"]["queries"]) == len(assessed.failures.queries)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["assessment.json", "report.html"]
     assert as_dict(assessed)["recommendation"]["outcome"] == assessed.recommendation.outcome

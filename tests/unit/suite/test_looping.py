@@ -85,6 +85,19 @@ def test_nothing_is_opened_where_nothing_pays(folder: Path) -> None:
     assert CycleLog(folder / ".ragtrial/loop/harbour-model").all() == ()
 
 
+def test_before_the_first_cycle_there_is_nothing_to_draw_or_to_decide_and_no_folder_is_made_for_it(folder: Path) -> None:
+    policy = around(folder).file.path
+    before = sorted(folder.rglob("*"))
+    for form, printed in (("mermaid", ""), ("dot", ""), ("json", '{\n  "nodes": [],\n  "edges": []\n}\n')):
+        done = ragtrial_command("loop", "graph", policy, "--form", form)
+        assert (done.code, done.out) == (0, printed)
+        assert "no candidate was trained (no cycle was opened yet); ragtrial loop run" in done.err
+    for decision in (("promote", policy), ("reject", policy, "--reason", "no")):
+        done = ragtrial_command("loop", *decision)
+        assert (done.code, "no cycle is open" in done.err) == (2, True)
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_a_candidate_waits_for_a_person_who_promotes_it(waiting: Path) -> None:
     said: list[str] = []
     loop = around(waiting, said)

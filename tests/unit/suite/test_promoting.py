@@ -194,6 +194,17 @@ def test_a_poisoned_version_and_an_archived_one_are_refused(folder: Path) -> Non
     refused(folder, r"not what was registered \(its checksum differs: model\.safetensors\)")
 
 
+def test_a_rollback_does_not_go_to_a_version_that_was_archived_since(folder: Path) -> None:
+    go(folder)
+    go(folder, "v3", "e3.yaml")
+    archive(registry_of(folder), "tiny@v2", who="ana", reason="its licence ran out")
+    with pytest.raises(ModelError, match=r"tiny@v2.* was archived since \(its licence ran out\): .*models archive tiny@v2 --undo"):
+        back(folder)
+    assert both(folder) == ("v3", "v3")
+    archive(registry_of(folder), "tiny@v2", who="ana", undo=True)
+    assert (back(folder).version, both(folder)) == ("v2", ("v2", "v2"))
+
+
 def test_a_collection_that_is_gone_refuses_and_says_what_makes_it(folder: Path) -> None:
     shutil.rmtree(folder / ".ragtrial" / "milvus.db")
     with pytest.raises(StoreError, match=r"no Milvus store.*ragtrial index"):

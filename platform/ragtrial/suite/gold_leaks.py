@@ -1,0 +1,139 @@
+"""What must not be trained on, one rule for every command that makes, mines or reads pairs: nothing that the gold set asks, or is answered by."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ragtrial.domain.corpus import Corpus, Passage
+from ragtrial.domain.gold import GoldSet
+from ragtrial.domain.pair import Pair
+from ragtrial.finetuning.leakage import find_leaks, normalise, part_of
+from ragtrial.formats.data import load_data
+from ragtrial.suite.data_gold import RelevantRuns
+from ragtrial.suite.preparing import Prepared, load
+
+GOLD_WORDING = "its passage holds half of one that is relevant in the gold set, or is a part of one"
+GOLD_DOCUMENT_WORDING = "its passage holds half of one of a document that answers a gold query, or is a part of one"
+GOLD_NEGATIVE = "negatives that are relevant in the gold set, or stand in a document that answers a gold query"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gold:
+    """What pairs must not touch: the experiment's whole gold set, on the passages of its corpus.
+
+    A passage of that corpus is known by its id and document. Any other one, of another corpus, cut otherwise, or of a file that somebody
+    wrote, has other ids: there the wording tells, as it does for the documents of `ragtrial prepare --gold`. Wording doesn't go before
+    ids, because passages that are written after one template share half of their words and answer other queries.
+
+    Attributes:
+        gold: Judged on passages of `corpus`.
+        corpus: What the test searches.
+        groups: By document what it belongs to (the article of an already cut passage); what belongs to nothing is left out.
+    """
+
+    gold: GoldSet
+    corpus: Corpus
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> "Gold":
+        """The experiment's, also where only a sample of it was asked for."""
+        corpus, gold, _ = load(prepared.experiment.data, prepared.file)
+        documents = load_data(prepared.experiment.data, prepared.file.folder).documents
+        return cls(gold=gold, corpus=corpus, groups={each.document_id: each.group for each in documents if each.group is not None})
+
+    def leaks(self, pairs: Sequence[Pair], corpus: Corpus | None = None) -> dict[int, str]:
+        """Why pairs are refused, by place.
+
+        Args:
+            pairs: Training pairs.
+            corpus: What they were made from, where that is known: there a pair that holds a part of a passage counts as all of it.
+        """
+        pairs = [self._sourced(pair) for pair in pairs]
+        found = dict(find_leaks(pairs, gold=self.gold, corpus=self.corpus).reasons)
+        if corpus is not None:
+            whole = [_whole(pair, corpus) for pair in pairs]
+            found = {**find_leaks(whole, gold=self.gold, corpus=self.corpus).reasons, **found}
+        for place, pair in enumerate(pairs):
+            own = self.corpus.by_id.get(pair.passage_id)
+            if place not in found and (own is None or not part_of(pair, own)):
+                reason = self._told_by_wording(pair.passage)
+                if reason is not None:
+                    found[place] = reason
+        return found
+
+    def untouched(self, passages: Sequence[Passage]) -> tuple[Passage, ...]:
+        """The passages that may be trained on, as positives or as negatives: neither relevant for a gold query nor of a document that answers one.
+
+        Asked with their own text as query, which is no gold query.
+        """
+        asked = [
+            Pair(
+                query=each.content,
+                passage=each.content,
+                passage_id=each.passage_id,
+                document_id=each.document_id,
+            )
+            for each in passages
+        ]
+        leaks = self.leaks(asked)
+        return tuple(each for place, each in enumerate(passages) if place not in leaks)
+
+    def touches(self, text: str) -> bool:
+        """Whether a negative, of which nothing but its text is known, must not be trained on."""
+        key = normalise(text)
+        if key in self._texts_of_gold:
+            return True
+        return key not in self._all_texts and self._told_by_wording(text) is not None
+
+    def without_touched_negatives(self, pairs: Sequence[Pair]) -> tuple[list[Pair], int]:
+        """The pairs without negatives that touch the gold set, and how many those were."""
+        touched = {text: self.touches(text) for text in dict.fromkeys(text for pair in pairs for text in pair.negatives)}
+        kept = [
+            dataclasses.replace(pair, negatives=tuple(text for text in pair.negatives if not touched[text])) if pair.negatives else pair
+            for pair in pairs
+        ]
+        return kept, sum(touched[text] for pair in pairs for text in pair.negatives)
+
+    def _sourced(self, pair: Pair) -> Pair:
+        """With what its document belongs to, where the pair itself doesn't say; only of this corpus, for another may number alike."""
+        own = self.corpus.by_id.get(pair.passage_id)
+        if pair.source is not None or own is None or not part_of(pair, own):
+            return pair
+        return dataclasses.replace(pair, source=self.groups.get(own.document_id))
+
+    def _told_by_wording(self, text: str) -> str | None:
+        relevant, others = self._runs
+        if relevant.held_by(text):
+            return GOLD_WORDING
+        return GOLD_DOCUMENT_WORDING if others.held_by(text) else None
+
+    @functools.cached_property
+    def _of_gold(self) -> tuple[Passage, ...]:
+        """All passages of documents that answer a gold query."""
+        by_id = self.corpus.by_id
+        documents = {by_id[each.target_id].document_id for each in self.gold.judgments if each.grade > 0}
+        sources = {query.cluster for query in self.gold.queries if query.cluster is not None}
+        return tuple(each for each in self.corpus.passages if each.document_id in documents or self.groups.get(each.document_id) in sources)
+
+    @functools.cached_property
+    def _texts_of_gold(self) -> frozenset[str]:
+        """Normalised, with and without their titles."""
+        return frozenset(normalise(text) for passage in self._of_gold for text in (passage.content, passage.text))
+
+    @functools.cached_property
+    def _all_texts(self) -> frozenset[str]:
+        return frozenset(normalise(text) for passage in self.corpus.passages for text in (passage.content, passage.text))
+
+    @functools.cached_property
+    def _runs(self) -> tuple[RelevantRuns, RelevantRuns]:
+        """Of what is relevant, and of the other passages of the same documents."""
+        relevant = {judgment.target_id for judgment in self.gold.judgments if judgment.grade > 0}
+        others = [passage.content for passage in self._of_gold if passage.passage_id not in relevant]
+        return RelevantRuns.of(self.gold, self.corpus), RelevantRuns.of_texts(others)
+
+
+def _whole(pair: Pair, corpus: Corpus) -> Pair:
+    own = corpus.by_id.get(pair.passage_id)
+    return pair if own is None or not part_of(pair, own) else dataclasses.replace(pair, passage=own.content)
