@@ -222,7 +222,8 @@ def test_labels_that_came_by_themselves_show_in_the_agreement_and_correct_nothin
     own.write_text("query_id;arm;label\n" + "".join(f"q{n};fancy-arm;wrong\n" for n in range(40)))
     refused = ragtrial_command("calibrate", experiment, "--labels", own)
     assert refused.code == 2
-    assert "thumbs.csv:2: selection: it is not said whether these answers were drawn at random" in refused.err
+    assert "thumbs.csv: selection: it is not said whether these answers were drawn at random" in refused.err
+    assert "(40 times, on lines 2, 3, 4, 5, 6 and 35 more)" in refused.err
     done = run("calibrate", experiment, "--labels", own, "--selection", "volunteered")
     assert "40 labels that came by themselves correct nothing" in done.out
     found = calibration_of(experiment)

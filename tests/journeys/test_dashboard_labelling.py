@@ -111,6 +111,7 @@ def test_skip_and_undo_have_keys_and_a_held_key_labels_nothing_unseen(url: str, 
         assert person.state() == "i Skipped 1 skipped"
         person.press("1")
         person.press("u")
+        person.read()
         assert "You said correct" in visit.text()
         person.press("3")
         assert person.state() == "✓ Saved: wrong 1 skipped"
