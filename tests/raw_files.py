@@ -24,14 +24,21 @@ SHIPS = ("reefer", "tanker", "feeder", "barge", "coaster", "trailer", "crane", "
 
 
 def docx_of(
-    *paragraphs: tuple[str, str], inserted: str = "", deleted: str = "", title: str = "", created: str = "2024-01-01T00:00:00Z"
+    *paragraphs: tuple[str, str],
+    inserted: str = "",
+    deleted: str = "",
+    title: str = "",
+    created: str = "2024-01-01T00:00:00Z",
+    footnote: str = "",
 ) -> bytes:
-    """A Word file with these paragraphs, each behind the id of its style, and one with what somebody inserted and deleted."""
+    """A Word file with these paragraphs, each behind the id of its style, and one with what somebody inserted and deleted, and a footnote."""
     main = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
     body = "".join(
         f'<w:p><w:pPr><w:pStyle w:val="{style}"/></w:pPr><w:r><w:t>{html.escape(text)}</w:t></w:r></w:p>' for style, text in paragraphs
     )
     body += f"<w:p><w:ins><w:r><w:t>{inserted}</w:t></w:r></w:ins><w:del><w:r><w:delText>{deleted}</w:delText></w:r></w:del></w:p>"
+    if footnote:
+        body += '<w:p><w:r><w:footnoteReference w:id="2"/></w:r></w:p>'
     files = {
         "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
         '<Default Extension="xml" ContentType="application/xml"/></Types>',
@@ -42,6 +49,13 @@ def docx_of(
         'xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:dcterms="http://purl.org/dc/terms/">'
         f"<dc:title>{title}</dc:title><dc:creator>Jane Roe</dc:creator><dcterms:created>{created}</dcterms:created></c:coreProperties>",
     }
+    if footnote:
+        files["word/_rels/document.xml.rels"] = (
+            '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r2" '
+            'Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/footnotes" Target="footnotes.xml"/></Relationships>'
+        )
+        note = f'<w:footnote w:id="2"><w:p><w:r><w:t>{html.escape(footnote)}</w:t></w:r></w:p></w:footnote>'
+        files["word/footnotes.xml"] = f'<w:footnotes xmlns:w="{main}">{note}</w:footnotes>'
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as packed:
         for name, text in files.items():

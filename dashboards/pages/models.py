@@ -14,7 +14,7 @@ from ragtrial.report.summary import Summary, read_summary
 from ragtrial.suite.model_states import States
 from ragtrial_board.drift_parts import alerts, drift, standing
 from ragtrial_board.frame import chart, empty, heading, section, stores, table
-from ragtrial_board.registered import TONES, registered
+from ragtrial_board.registered import TONES, registered, registry_said
 from ragtrial_board.saying import badge, escaped, unmarked
 from ragtrial_board.style import style
 from ragtrial_board.subject import analysed, chosen_subject
@@ -46,11 +46,11 @@ def _offline(evaluation: Evaluation) -> None:
     with section("The models"):
         known = registered()
         _states(known)
-        rows = model_words.version_rows(found, known.known)
+        rows = model_words.version_rows(found, known.contents)
         table(
             "models",
             rows,
-            caption="Means of different gold sets, or of other queries, can't be compared. State is that of the registry now.",
+            caption="Means of different gold sets, or of other queries, can't be compared. State is what the registry says now of the same weights.",
         )
     with section("How they were trained"):
         _training(found)
@@ -67,7 +67,10 @@ def _states(known: States) -> None:
         if (references := known.having(state))
     ]
     if marks:
-        st.html(f'<div class="rt-badges rt-states">{"".join(f"<span>{mark}</span>" for mark in marks)}</div>')
+        st.html(
+            f'<div class="rt-badges rt-states">{"".join(f"<span>{mark}</span>" for mark in marks)}'
+            f'<span class="rt-muted">in the registry {escaped(registry_said())}</span></div>'
+        )
     for problem in known.unread:
         st.warning(unmarked(problem))
 

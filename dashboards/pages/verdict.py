@@ -201,8 +201,8 @@ def _so_far(content: LiveSummary, live_id: str) -> None:
     verdict_parts.cards([said.gain(content), said.sure(content), said.cost(content), said.far(content)])
     slide(content)
     with section("The effect"):
-        if primary.effect is not None:
-            _live_effect(content, primary.effect.intervals[0])
+        if primary.interval is not None:
+            _live_effect(content, primary.interval)
         with st.container(horizontal=True):
             link("See it live", "live", live=live_id)
             link("Compare the arms", "compare", live=live_id)

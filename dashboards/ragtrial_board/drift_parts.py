@@ -54,8 +54,8 @@ def drift(content: LiveSummary, below_heading: Callable[[], None] = lambda: None
 
 
 def standing(experiment: str) -> None:
-    """The alerts of the drift monitor that stand, for the top of a page; nothing where none does."""
-    found = stores().live_board.standing_alerts(experiment)
+    """The alerts that stand of looks as the plan has them, for the top of a page; nothing where none does."""
+    found = [each.alert for each in stores().live_board.standing_alerts(experiment) if each.planned]
     if found:
         said = "".join(
             f"<p>{badge('bad', '!', alert.signal)} {escaped(line)}</p>"
@@ -69,8 +69,12 @@ def alerts(experiment: str) -> None:
     found = stores().live_board.monitor_alerts(experiment)
     if not found:
         return
-    if not stores().live_board.standing_alerts(experiment):
+    stand = stores().live_board.standing_alerts(experiment)
+    if not any(each.planned for each in stand):
         lines(drift_words.standing(()), ["ragtrial monitor compares the newest queries, documents and answers with a reference."])
+    beside = [each for each in stand if not each.planned]
+    if beside:
+        lines(drift_words.BESIDE, drift_words.beside_lines([(each.alert, each.compared) for each in beside]))
     with section("Alerts of the monitor"), fold("alerts", "Every alert that was raised or cleared"):
         table(
             "alerts",

@@ -11,6 +11,17 @@ TONES: dict[State, tuple[str, str]] = {"production": ("good", "✓"), "candidate
 
 
 def registered() -> States:
-    """What versions are now, in the experiment's registry, or the one in the usual place of the dashboard's folder."""
+    """What versions are now, in that registry."""
+    return states_of(registry_folder())
+
+
+def registry_folder() -> Path:
+    """The registry of the experiment that was opened, or the one in the usual place of the dashboard's folder."""
     given = told()
-    return states_of(Path(given.registry) if given.registry is not None else Path(given.folder) / read_settings().registry)
+    return Path(given.registry) if given.registry is not None else Path(given.folder) / read_settings().registry
+
+
+def registry_said() -> str:
+    """Which registry that is, for people: below the experiment's folder, or else its name alone, for not every visitor may know the rest."""
+    folder, above = registry_folder().absolute(), Path(told().folder).absolute()
+    return str(folder.relative_to(above)) if folder.is_relative_to(above) else folder.name

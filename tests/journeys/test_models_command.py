@@ -169,6 +169,7 @@ def test_what_is_trained_from_production_has_it_in_its_lineage_and_protects_it(f
     experiment = registered_models.write_experiment(folder, training=training, file="train.yaml")
     done = ragtrial_command("train", experiment, "--licence", "MIT", "--quiet")
     assert done.code == 0, done.err
+    assert "licence: MIT\n" in done.out, "what the card says"
     shown = json.loads(models(folder, "show", "child").out)
     assert (shown["licence"], shown["base"]["location"]) == ("MIT", "registry:tiny@v2")
     assert shown["base"]["revision"] == Registry(folder / ".ragtrial" / "models").get("tiny@v2").revision

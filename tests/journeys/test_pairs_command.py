@@ -364,8 +364,55 @@ def test_the_licence_on_the_data_card_goes_with_every_pair_of_that_corpus(experi
     assert [pair.provenance.get("licence") for pair in pairs if pair.origin == "question"] == [None], "an answer is of no corpus"
     mined = experiment.parent / "mined.jsonl"
     assert ragtrial_command("pairs", "mine", experiment.parent / "pairs.jsonl", experiment, "-o", mined).code == 0
-    assert [pair.provenance for pair in read_pairs(mined)] == [pair.provenance for pair in pairs]
+    for before, after in zip(pairs, read_pairs(mined), strict=True):
+        got = {"negatives_licences": ["CC-BY-4.0"]} if len(after.negatives) > len(before.negatives) else {}
+        assert after.provenance == {**before.provenance, **got}
+    assert any("negatives_licences" in pair.provenance for pair in read_pairs(mined))
     assert "licence CC-BY-4.0: " in ragtrial_command("pairs", "show", mined).out
+
+
+def test_negatives_of_another_corpus_have_its_licence_and_the_pairs_keep_theirs(experiment: Path) -> None:
+    """The pairs were made before their corpus had a card: mining finds their licence too. A second corpus without one is not stated."""
+    given, mined = experiment.parent / "pairs.jsonl", experiment.parent / "mined.jsonl"
+    built(experiment, "--from", "headings")
+    (experiment.parent / "data" / "card.json").write_text(json.dumps({"licence": "CC-BY-4.0"}))
+    other = experiment.parent / "other"
+    other.mkdir()
+    rows = [
+        {"_id": f"o{n}", "title": "", "text": f"Notice {n}: {text}"}
+        for n, text in enumerate(["Berth nine is shut.", "Rail opens at noon."])
+    ]
+    (other / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mine = ("pairs", "mine", given, experiment, "-o", mined, "--corpus", other, "--margin", "1")
+
+    def noted() -> set[tuple[str, ...]]:
+        assert (done := ragtrial_command(*mine)).code == 0, done.err
+        found = read_pairs(mined)
+        assert {pair.provenance["licence"] for pair in found} == {"CC-BY-4.0"}
+        return {tuple(pair.provenance["negatives_licences"]) for pair in found if pair.negatives}  # type: ignore[arg-type]
+
+    assert noted() == {("not stated",)}
+    (other / "card.json").write_text(json.dumps({"licence": "GPL-3.0"}))
+    assert noted() == {("GPL-3.0",)}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"licence": ', "can't be read"),
+        ("[]", "is no JSON object"),
+        ('{"licence": 4}', "has 4 as its licence"),
+        (b"\xff", "can't be read"),
+    ],
+)
+def test_a_broken_data_card_is_told_before_anything_is_made(experiment: Path, text: str | bytes, why: str) -> None:
+    card = experiment.parent / "data" / "card.json"
+    card.write_bytes(text if isinstance(text, bytes) else text.encode())
+    done = build(experiment, "--from", "titles")
+    assert done.code == 2
+    assert f"{card}: the data card {why}" in done.err
+    assert "ragtrial prepare" in done.err
+    assert not (experiment.parent / "pairs.jsonl").exists()
 
 
 def test_what_touches_the_gold_set_in_a_file_that_somebody_wrote_is_not_mined_for(experiment: Path) -> None:

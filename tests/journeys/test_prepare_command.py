@@ -44,6 +44,16 @@ def texts_in(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def names_model(folder: Path, *names: str) -> Path:
+    """A spaCy model that knows these names."""
+    import spacy
+
+    pipeline = spacy.blank("en")
+    pipeline.add_pipe("entity_ruler").add_patterns([{"label": "PERSON", "pattern": name} for name in names])  # type: ignore[attr-defined]
+    pipeline.to_disk(folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     """The corpus that the raw files make."""
@@ -90,15 +100,19 @@ def test_every_file_is_a_document_or_has_a_reason(made: tuple[Path, Done]) -> No
     assert len(removed.keys() | read) == 19  # 18 files and a link; a hidden folder counts once
 
 
-def test_what_was_not_read_is_named_with_its_reason_and_the_list_of_all_that_is_left_out(made: tuple[Path, Done]) -> None:
+def test_what_was_not_read_is_counted_by_folder_and_kind_with_its_reason_and_the_list_of_all_that_is_left_out(
+    made: tuple[Path, Done],
+) -> None:
     folder, done = made
     said = done.out.splitlines()
-    assert said[said.index("not read: 1: another word processor's file: save it as .docx or PDF (.doc)") + 1] == "  letter.doc"
+    reason = "another word processor's file: save it as .docx or PDF (.doc)"
+    assert said[said.index(f"not read: 1: {reason}; named in removed.jsonl") + 1] == "  ./: 1 .doc"
     card = json.loads((folder / "card.json").read_text())
     removed = lines_of(folder / "removed.jsonl")
-    assert card["unread"] == [[each["source"], each["reason"]] for each in removed if each["stage"] == "read"]
+    unread = Counter(each["reason"] for each in removed if each["stage"] == "read")
+    assert {each["reason"]: each["n"] for each in card["unread"]} == unread
     assert f"left out: {len(removed)} files and documents, each with its step and reason in {folder / 'removed.jsonl'}" in done.out
-    assert "| letter.doc | another word processor's file: save it as .docx or PDF (.doc) |" in (folder / "card.md").read_text()
+    assert f"| ./: 1 .doc | {reason} |" in (folder / "card.md").read_text()
 
 
 def test_of_many_files_that_were_not_read_twenty_are_named_and_the_rest_is_counted(tmp_path: Path) -> None:
@@ -106,12 +120,38 @@ def test_of_many_files_that_were_not_read_twenty_are_named_and_the_rest_is_count
     (tmp_path / "raw" / "a.txt").write_text(GUIDE)
     for number in range(25):
         (tmp_path / "raw" / f"{number:02}.pptx").write_text("x")
-    done = ragtrial_command("prepare", tmp_path / "raw", "-o", tmp_path / "out", "--no-redact", "--quiet")
+    model = names_model(tmp_path / "names", "Jane Roe")
+    done = ragtrial_command("prepare", tmp_path / "raw", "-o", tmp_path / "out", "--model", model, "--quiet")
     assert done.code == 0, done.err
     assert "not read: 25: slides: save them as PDF (.pptx)\n  00.pptx\n" in done.out
     assert "  19.pptx\n  ... and 5 more\n" in done.out
     assert "20.pptx" not in done.out
     assert "| ... and 5 more | see removed.jsonl |" in (tmp_path / "out" / "card.md").read_text()
+
+
+NAMED_FILES = ("hr/Kuendigung_Anna_Mueller.doc", "hr/scan_4111111111111111.png", "hr/Lohn_Anna_Mueller.doc", "ssn_536-90-4399.doc")
+
+
+@pytest.mark.parametrize("options", [(), ("--no-redact",), ("--model", "names")])
+def test_personal_data_in_names_of_files_stand_neither_on_a_card_nor_on_the_terminal(tmp_path: Path, options: tuple[str, ...]) -> None:
+    raw = tmp_path / "raw"
+    (raw / "hr").mkdir(parents=True)
+    (raw / "a.txt").write_text(GUIDE)
+    (raw / "Brief_Anna_Mueller.txt").write_text(GUIDE.replace("vessel", "train"))
+    for name in NAMED_FILES:
+        (raw / name).write_text("x")
+    names_model(tmp_path / "names", "Anna Mueller.doc", "Anna Mueller.txt")
+    given = [tmp_path / each if each == "names" else each for each in options]
+    done = ragtrial_command("prepare", raw, raw / "Brief_Anna_Mueller.txt", "-o", tmp_path / "out", *given, "--quiet")
+    assert done.code == 0, done.err
+    said = "".join([done.out, done.err, *((tmp_path / "out" / f"card.{kind}").read_text() for kind in ("md", "html", "json"))])
+    assert not [value for value in ("Mueller", "4111111111111111", "536-90-4399") if value in said]
+    if "--model" in options:
+        assert "  raw/hr/Kuendigung_<PERSON>\n" in done.out
+        assert "  raw/hr/scan_<CREDIT_CARD>.png\n" in done.out
+    else:
+        assert "  raw/: 3 .doc\n" in done.out
+        assert json.loads((tmp_path / "out" / "card.json").read_text())["sources"] == ["raw", "a file (.txt)"]
 
 
 def test_a_word_file_is_a_document_like_any_other(made: tuple[Path, Done]) -> None:
@@ -287,11 +327,7 @@ def test_keeping_personal_data_must_be_said_and_stands_in_the_card(tmp_path: Pat
 
 
 def test_names_are_found_with_a_spacy_model_and_the_card_names_it(tmp_path: Path) -> None:
-    import spacy
-
-    pipeline = spacy.blank("en")
-    pipeline.add_pipe("entity_ruler").add_patterns([{"label": "PERSON", "pattern": "Jane Roe"}])  # type: ignore[attr-defined]
-    pipeline.to_disk(tmp_path / "names")
+    names_model(tmp_path / "names", "Jane Roe")
     (tmp_path / "a.txt").write_text("Jane Roe of the gate\n\nAsk Jane Roe, who knows where all of the keys are kept at night.")
     done = ragtrial_command("prepare", tmp_path / "a.txt", "-o", tmp_path / "out", "--model", tmp_path / "names", "--json")
     assert done.code == 0, done.out

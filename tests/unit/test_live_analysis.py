@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ragtrial.analysis.live import analyse_tables
+from ragtrial.analysis.live_comparing import adjusted
 from ragtrial.analysis.live_deciding import units_per_day
 from ragtrial.analysis.live_guardrails import design_effect, guardrail_alarms, guardrail_of
 from ragtrial.analysis.live_health import NOT_MEANT
@@ -17,12 +18,13 @@ from ragtrial.analysis.rule import Evidence, outcome
 from ragtrial.domain.live import TrafficSpec, TrafficState
 from ragtrial.domain.live_scores import NOT_SCORED, SplitScores, UnitSums, VoteCounts, VotesByUnit, WithinScores
 from ragtrial.domain.live_trial import Outage
-from ragtrial.domain.live_verdict import LiveAnalysis
+from ragtrial.domain.live_verdict import Interval, LiveAnalysis, LiveArm, LiveComparison, LiveEffect
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.parity import ParityCertificate
 from ragtrial.domain.planned import Guardrail
-from ragtrial.domain.verdict import Check
+from ragtrial.domain.verdict import Check, MetricRole
 from ragtrial.errors import InputError, NotEnoughDataError
+from ragtrial.report import live_words
 from ragtrial.serving.scoring import NOT_GOLD, NOT_SAMPLED, STOOD_IN, TRIAL_FAILED
 from ragtrial.stats.confidence_sequence import confidence_sequence
 from ragtrial.stats.power import queries_for
@@ -223,6 +225,121 @@ def test_secondary_metrics_are_corrected_behind_the_primary_one_and_guardrails_a
     )
     assert found["nDCG@10"].p_adjusted is None
     assert found["abstained"].p_adjusted is None
+
+
+def by_hand(name: str, role: MetricRole, **given: tuple[float, float, float]) -> LiveComparison:
+    """A metric with a p, a lower and an upper end of its `running` and, where given, its `planned` interval; none: without an effect."""
+    arm = LiveArm(mean=0.5, n_units=500, n_trials=500, n_scored=500)
+    made = {
+        kind: Interval(
+            kind=kind,  # type: ignore[arg-type]  # one of both
+            estimate=(low + high) / 2,
+            low=low,
+            high=high,
+            p_value=p,
+            alpha={"running": 0.01, "planned": 0.04}[kind],
+            n_units=1_000,
+        )
+        for kind, (p, low, high) in given.items()
+    }
+    effect = LiveEffect(standard_error=0.01, method="by hand", **made) if made else None  # type: ignore[arg-type]  # forwarded by keyword
+    return LiveComparison(metric=metric_named(name), role=role, baseline=arm, custom=arm, effect=effect)
+
+
+def corrected(*comparisons: LiveComparison) -> dict[str, LiveComparison]:
+    names = tuple(c.metric.name for c in comparisons if c.role == "secondary")
+    plan = experiment(secondary=names, units_planned=900)
+    here = setting(plan, {"nDCG@10": split(rng(), "nDCG@10", 500, control=0.5, treatment=0.5)})
+    return {c.metric.name: c for c in adjusted(here, comparisons)}
+
+
+def test_planned_intervals_are_corrected_among_themselves_and_judged_at_their_own_level() -> None:
+    generator, names = rng(), ("nDCG@10", "R@5", "RR@10")
+    plan = experiment(secondary=names[1:], units_planned=1_600)
+    tables = {name: split(generator, name, 1_000, control=0.5, treatment=0.54) for name in names}
+    early = {name: split(generator, name, 800, control=0.5, treatment=0.54) for name in names}
+    clock = Clock(now=START + 10 * DAY, first=START, last=START + 9 * DAY, planned_at=START + DAY)
+    analysis = analyse_tables(setting(plan, tables, frozen=early, clock=clock))
+    found = {c.metric.name: c for c in analysis.comparisons}
+    for kind, level in (("planned", 0.04), ("running", 0.01)):
+        each = {name: getattr(found[name].effect, kind) for name in names}
+        p = {name: interval.p_value for name, interval in each.items()}
+        smaller, larger = sorted(names[1:], key=lambda name: p[name])
+        holm = {smaller: min(1.0, 2 * p[smaller]), larger: min(1.0, max(2 * p[smaller], p[larger]))}
+        assert {name: each[name].p_adjusted for name in holm} == pytest.approx(
+            {name: max(p["nDCG@10"], value) for name, value in holm.items()}
+        )
+        assert each["nDCG@10"].p_adjusted is None
+        assert each["R@5"].alpha == pytest.approx(level)
+
+
+def test_a_secondary_metric_is_judged_at_the_level_of_its_own_p() -> None:
+    found = corrected(
+        by_hand("nDCG@10", "primary", running=(0.03, -0.01, 0.09), planned=(0.001, 0.02, 0.08)),
+        by_hand("R@5", "secondary", running=(0.012, -0.005, 0.06), planned=(0.03, 0.002, 0.05)),
+        by_hand("RR@10", "secondary", running=(0.9, -0.05, 0.05)),  # still waits for its scores at the planned size
+    )
+    # always-valid: max(0.03, 2 * 0.012) is above 0.01; planned: the metric that waits counts as one with p = 1, and 2 * 0.03 is above 0.04
+    assert live_words.beyond_chance(found["R@5"]) == 0
+    assert found["R@5"].p_adjusted == pytest.approx(0.06)
+    assert found["RR@10"].p_adjusted == pytest.approx(0.9)
+    clear = corrected(
+        by_hand("nDCG@10", "primary", running=(0.03, -0.01, 0.09), planned=(0.001, 0.02, 0.08)),
+        by_hand("R@5", "secondary", running=(0.012, -0.005, 0.06), planned=(0.015, 0.006, 0.05)),
+        by_hand("RR@10", "secondary", running=(0.9, -0.05, 0.05)),
+    )
+    assert clear["R@5"].p_adjusted == pytest.approx(0.03)  # below 0.04, and what comes of the other one can't change that
+    assert live_words.beyond_chance(clear["R@5"]) == 1
+
+
+def test_where_only_the_always_valid_interval_shows_a_difference_it_counts_and_opens_the_gate_of_its_kind() -> None:
+    found = corrected(
+        by_hand("nDCG@10", "primary", running=(0.001, 0.01, 0.08), planned=(0.08, -0.005, 0.05)),
+        by_hand("R@5", "secondary", running=(0.004, 0.002, 0.05), planned=(0.001, 0.01, 0.04)),
+    )
+    primary, secondary = found["nDCG@10"], found["R@5"]
+    assert (live_words.own_p(primary), live_words.beyond_chance(primary)) == (0.001, 1)
+    assert live_words.gain(primary) == "nDCG@10 gets better by +0.0450 [+0.0100, +0.0800]"
+    # the planned one stands behind a primary metric that was not shown by then; the always-valid one does not
+    assert (secondary.p_adjusted, live_words.beyond_chance(secondary)) == (0.004, 1)
+    worse = corrected(
+        by_hand("nDCG@10", "primary", running=(0.001, 0.01, 0.08), planned=(0.08, -0.005, 0.05)),
+        by_hand("R@5", "secondary", running=(0.02, -0.01, 0.05), planned=(0.001, 0.01, 0.04)),
+    )
+    assert live_words.beyond_chance(worse["R@5"]) == 0
+
+
+def test_the_planned_interval_counts_where_both_or_neither_shows_a_difference() -> None:
+    both = by_hand("nDCG@10", "primary", running=(0.001, 0.01, 0.08), planned=(0.002, 0.01, 0.05))
+    neither = by_hand("nDCG@10", "primary", running=(0.3, -0.02, 0.08), planned=(0.08, -0.005, 0.05))
+    assert (live_words.own_p(both), live_words.own_p(neither)) == (0.002, 0.08)
+    assert live_words.beyond_chance(neither) == 0
+    assert live_words.own_p(by_hand("nDCG@10", "primary")) is None
+    assert live_words.own_p(by_hand("nDCG@10", "primary", running=(0.3, -0.02, 0.08))) == 0.3
+
+
+@pytest.mark.parametrize("correction", ["holm", "none"])
+def test_where_the_primary_metric_has_no_effect_no_secondary_one_is_adjusted(correction: str) -> None:
+    plan = experiment(secondary=("R@5",), correction=correction)
+    tables = {name: split(rng(), name, n, control=0.5, treatment=0.7) for name, n in (("nDCG@10", 60), ("R@5", 800))}
+    primary, secondary = analyse_tables(setting(plan, tables)).comparisons[:2]
+    assert primary.effect is None
+    assert secondary.effect is not None
+    assert secondary.p_adjusted == (None if correction == "holm" else secondary.effect.running.p_value)
+    assert live_words.beyond_chance(secondary) == (0 if correction == "holm" else 1)
+
+
+def test_what_is_said_of_the_primary_metric_is_what_the_verdict_goes_by() -> None:
+    early = split(rng(), "nDCG@10", 150, control=0.5, treatment=0.42)  # 0.09 more by chance, so 0.01
+    found = analysed(effect=0.15, units_planned=300, frozen={"nDCG@10": early})
+    effect = found.primary.effect
+    assert effect is not None
+    assert effect.planned is not None
+    assert effect.planned.low < 0 < effect.running.low
+    assert found.verdict.sentence.startswith("Adopt custom: ")
+    assert "always-valid interval" in found.verdict.sentence
+    assert live_words.own_p(found.primary) == effect.running.p_value
+    assert live_words.gain(found.primary).startswith("nDCG@10 gets better by +0.1")
 
 
 def test_a_plan_changed_after_the_data_is_labelled_and_passes_no_gate() -> None:

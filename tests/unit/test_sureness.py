@@ -76,9 +76,20 @@ def test_live_intervals_are_widened_at_every_look_before_the_planned_size_and_by
         found = live_together(content.analysis.comparisons, progress.levels, content.experiment.analysis)
         assert set(found) == {"nDCG@10", "citation_clicked"}
         for comparison in content.analysis.comparisons[:2]:
-            single, both = comparison.effect.intervals[0], found[comparison.metric.name]
+            single, both = comparison.interval, found[comparison.metric.name]
             assert single.kind == ("planned" if reached else "running")
             assert both.low < single.low < single.high < both.high
+
+
+def test_each_live_interval_is_widened_as_the_kind_that_counts():
+    content = live_samples.build(effect=0.09, slow=0.06)
+    progress, (primary, secondary) = content.analysis.progress, content.analysis.comparisons[:2]
+    found = live_together(content.analysis.comparisons, progress.levels, content.experiment.analysis)
+    assert (primary.interval.kind, secondary.interval.kind) == ("running", "planned")
+    for comparison in (primary, secondary):
+        single, both = comparison.interval, found[comparison.metric.name]
+        assert both.low < single.low < single.high < both.high
+        assert both.low + both.high == pytest.approx(single.low + single.high)
 
 
 def test_one_sample_of_preferences_is_a_family_of_one():

@@ -1,26 +1,28 @@
 """Control against treatment on live traffic: differences by randomisation unit that may be looked at any time."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ragtrial.analysis.live_setting import LiveSetting, Table
 from ragtrial.domain.live_scores import NOT_SCORED, SplitScores, UnitSums, WithinScores
-from ragtrial.domain.live_verdict import Interval, LiveArm, LiveComparison, LiveEffect, Preferred
+from ragtrial.domain.live_verdict import Interval, IntervalKind, LiveArm, LiveComparison, LiveEffect, Preferred
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.verdict import MetricRole
 from ragtrial.errors import NotEnoughDataError
 from ragtrial.stats import ratio
 from ragtrial.stats.confidence_sequence import MINIMUM_UNITS, confidence_sequence
 from ragtrial.stats.interleaving import interleaved_preference
-from ragtrial.stats.multiplicity import gated
+from ragtrial.stats.multiplicity import Method, gated
 
 ONE_ANSWER = "both rankings make one answer here, so this can't be told apart by arm"
 NOTHING_LOGGED = "nothing was logged of it"
 
 MAX_AWAITED = 0.01
 """Above this share of trials whose scores are still to come, there is no planned interval yet."""
+
+KINDS: tuple[IntervalKind, IntervalKind] = ("running", "planned")
 
 Fit = ratio.RatioDifference | ratio.RatioMean
 
@@ -206,24 +208,40 @@ def _arm(sums: UnitSums, mean: float | None) -> LiveArm:
 
 
 def adjusted(setting: LiveSetting, comparisons: Sequence[LiveComparison]) -> tuple[LiveComparison, ...]:
-    """Correct over the secondary metrics (Holm), behind the primary one, which decides alone.
+    """Correct over the secondary metrics (Holm), behind the primary one, which decides alone: each kind of interval by itself.
 
-    The argument holds for always-valid p-values at every look, as it does for ordinary ones at one. A metric without an effect so far
-    counts as one whose p-value is 1: a family that grew between the looks would be corrected too little at the early ones. Planned ones are
-    corrected among themselves, once every metric that has an effect has one.
+    Each kind keeps the chance of any false finding at its own level, so that both together keep it at alpha. The argument holds for
+    always-valid p-values at every look, as it does for ordinary ones at one. A metric without an interval of a kind so far counts in that
+    family as one whose p-value is 1: what is found then stays found when its own p comes, as Holm's p-values never fall where one rises. A
+    family that grew between the looks would be corrected too little at the early ones.
     """
-    family = [c for c in comparisons if c.role in ("primary", "secondary")]
-    effects = [c.effect for c in family if c.effect is not None]
-    planned = bool(effects) and all(effect.planned is not None for effect in effects)
-    if planned:
-        p_values = {c.metric.name: None if c.effect is None else c.effect.intervals[0].p_value for c in family}
-    else:
-        p_values = {c.metric.name: 1.0 if c.effect is None else c.effect.running.p_value for c in family}
-    first = next((p_values[c.metric.name] for c in family if c.role == "primary"), None)
-    secondary = [c for c in family if c.role == "secondary"]
-    corrected = zip(secondary, gated(first, [p_values[c.metric.name] for c in secondary], setting.plan.correction), strict=True)
-    by_name = {c.metric.name: None if c.effect is None else p for c, p in corrected}
-    return tuple(dataclasses.replace(c, p_adjusted=by_name.get(c.metric.name)) for c in comparisons)
+    running, planned = (_corrected(comparisons, kind, setting.plan.correction) for kind in KINDS)
+    return tuple(_with(comparison, running, planned) for comparison in comparisons)
+
+
+def _corrected(comparisons: Sequence[LiveComparison], kind: IntervalKind, method: Method) -> Mapping[str, float | None]:
+    """The adjusted p of each secondary metric in one kind of interval, by metric."""
+    p_values = {c.metric.name: p for c in comparisons if (p := _p_value(c, kind)) is not None}
+    first = next(p_values.get(c.metric.name) for c in comparisons if c.role == "primary")
+    names = [c.metric.name for c in comparisons if c.role == "secondary"]
+    return dict(zip(names, gated(first, [p_values.get(name, 1.0) for name in names], method), strict=True))
+
+
+def _p_value(comparison: LiveComparison, kind: IntervalKind) -> float | None:
+    effect = comparison.effect
+    return None if effect is None else next((each.p_value for each in effect.intervals if each.kind == kind), None)
+
+
+def _with(comparison: LiveComparison, running: Mapping[str, float | None], planned: Mapping[str, float | None]) -> LiveComparison:
+    effect, name = comparison.effect, comparison.metric.name
+    if effect is None or comparison.role != "secondary":
+        return comparison
+    effect = dataclasses.replace(
+        effect,
+        running=dataclasses.replace(effect.running, p_adjusted=running[name]),
+        planned=None if effect.planned is None else dataclasses.replace(effect.planned, p_adjusted=planned[name]),
+    )
+    return dataclasses.replace(comparison, effect=effect)
 
 
 def preferred_of(table: Table | None) -> Preferred | None:

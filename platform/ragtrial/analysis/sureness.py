@@ -74,26 +74,27 @@ def together(comparisons: Sequence[Comparison], plan: AnalysisPlan) -> Mapping[s
 
 
 def live_together(comparisons: Sequence[LiveComparison], levels: Levels, plan: AnalysisPlan) -> Mapping[str, SimultaneousInterval]:
-    """The same of a live experiment: at every look together, or at the planned size where every metric of the family has reached it.
+    """The same of a live experiment: each metric's at the planned size or at every look, as its interval that counts.
 
-    At every look a metric without an effect so far is in the family: one that grew would share out more than alpha over the looks.
+    Those of each kind hold together at the level of that kind, and the levels add up to alpha. A metric without an effect so far is in the
+    family: one that grew would share out more than alpha over the looks.
     """
     planned_metrics = [c for c in comparisons if c.role in DECISION_ROLES]
     family = [(c, c.effect) for c in planned_metrics if c.effect is not None]
     if plan.correction == "none":
         return {}
-    planned = [effect.planned for _, effect in family]
-    found = {}
-    for (comparison, effect), at_size in zip(family, planned, strict=True):
-        if at_size is not None and None not in planned:
-            error, df = _error(at_size)
-            found[comparison.metric.name] = simultaneous_interval(at_size.estimate, error, df, alpha=at_size.alpha, family=len(family))
+    found, size = {}, len(planned_metrics)
+    for comparison, effect in family:
+        counting = effect.counting(comparison.role)
+        if counting.kind == "planned":
+            error, df = _error(counting)
+            found[comparison.metric.name] = simultaneous_interval(counting.estimate, error, df, alpha=counting.alpha, family=size)
             continue
         ends = confidence_sequence(
             effect.running.estimate,
             effect.standard_error,
             units=_units(comparison, effect),
-            alpha=levels.running / len(planned_metrics),
+            alpha=levels.running / size,
             planned_units=levels.tuned_for,
         )
         found[comparison.metric.name] = SimultaneousInterval(low=ends.low, high=ends.high)

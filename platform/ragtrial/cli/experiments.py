@@ -124,7 +124,7 @@ def train(
             json.dumps({"name": model.name, "version": model.version, "folder": str(model.folder), "lineage": model.lineage}, default=str)
         )
     else:
-        for line in (*describe(model), f"next: ragtrial evaluate {experiment}"):
+        for line in (*describe(model, own=licence and licence.strip()), f"next: ragtrial evaluate {experiment}"):
             console().print(line, markup=False, soft_wrap=True)
 
 

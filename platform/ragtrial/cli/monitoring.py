@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragtrial.cli.experiments import ExperimentPath, Json, Quiet
+from ragtrial.cli.registry import who
 from ragtrial.cli.terminal import console, error_console, progress_bars
 from ragtrial.errors import InputError, RagtrialError
 
@@ -61,6 +62,19 @@ def monitor(
         typer.Option("--webhook", metavar="URL", help="Where alerts are sent; env:NAME takes it from there.", show_default=False),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show: count no look, raise nothing, send nothing.")] = False,
+    close: Annotated[
+        str | None,
+        typer.Option(
+            "--close",
+            metavar="SIGNAL",
+            help="Look at nothing: close this alert, by its signal or number, which no look will clear any more; needs --reason.",
+            show_default=False,
+        ),
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why an alert is closed; recorded.", show_default=False)] = "",
+    by: Annotated[
+        str | None, typer.Option("--by", help="Who closes it; recorded. [default: the system's user]", show_default=False)
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -70,6 +84,13 @@ def monitor(
     Alerts are remembered in the experiment's database, so that a restart repeats none. `ragtrial serve` looks by itself where the experiment
     has a `monitor` section.
     """
+    if close is not None:
+        if live or reference or keep_reference or since or queries or documents or watch or dry_run:
+            raise InputError("--close looks at nothing: give it with --reason, --by, --webhook and --json only")
+        _close(experiment, close, reason, by, webhook, as_json=as_json)
+        return
+    if reason or by:
+        raise InputError("--reason and --by say why and by whom an alert is closed: give them with --close SIGNAL")
     import dataclasses
 
     from ragtrial.domain.monitor import MonitorSpec
@@ -94,6 +115,18 @@ def monitor(
     report = _looked(experiment, options, quiet=quiet or as_json)
     _show(report, as_json=as_json, quiet=quiet)
     raise typer.Exit(exit_code(report))
+
+
+def _close(experiment: Path, which: str, reason: str, by: str | None, webhook: str | None, *, as_json: bool) -> None:
+    import dataclasses
+
+    from ragtrial.suite.monitor_closing import close_alert
+
+    done = close_alert(experiment, which, who=who(by), reason=reason, send_to=webhook)
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(done), ensure_ascii=False))
+    else:
+        console().print(done.sentence, markup=False, soft_wrap=True)
 
 
 def _looked(experiment: Path, options: "LookOptions", *, quiet: bool) -> "MonitorReport":

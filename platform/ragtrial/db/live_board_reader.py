@@ -16,7 +16,7 @@ from ragtrial.db.live_news import Beside, beside
 from ragtrial.db.live_pages import BUCKET_SECONDS, TrialPage, TrialRow, TrialView, trial_page
 from ragtrial.db.live_sums import bucket, counted, table_of, units_in_both
 from ragtrial.db.live_values import values_of
-from ragtrial.db.monitoring import newest_alerts, standing_alerts
+from ragtrial.db.monitoring import Standing, newest_alerts, standing_alerts
 from ragtrial.db.reading import ReadOnly
 from ragtrial.domain.live import Mode
 from ragtrial.domain.live_drift import DriftSample
@@ -302,10 +302,10 @@ class LiveBoardReader(ReadOnly):
         with self._transaction() as connection:
             return newest_alerts(connection, experiment, limit=limit)
 
-    def standing_alerts(self, experiment: str) -> tuple[Alert, ...]:
+    def standing_alerts(self, experiment: str) -> tuple[Standing, ...]:
         """Those of the drift monitor that were raised and not cleared since, of all series, oldest first."""
         with self._transaction() as connection:
-            return tuple(each.alert for each in standing_alerts(connection, experiment))
+            return standing_alerts(connection, experiment)
 
     @contextmanager
     def _summing(self) -> Iterator[Connection]:

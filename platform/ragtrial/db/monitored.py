@@ -86,6 +86,12 @@ class MonitoredReader(ReadOnly):
                 connection.execute(select(func.count()).select_from(trial).where(*_asked(live_id, since), trial.id > behind)).scalar_one()
             )
 
+    def plan_of(self, stretch: Stretch) -> int | None:
+        """The live experiment that the trials of a stretch are of; None where they are gone."""
+        with self._transaction() as connection:
+            found = connection.execute(select(trial.live_id).where(trial.id >= stretch.first, trial.id <= stretch.last).limit(1)).scalar()
+        return None if found is None else int(found)
+
     def trials(self, live_id: int, stretch: Stretch, *, metrics: Sequence[str]) -> MonitoredTrials:
         """The trials of a stretch; of more than 20,000 some, drawn evenly by their ids."""
         mine = (trial.live_id == live_id, trial.id >= stretch.first, trial.id <= stretch.last)

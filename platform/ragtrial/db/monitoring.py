@@ -11,7 +11,7 @@ from ragtrial.db import engine as database
 from ragtrial.db.monitor_models import MonitorAlertRow, MonitorLookRow, MonitorReferenceRow
 from ragtrial.db.monitored import Stretch
 from ragtrial.db.reading import ReadOnly
-from ragtrial.domain.monitor import Alert
+from ragtrial.domain.monitor import PLANNED, Alert
 from ragtrial.errors import ConflictError, InputError
 
 DIGEST_BYTES = 8
@@ -46,6 +46,17 @@ class Standing:
     look_id: int
     series: str
     document: Mapping[str, Any]
+
+    @property
+    def planned(self) -> bool:
+        """Whether it is of looks as the plan has them; so count those of a version that did not keep what was asked for."""
+        return self.document.get("asked", "") in ("", PLANNED)
+
+    @property
+    def compared(self) -> str:
+        """What was compared with what, for people."""
+        found = [str(self.document.get(key, "")) for key in ("source", "reference")]
+        return " compared with ".join(part for part in found if part) or "an unknown source"
 
 
 class MonitorStore(ReadOnly):

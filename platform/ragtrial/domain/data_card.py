@@ -103,6 +103,26 @@ class Redaction:
     model: str | None
     kinds: tuple[RedactedKind, ...]
 
+    @property
+    def shows_names(self) -> bool:
+        """Whether names of files may be shown: names of people were looked for in them."""
+        return self.done and self.model is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadFiles:
+    """Files, or records of files, that no document was read from.
+
+    Attributes:
+        what: The name of one; where names may hold those of people, a top folder with the number and kind of files (`hr/: 3 .doc`).
+        reason: Why, and what to do.
+        n: How many.
+    """
+
+    what: str
+    reason: str
+    n: int
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitLeaks:
@@ -114,7 +134,7 @@ class SplitLeaks:
         groups: Groups of documents that stay in one split, for that reason, as a thread or as a folder.
         crossing: Pairs whose documents are in different splits; 0 where they are kept together.
         miss_probability: With which a pair just as near as `near` was not found.
-        examples: Ids of crossing pairs with their similarity.
+        examples: Ids of crossing pairs with their similarity; on a card only where names of files may be shown, which ids are made from.
     """
 
     near: float
@@ -152,11 +172,11 @@ class DataCard:
 
     Attributes:
         name: The corpus, for people.
-        sources: Names of the folders and files given.
+        sources: Names of the folders given, and of the files where these may be shown.
         licence: As given; None: not stated.
         files: Files that were read, by kind.
         stages: Documents after each step, in order; the first one's `dropped` are files and records that no document was read from.
-        unread: The first files and records that no document was read from, each with why and what to do; all are in removed.jsonl.
+        unread: Files and records that no document was read from, the first by name or the most frequent kinds; all are in removed.jsonl.
         formats: Documents kept by format.
         encodings: Documents kept by the encoding of their file, where that was not UTF-8.
         notes: Oddities that dropped nothing, by what they are.
@@ -180,7 +200,7 @@ class DataCard:
     licence: str | None
     files: Mapping[str, int]
     stages: tuple[Stage, ...]
-    unread: tuple[tuple[str, str], ...]
+    unread: tuple[UnreadFiles, ...]
     formats: Mapping[str, int]
     encodings: Mapping[str, int]
     notes: Mapping[str, int]

@@ -26,6 +26,8 @@ class Interval:
         n_units: Units with data.
         means: Of control and treatment, over the same data; None where the arms have no mean of their own.
         relative: Lift over the control's mean; None where that is too near to 0 to divide by.
+        p_adjusted: Of a secondary metric: corrected among those of this kind, behind the primary metric's of this kind, to be compared with
+            this interval's alpha. None for other roles, and where the primary metric has no interval of this kind.
     """
 
     kind: IntervalKind
@@ -37,6 +39,19 @@ class Interval:
     n_units: int
     means: tuple[float, float] | None = None
     relative: float | None = None
+    p_adjusted: float | None = None
+
+    def shows(self, role: MetricRole) -> bool:
+        """Whether there is a difference: 0 is outside, and the p that counts for a metric of this role is below this interval's level.
+
+        That is the primary metric's own p and a secondary one's adjusted p; what is not tested for a decision needs none.
+        """
+        if self.low <= 0 <= self.high:
+            return False
+        if role not in ("primary", "secondary"):
+            return True
+        counts = self.p_value if role == "primary" else self.p_adjusted
+        return counts is not None and counts < self.alpha
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +77,13 @@ class LiveEffect:
     def intervals(self) -> tuple[Interval, ...]:
         """The planned one first, where it is there: the order in which they decide."""
         return (self.running,) if self.planned is None else (self.planned, self.running)
+
+    def counting(self, role: MetricRole) -> Interval:
+        """The interval that counts for a metric of this role: the first one that shows a difference; where neither does, the first one.
+
+        Either kind may show it, each at its own level: the levels add up to alpha.
+        """
+        return next((interval for interval in self.intervals if interval.shows(role)), self.intervals[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +140,6 @@ class LiveComparison:
         within: Modes shadow and interleaved: differences are within a query, so that both arms have the same trials.
         effect: None where it can't be computed yet; `no_effect` says why.
         no_effect: The reason, or None.
-        p_adjusted: Of a secondary metric, behind the primary one: of the planned p-values once they are there, else of the always-valid
-            ones. None for other roles; the primary metric decides alone, by its own p.
         guardrail: For guardrails; None where it can't be tested yet.
         no_guardrail: Why it can't be tested yet, or None.
     """
@@ -130,10 +150,19 @@ class LiveComparison:
     custom: LiveArm
     effect: LiveEffect | None
     no_effect: str | None = None
-    p_adjusted: float | None = None
     guardrail: LiveGuardrail | None = None
     no_guardrail: str | None = None
     within: bool = False
+
+    @property
+    def interval(self) -> Interval | None:
+        """The interval that counts: whatever is said of the difference is said of this one; None without an effect."""
+        return None if self.effect is None else self.effect.counting(self.role)
+
+    @property
+    def p_adjusted(self) -> float | None:
+        """Of a secondary metric, of the interval that counts; None for other roles: the primary metric decides alone, by its own p."""
+        return None if self.interval is None else self.interval.p_adjusted
 
     @property
     def samples(self) -> tuple[LiveArm, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ragtrial.domain.described import STRICT, described
+from ragtrial.domain.fingerprint import digest
 
 SignalKind = Literal[
     "query_embedding",
@@ -30,6 +31,25 @@ Change = Literal["raised", "cleared"]
 
 FIRST, GOLD = "first", "gold"
 """References that have no name of their own: the first queries that came, and those of the gold set."""
+
+CORPUS_ALONE = "the corpus alone"
+"""The source of a look that found no queries."""
+
+
+def asked_for(*, source: str = "live", reference: str | None = None, since: float | None = None, documents: str = "") -> str:
+    """What looks have in common that were asked for alike, whatever the plan and the model were at the time.
+
+    Args:
+        source: `live`, or the path of a file of queries.
+        reference: Another one than the plan's; None: that.
+        since: What is left out before it.
+        documents: The folder of new documents; empty: the corpus's own.
+    """
+    return digest([source, reference, since, documents], length=16)
+
+
+PLANNED = asked_for()
+"""Looks as the plan has them: nothing was asked for beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +248,7 @@ class MonitorReport:
         asked: What was asked for, whatever plan and model are: of the series with the same, only the newest is measured still. Empty in
             looks of a version that didn't keep it.
         note: What a reader has to know to go on; None where there is nothing.
+        earlier: Alerts that stand of looks under an earlier plan, arm or model, asked for alike: what they are of was not measured since.
     """
 
     experiment: str
@@ -243,6 +264,7 @@ class MonitorReport:
     undelivered: int = 0
     asked: str = ""
     note: str | None = None
+    earlier: tuple[Alert, ...] = ()
 
     @property
     def raised(self) -> tuple[Signal, ...]:

@@ -60,7 +60,8 @@ def find_leaks(pairs: Sequence[Pair], *, gold: GoldSet, corpus: Corpus) -> Leaks
     """The pairs whose query is a gold query or nearly one, or whose passage or document answers a gold query.
 
     A passage counts by its text, with or without its title. Documents count by their id, or the source of the query, but only where the
-    pair's passage is (a part of) a passage of the gold set's corpus too: two corpora may number their documents alike.
+    pair's passage is (a part of) a passage of the gold set's corpus too: two corpora may number their documents alike. Which document that
+    is, the corpus says: a pair may come from a file, and that may name any.
 
     Args:
         pairs: Training pairs.
@@ -80,7 +81,7 @@ def find_leaks(pairs: Sequence[Pair], *, gold: GoldSet, corpus: Corpus) -> Leaks
             reasons[position] = GOLD_QUERY
         elif normalise(pair.passage) in texts:
             reasons[position] = GOLD_PASSAGE
-        elif same is not None and part_of(pair, same) and (pair.document_id in documents or pair.source in sources):
+        elif same is not None and part_of(pair, same) and (same.document_id in documents or pair.source in sources):
             reasons[position] = GOLD_DOCUMENT
         elif near.has(query):
             reasons[position] = NEAR_GOLD_QUERY

@@ -33,12 +33,11 @@ def model_card(
     lineage = model.lineage
     base = _mapping(lineage.get("base"))
     results = [each for each in evaluations if each.get("role") == "treatment"]
-    said = licence_of(lineage, licence)
     front: dict[str, Any] = {
         "base_model": _base_id(base),
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
-        **_front_licence(said),
+        **_front_licence(lineage, licence),
         "tags": list(_TAGS),
         **({"model-index": [_index(model, results[-1])]} if results else {}),
     }
@@ -57,7 +56,7 @@ def model_card(
 
 
 def licence_of(lineage: Mapping[str, Any], own: str | None = None) -> str | None:
-    """The licence of a version: the owner's own, or else that of its base; both that of its data and that of its base where they differ.
+    """The licence of a version in words: the owner's own, or else those of its data and of its base, once where they are one.
 
     Args:
         lineage: Of the version.
@@ -67,22 +66,20 @@ def licence_of(lineage: Mapping[str, Any], own: str | None = None) -> str | None
         None where neither the data's nor the base's is known.
     """
     base, data = _mapping(lineage.get("base")).get("licence"), lineage.get("data_licence")
-    if own or not data or (base and str(base).casefold() == str(data).casefold()):
-        return own or base
-    return f"data: {data}, base model: {base or _UNKNOWN}"
+    if own:
+        return own
+    if not data:
+        return f"{base} (the base model's)" if base else None
+    return str(base) if base and str(base).casefold() == str(data).casefold() else f"data: {data}, base model: {base or _UNKNOWN}"
 
 
-def _front_licence(said: str | None) -> dict[str, str]:
-    """As the hub reads it: an identifier, or `other` with a name."""
+def _front_licence(lineage: Mapping[str, Any], own: str | None) -> dict[str, str]:
+    """As the hub reads it: an identifier, or `other` with a name. Nobody knows the model's own where that of its data is not known."""
+    said = licence_of(lineage, own) if own or lineage.get("data_licence") else None
     if not said:
         return {"license": "other", "license_name": "not-recorded"}
     is_identifier = " " not in said
     return {"license": said.lower()} if is_identifier else {"license": "other", "license_name": said}
-
-
-def _said_licence(lineage: Mapping[str, Any], own: str | None) -> str:
-    said = licence_of(lineage, own) or _UNKNOWN
-    return said if own or lineage.get("data_licence") else f"{said} (the base model's)"
 
 
 def _base_id(base: Mapping[str, Any]) -> str | None:
@@ -99,7 +96,7 @@ def _summary(model: RegisteredModel, base: Mapping[str, Any], aliases: Sequence[
         "Version": f"{model.reference}{names}",
         "Made": lineage.get("created_at"),
         "Base model": f"{base.get('name', _UNKNOWN)}, revision {str(base.get('revision', _UNKNOWN))[:16]}, from {base.get('location', _UNKNOWN)}",
-        "Licence": _said_licence(lineage, licence),
+        "Licence": licence_of(lineage, licence) or _UNKNOWN,
         "Content": f"SHA-256 {lineage.get('checksum', _UNKNOWN)}",
     }
     intro = "An embedding model for retrieval, fine-tuned on a team's own documents and registered by ragtrial."

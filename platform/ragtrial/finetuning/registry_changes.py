@@ -1,6 +1,7 @@
 """Aliases set, versions archived and deleted: each with who, when and why, and none that pulls a model from under who uses it."""
 
 import dataclasses
+import json
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -64,12 +65,14 @@ def archive(registry: Registry, reference: str, *, who: str, reason: str = "", u
     """Mark a version as one that is not to be used any more, or take that back; by its number it can still be loaded.
 
     Raises:
-        ModelError: There is no such version, or it has an alias.
+        ModelError: There is no such version, it has an alias, or a change of production was interrupted, whose end may need it.
         SetupError: The registry can't be written.
     """
     model = registry.get(reference)
 
     def update(records: Records) -> Records:
+        if not undo:
+            _refuse_interrupted(registry, model)
         aliases = records.aliases_of(model.version)
         check_usable(records, model, archived_too=True)
         if aliases and not undo:
@@ -188,6 +191,25 @@ def check_usable(records: Records, model: RegisteredModel, *, archived_too: bool
         raise ModelError(f"model {model.reference} was deleted meanwhile: take another version")
     if model.version in records.archived and not archived_too:
         raise ModelError(f"model {model.reference} is archived: ragtrial models archive {model.reference} --undo takes it back first")
+
+
+def _refuse_interrupted(registry: Registry, model: RegisteredModel) -> None:
+    """Refuse while an intent is on the disk: to be asked under the lock of the name, where no other process is carrying one out.
+
+    Raises:
+        ModelError: One is.
+    """
+    try:
+        intent = json.loads((registry.home(model.name) / INTENT).read_text("utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        intent = None
+    file = intent.get("experiment_file", "EXPERIMENT.yaml") if isinstance(intent, dict) else "EXPERIMENT.yaml"
+    raise ModelError(
+        f"a change of production of {model.name!r} was interrupted, and its end may put {model.reference} into production: finish it first "
+        f"with ragtrial models recover {file}"
+    )
 
 
 def _check_alias(alias: str) -> None:

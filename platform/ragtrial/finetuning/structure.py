@@ -30,11 +30,21 @@ DEFINED_OFTEN = "the term is explained in more than 2 documents"
 
 _LEAST_WORDS = 8
 _A_SERIES = 3
-_COUNTED = re.compile(
-    r"\d+(?:st|nd|rd|th)?|\b(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day"
-    r"|january|february|march|april|may|june|july|august|september|october|november|december)\b"
+_DAYS = r"(?:mon|tues|wednes|thurs|fri|satur|sun)day|montag|dienstag|mittwoch|donnerstag|freitag|samstag|sonnabend|sonntag"
+_MONTHS = r"january|february|april|june|july|august|september|october|november|december|januar|februar|märz|juni|juli|oktober|dezember"
+_ALSO_WORDS = (
+    r"may|march|mai|jan|feb|mar|mär|apr|jun|jul|aug|sept?|oct|okt|nov|dec|dez|mon|tues?|wed|thu(?:rs?)?|fri|sat|sun|mo|di|mi|do|fr|sa|so"
 )
-"""What the titles of a series differ in."""
+_NUMBER = r"\d+(?:st|nd|rd|th)?"
+_COUNTED = re.compile(
+    rf"\b(?:(?:{_DAYS}|{_MONTHS})\b"
+    rf"|(?:{_ALSO_WORDS})(?=\s+(?:(?:{_MONTHS}|{_ALSO_WORDS})\s+)?{_NUMBER}\b)"
+    rf"|(?:(?<=\d\s)|(?<=\d(?:st|nd|rd|th)\s)|(?<=\d(?:st|nd|rd|th)\sof\s))(?:{_ALSO_WORDS})\b"
+    r"|(?:may|march|mai)$|(?:x{0,3}(?:ix|iv|v?i{1,3})|x{1,3}v?|v)\b)"
+    rf"|{_NUMBER}"
+)
+"""What the titles of a series differ in, as `normalise` writes them: numbers (also Roman), days and months, English and German. A word that may
+also be another one counts beside a number only, `may` and `march` also at the end."""
 
 _CONTENT = re.compile(r"[^\W\d_]{4,}")
 _STEM = 5
@@ -93,7 +103,7 @@ def title_pairs(documents: Sequence[Document], passages: Sequence[Passage]) -> G
 
     A title of a document (or article) of one passage is paired with that. Where there are more passages the title is about all of them:
     a digest of a chat, a collection of tickets. Then it is paired with what stands before the first heading, and only if that holds half
-    of the title's words; the passages below headings are for `heading_pairs`. A title that parts of one article share counts once.
+    of the title's words; the passages below headings are for `heading_pairs`. A title that parts of one article share, or lack, counts once.
     """
     places, left_out = _by_document(passages), Counter[str]()
     groups: dict[str, set[str]] = {}
@@ -102,12 +112,12 @@ def title_pairs(documents: Sequence[Document], passages: Sequence[Passage]) -> G
     series = Counter(_COUNTED.sub("#", title) for title in groups)
     owner = {document.document_id: document.group or document.document_id for document in documents}
     sizes = Counter(owner[passage.document_id] for passage in passages if passage.document_id in owner)
-    pairs, seen = [], set[str]()
+    pairs, seen = [], set[tuple[str, str]]()
     for document in documents:
         title = normalise(document.title)
-        if title in seen:
+        if (owner[document.document_id], title) in seen:
             continue
-        seen.add(title)
+        seen.add((owner[document.document_id], title))
         first = places[document.document_id][0]
         is_whole = sizes[owner[document.document_id]] == 1
         body = first.text.strip() if is_whole else _lead(first.text)

@@ -179,14 +179,16 @@ def unused(spec: TrainingSpec) -> list[str]:
 
 
 def check_size(spec: TrainingSpec, pairs: Sequence[Pair]) -> None:
-    """Refuse fewer pairs than one batch.
+    """Refuse fewer pairs than one batch of the method.
 
     Raises:
         InputError: They are fewer.
     """
-    if len(pairs) < spec.batch_size:
+    is_adapter = spec.method == "linear-adapter"
+    least, setting = (spec.adapter.batch_size, "adapter.batch_size") if is_adapter else (spec.batch_size, "batch_size")
+    if len(pairs) < least:
         raise InputError(
-            f"{len(pairs)} training pairs are fewer than one batch of {spec.batch_size}: give more pairs or a smaller training.batch_size"
+            f"{len(pairs)} training pairs are fewer than one batch of {least}: give more pairs or a smaller training.{setting}"
         )
 
 

@@ -57,9 +57,24 @@ def alert_of(signal: Signal, change: Change, *, experiment: str, at: float, look
     )
 
 
-def closed(alert: Alert, *, at: float) -> Alert:
-    """The end of an alert whose series is measured no longer: it would stand for ever, as no look of it comes that could clear it."""
-    said = f"{alert.experiment}: {alert.signal} is no longer measured as it was when its alert was raised (plan, arm or model is another)"
+def closed(alert: Alert, *, at: float, reference: str | None = None) -> Alert:
+    """The end of an alert whose series another one has taken the place of: it would stand for ever, as no look comes that could clear it.
+
+    Args:
+        alert: That stands.
+        at: Seconds since 1970.
+        reference: What the signal is compared with now; None where it is watched no longer.
+    """
+    now = "" if reference is None else f"; it is compared with {reference} now"
+    said = (
+        f"{alert.experiment}: {alert.signal} is no longer measured as it was when its alert was raised (plan, arm or model is another){now}"
+    )
+    return replace(alert, alert_id=None, change="cleared", at=at, sentence=said, effect=None, low=None, high=None, **_UNSENT)
+
+
+def closed_by(alert: Alert, *, who: str, reason: str, at: float) -> Alert:
+    """The end of an alert that somebody has closed."""
+    said = f"{alert.experiment}: {alert.signal} was closed by {who}: {reason}"
     return replace(alert, alert_id=None, change="cleared", at=at, sentence=said, effect=None, low=None, high=None, **_UNSENT)
 
 
@@ -73,7 +88,7 @@ def sentence(signal: Signal) -> str:
     if signal.effect is not None:
         found += f": {signal.effect:+.2f} [{signal.low:+.2f}, {signal.high:+.2f}] standard deviations"
         if signal.mean is not None and signal.reference_mean is not None:
-            found += f", {_number(signal, signal.reference_mean)} -> {_number(signal, signal.mean)}"
+            found += f", from {_number(signal, signal.reference_mean)} to {_number(signal, signal.mean)}"
         found += f" (n = {signal.n:,} against {signal.n_reference:,})"
     if signal.reason is not None:
         found += f"{': ' if signal.effect is None else '; '}{signal.reason}"

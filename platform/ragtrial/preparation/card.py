@@ -2,20 +2,31 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
-from ragtrial.domain.data_card import DataCard, GoldLeaks, Lengths, RedactedKind, Redaction, SplitSize, Stage, TopicBalance
+from ragtrial.domain.data_card import (
+    DataCard,
+    GoldLeaks,
+    Lengths,
+    RedactedKind,
+    Redaction,
+    SplitSize,
+    Stage,
+    TopicBalance,
+    UnreadFiles,
+)
 from ragtrial.domain.pair import SPLITS, Split
 from ragtrial.domain.preparation import PreparationSpec
 from ragtrial.preparation.corpus import Assembled, Sorted
-from ragtrial.preparation.documents import STAGES
+from ragtrial.preparation.documents import STAGES, Dropped
+from ragtrial.preparation.source_files import known_suffix
 
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _FIRST_BIN = 8
 _NAMED = 20
-"""Files that were not read and are named; of more the rest is counted."""
+"""Files that were not read and are named, or kinds of them; of more the rest is counted."""
 
 _STAGE_NAMES = {
     "read": "read from files",
@@ -53,13 +64,15 @@ def card_of(
         versions: Of libraries.
     """
     documents = made.documents
+    redaction = Redaction(done=spec.redact, model=spec.model if spec.redact else None, kinds=_kinds(documents))
+    unread = [each for each in made.dropped if each.stage == "read"]
     return DataCard(
         name=name,
         sources=tuple(sources),
         licence=spec.licence,
         files=dict(files),
         stages=_stages(made, spec),
-        unread=tuple((each.source, each.reason) for each in made.dropped if each.stage == "read")[:_NAMED],
+        unread=(_named(unread) if redaction.shows_names else _by_kind(unread))[:_NAMED],
         formats=_counted(each.document.format for each in documents),
         encodings=_counted(each.document.encoding for each in documents if each.document.encoding not in ("utf-8", "pdf", "word", "mail")),
         notes=_notes(documents),
@@ -67,10 +80,10 @@ def card_of(
         lengths=lengths_of([len(each.document.text.split()) for each in documents]),
         languages=_counted(each.document.language for each in documents),
         boilerplate=made.boilerplate,
-        redaction=Redaction(done=spec.redact, model=spec.model if spec.redact else None, kinds=_kinds(documents)),
+        redaction=redaction,
         splits=tuple(_split_size(split, documents) for split in SPLITS),
         split_by=spec.split.by,
-        leaks=made.leaks,
+        leaks=made.leaks if redaction.shows_names else replace(made.leaks, examples=()),
         gold=gold,
         warnings=_warnings(made, spec),
         settings=asdict(spec),
@@ -90,6 +103,31 @@ def lengths_of(words: Sequence[int]) -> Lengths:
         low, high = high, 2 * high
     first = next(number for number, each in enumerate(bins) if each[2])
     return Lengths(quantiles=quantiles, mean=float(values.mean()), histogram=tuple(bins[first:]))
+
+
+def _named(unread: Sequence[Dropped]) -> tuple[UnreadFiles, ...]:
+    return tuple(UnreadFiles(what=each.source, reason=each.reason, n=1) for each in unread)
+
+
+def _by_kind(unread: Sequence[Dropped]) -> tuple[UnreadFiles, ...]:
+    """By top folder and kind, most frequent first: a name that was not searched for names of people stands in no card."""
+    counts = Counter((*_kind(each.source), each.reason) for each in unread)
+    ranked = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    return tuple(UnreadFiles(what=_said(n, folder, kind, of=of), reason=reason, n=n) for (folder, kind, of, reason), n in ranked)
+
+
+def _kind(source: str) -> tuple[str, str, bool]:
+    """Top folder, ending of the name (where it is one of a kind of files), and whether it is a record of a file."""
+    path, mark, _ = source.partition("#")
+    folder, slash, _ = path.partition("/")
+    return folder if slash else ".", known_suffix(path), bool(mark)
+
+
+def _said(n: int, folder: str, kind: str, *, of: bool) -> str:
+    noun = "record" if of else "file"
+    plural = noun if n == 1 else f"{noun}s"
+    what = plural if not kind else f"{plural} of {kind}" if of else kind
+    return f"{folder}/: {n:,} {what}"
 
 
 def _stages(made: Assembled, spec: PreparationSpec) -> tuple[Stage, ...]:

@@ -8,7 +8,7 @@ from ragtrial.domain.preparation import PreparationSpec
 from ragtrial.errors import RedactionError
 from ragtrial.preparation.cleaning import clean, clean_line
 from ragtrial.preparation.languages import language_of
-from ragtrial.preparation.personal_data import Freed, free
+from ragtrial.preparation.personal_data import Freed, free, free_name
 from ragtrial.preparation.raw import Loaded, RawDocument, Unread
 from ragtrial.redaction import Find, Redactor
 
@@ -165,7 +165,7 @@ class Worker:
     def _name(self, part: str) -> Freed:
         if part not in self._names:
             try:
-                self._names[part] = self._free(part)
+                self._names[part] = Freed(text=part, finds=()) if self._redactor is None or not part else free_name(part, self._redactor)
             except RedactionError:
                 self._names[part] = Freed(text=NOT_SHOWN, finds=(Find(kind="NOT_SHOWN", start=0, end=len(NOT_SHOWN)),))
         return self._names[part]

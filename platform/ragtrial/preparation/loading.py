@@ -1,7 +1,7 @@
 """Files to raw documents, whatever their format."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ragtrial.domain.preparation import TicketFields
 from ragtrial.preparation.dates import day_of
@@ -26,19 +26,20 @@ _UNDERLINE = re.compile(r"([=~^*#-])\1{2,}")
 _TITLE_CHARS = 90
 
 
-def load(file: SourceFile, data: bytes, fields: TicketFields) -> Iterator[Loaded]:
+def load(file: SourceFile, data: bytes, fields: TicketFields, letterheads: Collection[str] = ()) -> Iterator[Loaded]:
     """The documents of a file; what can't be read is an `Unread`, never an exception.
 
     Args:
         file: What it is.
         data: Its bytes.
         fields: Where tickets keep what.
+        letterheads: Of the PDFs in its folder.
 
     Raises:
         MissingExtraError: What reads this format is not installed.
     """
     if file.kind == "pdf":
-        yield read_pdf(data, file.place)
+        yield read_pdf(data, file.place, letterheads)
         return
     if file.kind == "word":
         yield read_word(data, file.place)

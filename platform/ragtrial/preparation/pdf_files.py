@@ -5,18 +5,20 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from ragtrial.errors import MissingExtraError
 from ragtrial.preparation.dates import day_of
 from ragtrial.preparation.raw import Loaded, RawDocument, Unread
-from ragtrial.preparation.titles import is_title, title_of_metadata, without_title
+from ragtrial.preparation.titles import is_title, key_of, title_of_metadata, without_title
 
 BROKEN = "a broken PDF"
 ENCRYPTED = "an encrypted PDF: save it without its password"
 NO_TEXT = "a PDF without text (scanned pages?): run a text recognition over it first"
 SOME_PAGES = "pages of PDFs that hold no text"
 RUNNING = "running heads and feet of PDF pages taken out"
+LETTERHEAD = "PDFs whose largest letters are those of three or more of their folder, and so no title"
 
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-\n(?=[a-zß-ÿ])")
 _FEWEST_PAGES = 3
@@ -25,27 +27,24 @@ _LARGER = 1.15
 _SHORTER = 0.6
 
 
-def read_pdf(data: bytes, place: str) -> Loaded:
+def read_pdf(data: bytes, place: str, letterheads: Collection[str] = ()) -> Loaded:
     """The text of all pages; the title from the metadata, or else from the largest letters of the first page, or a first line set apart.
+
+    Args:
+        data: The file.
+        place: Its path.
+        letterheads: What is no title though it stands in large letters, as `find_letterheads` has it.
 
     Raises:
         MissingExtraError: pypdf is not installed.
     """
-    try:
-        import pypdf
-    except ImportError as error:
-        raise MissingExtraError(package="pypdf", extra="prepare", purpose="reading PDF") from error
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
-    sized: list[tuple[str, float]] = []
-
-    def seen(text: str, cm: Sequence[float], tm: Sequence[float], _font: object, size: float) -> None:
-        sized.append((text, round(abs(size) * math.hypot(tm[2], tm[3]) * math.hypot(cm[2], cm[3]), 1)))
-
+    pypdf = _pypdf()
+    sized = _Sized()
     try:
         reader = pypdf.PdfReader(io.BytesIO(data), strict=False)
         if reader.is_encrypted and not reader.decrypt(""):
             return Unread(place=place, reason=ENCRYPTED)
-        pages = [page.extract_text(visitor_text=None if number else seen) for number, page in enumerate(reader.pages)]
+        pages = [page.extract_text(visitor_text=None if number else sized.add) for number, page in enumerate(reader.pages)]
         title, day = _described(reader, place)
     except pypdf.errors.DependencyError:
         return Unread(place=place, reason=ENCRYPTED)
@@ -54,8 +53,11 @@ def read_pdf(data: bytes, place: str) -> Loaded:
     if not any(page.strip() for page in pages):
         return Unread(place=place, reason=NO_TEXT)
     text, running = _joined(pages)
-    title = title or _largest(sized) or _set_apart(pages[0])
-    notes = {SOME_PAGES: sum(not page.strip() for page in pages), RUNNING: running}
+    large = sized.titles()
+    others = [each for each in large if key_of(each) not in letterheads]
+    is_letterhead = not title and others != large
+    title = title or (others[0] if others else "") or ("" if is_letterhead else _set_apart(pages[0]))
+    notes = {SOME_PAGES: sum(not page.strip() for page in pages), RUNNING: running, LETTERHEAD: int(is_letterhead)}
     return RawDocument(
         place=place,
         title=title,
@@ -78,17 +80,61 @@ def _described(reader: object, place: str) -> tuple[str, str | None]:
     return title_of_metadata(title, place), day_of(day)
 
 
-def _largest(sized: Sequence[tuple[str, float]]) -> str:
-    """What stands in the largest letters of the first page, where they are larger than those of the text and it reads like a title."""
-    weights: Counter[float] = Counter()
-    for text, size in sized:
-        weights[size] += sum(map(str.isalpha, text))
-    letters = {size: n for size, n in weights.items() if n}
-    if len(letters) < 2:
-        return ""
-    body, largest = max(letters, key=lambda size: letters[size]), max(letters)
-    title = " ".join(" ".join(text for text, size in sized if size == largest).split())
-    return title if largest >= _LARGER * body and len(title.split()) >= _FEWEST_WORDS and is_title(title) else ""
+class _Sized:
+    """The pieces of a page with the size of their letters, as pypdf comes upon them."""
+
+    def __init__(self) -> None:
+        self._pieces: list[tuple[str, float]] = []
+
+    def add(self, text: str, cm: Sequence[float], tm: Sequence[float], _font: object, size: float) -> None:
+        self._pieces.append((text, round(abs(size) * math.hypot(tm[2], tm[3]) * math.hypot(cm[2], cm[3]), 1)))
+
+    def titles(self) -> list[str]:
+        """What stands in letters larger than those of the text and reads like a title, a line for each size, the largest first.
+
+        Of all sizes but the largest it must stand in one place: headings of several sections make no title together.
+        """
+        letters: Counter[float] = Counter()
+        for text, size in self._pieces:
+            letters[size] += sum(map(str.isalpha, text))
+        body = max(letters, key=lambda size: letters[size], default=0.0)
+        larger = [size for size in sorted(letters, reverse=True) if letters[size] and size >= _LARGER * body and size > body]
+        lines = [self._line(size) for size in larger if size == larger[0] or self._is_in_one_place(size)]
+        return [line for line in lines if len(line.split()) >= _FEWEST_WORDS and is_title(line, stands_out=True)]
+
+    def _line(self, size: float) -> str:
+        return " ".join(" ".join(text for text, each in self._pieces if each == size).split())
+
+    def _is_in_one_place(self, size: float) -> bool:
+        sizes = [each for text, each in self._pieces if text.strip()]
+        return size not in sizes[sizes.index(size) + sizes.count(size) :]
+
+
+def first_page(data: bytes) -> tuple[str, list[str]]:
+    """The text of the first page, and what stands there in large letters and reads like a title; empty for a file that can't be read.
+
+    Raises:
+        MissingExtraError: pypdf is not installed.
+    """
+    pypdf = _pypdf()
+    sized = _Sized()
+    try:
+        reader = pypdf.PdfReader(io.BytesIO(data), strict=False)
+        if reader.is_encrypted and not reader.decrypt(""):
+            return "", []
+        text: str = reader.pages[0].extract_text(visitor_text=sized.add)
+    except Exception:  # noqa: BLE001  why it can't be read is said where its text is
+        return "", []
+    return text, sized.titles()
+
+
+def _pypdf() -> Any:
+    try:
+        import pypdf
+    except ImportError as error:
+        raise MissingExtraError(package="pypdf", extra="prepare", purpose="reading PDF") from error
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+    return pypdf
 
 
 def _set_apart(page: str) -> str:

@@ -28,9 +28,30 @@ def free(text: str, redactor: Redactor) -> Freed:
     Raises:
         RedactionError: A part could not be searched; the message holds none of it.
     """
+    return _replaced(text, _found(text, redactor))
+
+
+def free_name(name: str, redactor: Redactor) -> Freed:
+    """The name of a file or folder without what the redactor found in it, as it stands and with each `_` read as a space.
+
+    Patterns begin and end where words do, and to them `scan_4111111111111111` is one word.
+
+    Raises:
+        RedactionError: As for `free`.
+    """
+    spaced = name.replace("_", " ")
+    finds = _found(name, redactor)
+    return _replaced(name, [*finds, *_found(spaced, redactor)] if spaced != name else finds)
+
+
+def _found(text: str, redactor: Redactor) -> list[Find]:
     finds: list[Find] = []
     for start, end in _parts(text, redactor.max_chars):
         finds += [Find(kind=each.kind, start=start + each.start, end=start + each.end) for each in redactor.find(text[start:end])]
+    return finds
+
+
+def _replaced(text: str, finds: Sequence[Find]) -> Freed:
     pieces: list[str] = []
     placed: list[Find] = []
     done = length = 0

@@ -4,7 +4,7 @@ import mimetypes
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ragtrial.errors import InputError
 from ragtrial.preparation.raw import Unread
@@ -31,8 +31,8 @@ KINDS: dict[str, str] = {
 """What files are read as, by how their names end."""
 
 _REMEDIES: tuple[tuple[tuple[str, ...], str], ...] = (
-    ((".doc", ".dot", ".rtf", ".odt", ".wpd", ".pages"), "another word processor's file: save it as .docx or PDF"),
-    ((".ppt", ".pptx", ".odp", ".key"), "slides: save them as PDF"),
+    ((".doc", ".rtf", ".odt", ".wpd", ".pages"), "another word processor's file: save it as .docx or PDF"),
+    ((".ppt", ".pptx", ".odp"), "slides: save them as PDF"),
     ((".xls", ".xlsx", ".xlsm", ".ods", ".numbers"), "a spreadsheet: save its sheets as CSV"),
     ((".msg", ".mbox", ".pst"), "a mailbox or a message of Outlook: save messages as .eml"),
     ((".epub", ".mobi"), "an electronic book: save it as HTML or PDF"),
@@ -44,7 +44,7 @@ _REMEDIES: tuple[tuple[tuple[str, ...], str], ...] = (
     ((".mp3", ".wav", ".m4a", ".ogg", ".mp4", ".mov", ".mkv", ".avi", ".webm"), "sound or film: write down first what is said"),
     ((".xml",), "XML: save it as HTML, JSON or text"),
 )
-"""Kinds of files that are not read, and what to do about it."""
+"""Kinds of files that are not read, and what to do about it; none whose ending other kinds have too (`.key`, `.dot`)."""
 
 HIDDEN = "hidden (its name begins with a dot)"
 LINK = "a symbolic link: links are not followed"
@@ -196,5 +196,12 @@ def _unknown(suffix: str) -> str:
     said = next((said for suffixes, said in _REMEDIES if suffix in suffixes), None)
     if said is not None:
         return f"{said} ({suffix})"
-    known = mimetypes.guess_type(f"x{suffix}", strict=False) != (None, None)
-    return f"a kind of file that is not read: save it as text, Markdown, HTML or PDF{f' ({suffix})' if known else ''}"
+    known = known_suffix(f"x{suffix}")
+    return f"a kind of file that is not read: save it as text, Markdown, HTML or PDF{f' ({known})' if known else ''}"
+
+
+def known_suffix(path: str) -> str:
+    """How a file's name ends, in small letters, where that is a kind of files; else empty: it may be part of a name."""
+    suffix = PurePosixPath(path).suffix.lower()
+    is_ours = suffix in KINDS or any(suffix in suffixes for suffixes, _ in _REMEDIES)
+    return suffix if is_ours or mimetypes.guess_type(f"x{suffix}", strict=False) != (None, None) else ""

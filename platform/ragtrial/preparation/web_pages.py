@@ -12,6 +12,10 @@ _BLOCKS = frozenset(
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_MARK = "\x01"
+"""Before the headings that are some: no XML can hold it."""
+
+_LIKE_A_HEADING = re.compile(r"^([ \t]*)(?=#{1,6}(?:\s|$))", re.MULTILINE)
 _NOT_SHOWN = ("script", "style", "head", "noscript", "template")
 
 WHOLE_PAGE = "HTML pages in which no main text was found: all of their text was taken"
@@ -67,7 +71,7 @@ def fragment_text(html: str, *, headings: bool = False) -> str:
 
     Args:
         html: The piece.
-        headings: Write headings as Markdown does.
+        headings: Write headings as Markdown does; a line that Markdown would take for one, and is none, begins with a backslash.
     """
     try:
         from lxml import etree
@@ -85,9 +89,11 @@ def fragment_text(html: str, *, headings: bool = False) -> str:
         if element.tag in _BLOCKS and (event, element.tag) != ("end", "br"):
             pieces.append("\n")
         if headings and event == "start" and element.tag in _HEADINGS:
-            pieces.append(f"\n{'#' * _HEADINGS[element.tag]} ")
+            pieces.append(f"\n{_MARK}{'#' * _HEADINGS[element.tag]} ")
         if event == "start":
             pieces.append(element.text or "" if isinstance(element.tag, str) else "")
         elif element is not tree:
             pieces.append(element.tail or "")
+    if headings:
+        pieces = [_LIKE_A_HEADING.sub(r"\1\\", "".join(pieces)).replace(_MARK, "")]
     return re.sub(r"\n\s*\n+", "\n\n", "".join(pieces)).strip()

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import zipfile
 
 from ragtrial.errors import MissingExtraError
@@ -18,15 +19,24 @@ _MOST_BYTES = 500_000_000
 _ABOUT = "docProps/core.xml"
 _TITLE = "{http://purl.org/dc/elements/1.1/}title"
 _CREATED = "{http://purl.org/dc/terms/}created"
-_STYLES = "p[style-name='Title'] => h1:fresh\np.Title => h1:fresh"
+_STYLES = "p[style-name='Title'] => h1.document-title:fresh\np.Title => h1.document-title:fresh"
 """What mammoth takes for a paragraph beside the headings that it knows."""
+
+_TITLE_FIRST = re.compile(r'\s*<h1 class="document-title"')
+_CHAPTER = re.compile(r"<h1\b")
+_NOTE_MARK = re.compile(r'(?:<sup>)?<a href="#(?:foot|end)note-[^"]*"[^>]*>[^<]*</a>(?:</sup>)?')
+"""The number of a note in the text, and the arrow behind the note: mammoth writes no other link that begins so."""
 
 
 def read_word(data: bytes, place: str) -> Loaded:
-    """The text of a file, insertions included and deletions left out; headings as in Markdown, a first one of the first level is the title.
+    """The text of a file, insertions included and deletions left out; headings as in Markdown.
+
+    The title is a first paragraph in the style of titles, or else a first heading of the first level where it is the only one of that: one of
+    several is a chapter's.
 
     Raises:
-        MissingExtraError: mammoth is not installed.
+        MissingExtraError: mammoth or lxml is not installed.
+        ImportError, MemoryError: Something else is wrong with the installation or the machine, and not with the file.
     """
     try:
         import mammoth
@@ -39,11 +49,15 @@ def read_word(data: bytes, place: str) -> Loaded:
                 return Unread(place=place, reason=TOO_LARGE)
             title, day = _described(packed, place)
         html = mammoth.convert_to_html(io.BytesIO(data), style_map=_STYLES, convert_image=lambda _image: []).value
+        html = _NOTE_MARK.sub("", html)
         text = fragment_text(html, headings=True) if html.strip() else ""
+    except (MissingExtraError, ImportError, MemoryError):
+        raise
     except Exception:  # noqa: BLE001  a file that is no Word file, or half of one, fails in any of Python's ways
         return Unread(place=place, reason=BROKEN)
     first, _, rest = text.partition("\n")
-    if first.startswith("# ") and rest.strip() and title in ("", first[2:].strip()):
+    may_be_title = first.startswith("# ") and (_TITLE_FIRST.match(html) is not None or len(_CHAPTER.findall(html)) == 1)
+    if may_be_title and rest.strip() and title in ("", first[2:].strip()):
         title, text = first[2:].strip(), rest
     if not text.strip():
         return Unread(place=place, reason=NO_TEXT)

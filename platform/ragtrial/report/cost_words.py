@@ -45,9 +45,9 @@ def speed(content: Summary) -> str:
 def live_speed(content: LiveSummary) -> str:
     """The same of a live experiment so far, by the interval that counts."""
     found = next((each for each in content.analysis.comparisons if each.metric.name == "latency_ms"), None)
-    if found is None or found.effect is None:
+    interval = None if found is None else found.interval
+    if found is None or interval is None:
         return UNKNOWN_SPEED
-    interval = found.effect.intervals[0]
     change = f"{words.difference(interval, found.metric)} a query on average (n = {words.count(interval.n_units, 'unit')})"
     return _speed(live_words.beyond_chance(found), content.label(content.treatment), change)
 

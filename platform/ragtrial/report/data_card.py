@@ -42,13 +42,15 @@ def said_of(card: DataCard) -> list[str]:
 
 
 def unread_lines(card: DataCard) -> list[str]:
-    """What no document was read from: by reason, with names as far as the card has them."""
+    """What no document was read from: by reason, with names or kinds as far as the card has them."""
     lines = []
+    listed = "" if card.redaction.shows_names else "; named in removed.jsonl"
     for reason, n in card.stages[0].dropped.items():
-        names = [name for name, why in card.unread if why == reason]
-        lines.append(f"not read: {n:,}: {reason}")
-        lines += [f"  {name}" for name in names]
-        lines += [f"  ... and {n - len(names):,} more" if names else f"  {n:,}, named in removed.jsonl"] if n > len(names) else []
+        found = [each for each in card.unread if each.reason == reason]
+        more = n - sum(each.n for each in found)
+        lines.append(f"not read: {n:,}: {reason}{listed}")
+        lines += [f"  {each.what}" for each in found]
+        lines += [f"  ... and {more:,} more" if found else f"  {n:,}, named in removed.jsonl"] if more else []
     return lines
 
 
@@ -106,7 +108,7 @@ def tables_of(card: DataCard) -> list[Table]:
     return [
         ("Steps", ("step", "documents left", "dropped"), stages),
         ("Dropped", ("why", "at the step", "documents"), dropped),
-        ("Not read", ("file", "why"), _unread(card)),
+        ("Not read", ("file" if card.redaction.shows_names else "folder and kind (named in removed.jsonl)", "why"), _unread(card)),
         ("Splits", ("split", "documents", "words", "first day", "last day", "undated"), splits),
         ("Topics", ("topic", "documents", "share", "words", *SPLITS), topics),
         ("Words per document", ("share of documents", "at most so many words"), lengths),
@@ -122,8 +124,9 @@ def tables_of(card: DataCard) -> list[Table]:
 
 
 def _unread(card: DataCard) -> list[tuple[str, ...]]:
-    more = card.n_unread - len(card.unread)
-    return [*card.unread, *([(f"... and {more:,} more", "see removed.jsonl")] if more else [])]
+    more = card.n_unread - sum(each.n for each in card.unread)
+    rows = [(each.what, each.reason) for each in card.unread]
+    return [*rows, *([(f"... and {more:,} more", "see removed.jsonl")] if more else [])]
 
 
 def _counts(counts: Mapping[str, int]) -> list[tuple[str, ...]]:

@@ -309,7 +309,7 @@ def _row(signal: DriftSignal, window: DriftWindow, arm: str) -> dict[str, Any]:
 def standing(alerts: Sequence[Alert]) -> str:
     """Which alerts of the monitor stand, from those that do."""
     if not alerts:
-        return "No alert of the monitor stands"
+        return "No alert of the planned looks stands"
     raised = ", ".join(sorted({alert.signal for alert in alerts}))
     return f"{'An alert stands' if len(alerts) == 1 else f'{len(alerts)} alerts stand'}: {raised}"
 
@@ -317,6 +317,25 @@ def standing(alerts: Sequence[Alert]) -> str:
 def standing_lines(alerts: Sequence[Alert]) -> list[str]:
     """Since when each one stands, and what was found then."""
     return [f"Since {datetime.fromtimestamp(alert.at, UTC):%Y-%m-%d %H:%M} UTC: {alert.sentence}." for alert in alerts]
+
+
+BESIDE = "Alerts of looks that were asked for beside the plan"
+
+
+def beside_lines(found: Sequence[tuple[Alert, str]]) -> list[str]:
+    """Alerts that stand of looks at a file, or with another reference, say: each with what was compared, and how it is closed.
+
+    Args:
+        found: Each with what was compared with what.
+    """
+    alerts = [alert for alert, _ in found]
+    return [
+        *(
+            f"{line} From {compared}; number {alert.alert_id}."
+            for (alert, compared), line in zip(found, standing_lines(alerts), strict=True)
+        ),
+        "Only another such look can clear one; where none will come: ragtrial monitor EXPERIMENT.yaml --close NUMBER --reason WHY.",
+    ]
 
 
 def alert_rows(alerts: Sequence[Alert]) -> list[dict[str, Any]]:

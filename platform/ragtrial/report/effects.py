@@ -95,9 +95,9 @@ def live_effect_rows(content: LiveContent) -> tuple[EffectRow, ...]:
     widened = live_together(content.analysis.comparisons, content.analysis.progress.levels, content.experiment.analysis)
     rows = []
     for c in content.analysis.comparisons:
-        if c.effect is None:
+        interval = c.interval
+        if interval is None:
             continue
-        interval = c.effect.intervals[0]
         rows.append(
             EffectRow(
                 metric=c.metric,
@@ -300,7 +300,7 @@ def live_metric_table(content: LiveContent) -> list[dict[str, Any]]:
     widened = live_together(content.analysis.comparisons, content.analysis.progress.levels, content.experiment.analysis)
     rows = []
     for c in content.analysis.comparisons:
-        found, wide = None if c.effect is None else c.effect.intervals[0], widened.get(c.metric.name)
+        found, wide = c.interval, widened.get(c.metric.name)
         means = (c.baseline.mean, c.custom.mean) if found is None else found.means or (None, None)
         rows.append(
             {

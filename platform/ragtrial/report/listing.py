@@ -1,12 +1,16 @@
 """Evaluations and live experiments in a list: each with its state and verdict, from what was stored of it."""
 
+import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from ragtrial.domain.evaluation import Evaluation
 from ragtrial.domain.live import TrafficState
+from ragtrial.domain.live_verdict import LiveEffect
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.verdict import Decision
 from ragtrial.report import live_words, words
@@ -62,10 +66,15 @@ def essence(document: Mapping[str, Any]) -> Essence:
     metric, effect = metric_named(primary["metric"]["name"]), primary["effect"]
     if effect is None:
         return Essence(decision=analysis["verdict"]["decision"], effect=f"{metric.name}: {primary['no_effect']}")
-    numbers = (effect["planned"] or effect["running"]) if "running" in effect else effect
+    numbers = asdict(_live_effects().validate_python(effect).counting("primary")) if "running" in effect else effect
     estimate = words.signed(numbers["estimate"], metric)
     low, high = (words.signed(numbers[name], metric, unit=False) for name in ("low", "high"))
     return Essence(decision=analysis["verdict"]["decision"], effect=f"{metric.name} {estimate} [{low}, {high}]")
+
+
+@functools.cache
+def _live_effects() -> TypeAdapter[LiveEffect]:
+    return TypeAdapter(LiveEffect)
 
 
 def listed_evaluation(evaluation: Evaluation, *, done: int, planned: int, known: Essence | None, problem: str | None = None) -> Listed:

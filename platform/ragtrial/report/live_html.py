@@ -39,9 +39,8 @@ def _charts(content: LiveContent) -> dict[str, Markup]:
     """Every chart that has something to draw."""
     analysis, metric = content.analysis, content.primary.metric
     margin, drawn = content.live.metrics.primary.min_effect, dict[str, Callable[[Look], Spec]]()
-    effect = content.primary.effect
-    if effect is not None:
-        interval = effect.intervals[0]
+    interval = content.primary.interval
+    if interval is not None:
         drawn["effect"] = lambda look: charts.primary_effect(
             metric, interval, min_effect=margin, level=live_words.level(interval), look=look
         )

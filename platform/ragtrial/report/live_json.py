@@ -137,7 +137,7 @@ def _comparison(comparison: LiveComparison) -> dict[str, Any]:
         "baseline": _arm(comparison.baseline),
         "custom": _arm(comparison.custom),
         "n_units": comparison.n_units,
-        "effect": None if comparison.effect is None else _effect(comparison.effect),
+        "effect": None if comparison.effect is None else _effect(comparison.effect, comparison.effect.counting(comparison.role)),
         "reason": comparison.no_effect,
         "p_adjusted": _number(comparison.p_adjusted),
         "guardrail": None if comparison.guardrail is None else _guardrail(comparison.guardrail),
@@ -150,8 +150,9 @@ def _arm(arm: LiveArm) -> dict[str, Any]:
     return {"mean": _number(arm.mean), **counts, "unscored": dict(sorted(arm.unscored.items()))}
 
 
-def _effect(effect: LiveEffect) -> dict[str, Any]:
+def _effect(effect: LiveEffect, counting: Interval) -> dict[str, Any]:
     return {
+        "counts": counting.kind,
         "running": _interval(effect.running),
         "planned": None if effect.planned is None else _interval(effect.planned),
         "standard_error": _number(effect.standard_error),
@@ -162,7 +163,7 @@ def _effect(effect: LiveEffect) -> dict[str, Any]:
 
 
 def _interval(interval: Interval) -> dict[str, Any]:
-    numbers = {name: _number(getattr(interval, name)) for name in ("estimate", "low", "high", "p_value", "alpha")}
+    numbers = {name: _number(getattr(interval, name)) for name in ("estimate", "low", "high", "p_value", "p_adjusted", "alpha")}
     return {**numbers, "n_units": interval.n_units}
 
 

@@ -38,7 +38,7 @@ def _metrics(content: LiveContent) -> str:
     ]
     table = table_of(head, [_row(comparison) for comparison in content.analysis.comparisons])
     reasons = live_words.not_compared_by_reason(content)
-    told = f"{text(words.capital(words.P_RULE[content.experiment.analysis.correction]))}."
+    told = f"{text(words.capital(live_words.p_rule(content)))}."
     return f"{table}\n\n{told}" + (f"\n\nNot compared: {text('; '.join(reasons))}." if reasons else "")
 
 

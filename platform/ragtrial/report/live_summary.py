@@ -34,7 +34,7 @@ __all__ = [
     "usage_of",
 ]
 
-SNAPSHOT_FORM = 1
+SNAPSHOT_FORM = 2
 """Version of the stored document's form: whoever changes a field of `LiveSummary`, or of what is in it, counts on."""
 
 

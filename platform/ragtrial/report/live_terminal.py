@@ -20,7 +20,7 @@ def render_live(content: LiveContent, console: Console) -> None:
     console.print(as_text(f"Traffic: {live_words.traffic(content)}."))
     console.print()
     console.print(_metrics(content, roomy=console.width >= _ROOMY))
-    console.print(as_text(f"p: {words.P_RULE[content.experiment.analysis.correction]}.", "dim"))
+    console.print(as_text(f"p: {live_words.p_rule(content)}.", "dim"))
     for line in live_words.not_compared_by_reason(content):
         console.print(as_text(f"not compared: {line}", "dim"))
     console.print()

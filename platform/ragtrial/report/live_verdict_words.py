@@ -24,7 +24,7 @@ def gain(content: LiveSummary) -> Card:
     primary, ask = content.primary, "How large is the gain?"
     if primary.effect is None:
         return Card(ask=ask, big="Not known", lines=(f"{primary.metric.name}: {primary.no_effect}.",))
-    found = primary.effect.intervals[0]
+    found = primary.effect.counting(primary.role)
     means = live_words.means(found, primary.metric)
     relative = "" if found.relative is None else f" ({words.relative(found.relative)} relative)"
     before = ", the difference adjusted for what they did before" if primary.effect.variance_reduction is not None else ""
@@ -43,18 +43,18 @@ def sure(content: LiveSummary) -> Card:
     primary, progress, ask = content.primary, content.analysis.progress, "How sure is it?"
     if primary.effect is None:
         return Card(ask=ask, big="No interval", lines=(f"{words.count(primary.n_units, 'unit')} with a value.",))
-    found = primary.effect.intervals[0]
+    found = primary.effect.counting(primary.role)
     interval = f"{live_words.level(found)} interval {words.interval(found, primary.metric)}, {words.p_equals(found.p_value)}."
     if content.analysis.verdict.decision == "refused":
         return Card(ask=ask, big="Not to be read", lines=("A health check fails, so the numbers do not show what they seem to.", interval))
     margin = content.live.metrics.primary.min_effect
     chances = live_chances(primary, min_effect=margin)
-    if chances is not None:
+    if chances is not None and found.kind == "planned":
         return Card(ask=ask, big=probability(chances.better), lines=(chance_line(chances, primary.metric, margin), interval))
     return Card(
         ask=ask,
         big=_so_far(primary, found),
-        lines=(f"{interval} It holds however often one looks.", _not_yet(progress.levels.units_planned)),
+        lines=(f"{interval} It holds however often one looks.", _at_planned(primary.effect.planned, progress.levels.units_planned)),
     )
 
 
@@ -65,10 +65,13 @@ def _so_far(primary: LiveComparison, found: Interval) -> str:
     return "Shown" if (found.estimate > 0) == primary.metric.higher_is_better else "Shown to be worse"
 
 
-def _not_yet(planned: int | None) -> str:
-    if planned is None:
+def _at_planned(found: Interval | None, units: int | None) -> str:
+    """Why there is no probability beside an always-valid interval."""
+    if units is None:
         return "A probability is not given: no size was planned to give it at."
-    return f"A probability is given once, at the planned {planned:,} units: looked at again and again it would mislead."
+    if found is not None:
+        return f"At the planned {units:,} units it was not shown yet ({words.p_equals(found.p_value)})."
+    return f"A probability is given once, at the planned {units:,} units: looked at again and again it would mislead."
 
 
 def cost(content: LiveSummary) -> Card:
@@ -77,7 +80,7 @@ def cost(content: LiveSummary) -> Card:
     big, waits = "Not known", _not_timed(content)
     if left is not None and right is not None and left.quantiles is not None and right.quantiles is not None:
         found = _latency(content)
-        effect = None if found is None or found.effect is None else found.effect.intervals[0]
+        effect = None if found is None else found.interval
         big = wait_words(effect, shown=found is not None and live_words.beyond_chance(found) != 0)
         waits = f"{quantile_words(left.quantiles, right.quantiles, of=' in the smaller arm')}."
     return Card(ask="What does it cost?", big=big, lines=(waits, f"Per {PER:,} queries: {waiting(content)}; {money(content)}."))
@@ -96,9 +99,9 @@ def _not_timed(content: LiveSummary) -> str:
 def waiting(content: LiveSummary) -> str:
     """Latency added to so many queries, with its interval."""
     found = _latency(content)
-    if found is None or found.effect is None:
+    interval = None if found is None else found.interval
+    if interval is None:
         return "added waiting not known"
-    interval = found.effect.intervals[0]
     estimate, low, high = (value * PER / 1000 for value in (interval.estimate, interval.low, interval.high))
     return f"{estimate:+,.3g} s of waiting [{low:+,.3g}, {high:+,.3g}]"
 

@@ -82,7 +82,7 @@ def gain(comparison: LiveComparison) -> str:
     name, effect = comparison.metric.name, comparison.effect
     if effect is None:
         return f"{name} can't be compared yet: {comparison.no_effect}"
-    said, moved = words.difference(effect.intervals[0], comparison.metric), beyond_chance(comparison)
+    said, moved = words.difference(effect.counting(comparison.role), comparison.metric), beyond_chance(comparison)
     if not moved:
         return f"{name}: no difference found so far ({said})"
     return f"{name} gets {'better' if moved > 0 else 'worse'} by {said}"
@@ -91,7 +91,7 @@ def gain(comparison: LiveComparison) -> str:
 def gain_over_time(comparison: LiveComparison, progress: Progress) -> str:
     """The same beside the difference over time, which ends with what holds so far and not at the planned size."""
     said, effect = gain(comparison), comparison.effect
-    if effect is None or effect.intervals[0].kind != "planned" or progress.levels.units_planned is None:
+    if effect is None or effect.counting(comparison.role).kind != "planned" or progress.levels.units_planned is None:
         return said
     so_far = words.difference(effect.running, comparison.metric)
     return f"{said} at the planned {words.count(progress.levels.units_planned, 'unit')}; so far {so_far}"
@@ -99,18 +99,26 @@ def gain_over_time(comparison: LiveComparison, progress: Progress) -> str:
 
 def beyond_chance(comparison: LiveComparison) -> int:
     """1 where the treatment is shown to be better, -1 where it is shown to be worse, 0 where neither; by the interval that counts."""
-    if comparison.effect is None:
-        return 0
-    interval = comparison.effect.intervals[0]
-    outside = interval.low > 0 or interval.high < 0
-    if not outside or not words.decided(comparison.role, interval.p_value, comparison.p_adjusted, alpha=interval.alpha):
+    interval = comparison.interval
+    if interval is None or not interval.shows(comparison.role):
         return 0
     return 1 if (interval.estimate > 0) == comparison.metric.higher_is_better else -1
 
 
 def own_p(comparison: LiveComparison) -> float | None:
     """The p of the interval that counts, adjusted for nothing; None without an effect."""
-    return None if comparison.effect is None else comparison.effect.intervals[0].p_value
+    return None if comparison.interval is None else comparison.interval.p_value
+
+
+def p_rule(content: LiveContent) -> str:
+    """What becomes of the p values of planned metrics, without a full stop; which of two, where there is a planned interval as well."""
+    said = words.P_RULE[content.experiment.analysis.correction]
+    if all(c.effect is None or c.effect.planned is None for c in content.analysis.comparisons):
+        return said
+    return (
+        f"{said}; this holds of always-valid and of planned intervals, each kind for its share of alpha: the planned p is shown, or the "
+        "always-valid one where only that shows a difference"
+    )
 
 
 def counted(found: Interval, progress: Progress) -> str:

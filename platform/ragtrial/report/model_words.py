@@ -67,12 +67,13 @@ def versions(evaluations: Sequence[Evaluation], summaries: Mapping[str, Summary]
     return tuple(reversed(found.values()))
 
 
-def version_rows(found: Iterable[Version], states: Mapping[str, Sequence[str]] | None = None) -> list[dict[str, Any]]:
+def version_rows(found: Iterable[Version], states: Mapping[tuple[str, str], Sequence[str]] | None = None) -> list[dict[str, Any]]:
     """For a table: each model with what it is made from and what its newest evaluation came to.
 
     Args:
         found: The models.
-        states: What registered versions are now (production, candidate, archived), by `NAME@VERSION`; None leaves the column out.
+        states: What registered versions are now (production, candidate, archived), by `NAME@VERSION` and checksum, for a version of another
+            registry may have the same name; None leaves the column out.
     """
     rows = []
     for each in found:
@@ -83,7 +84,7 @@ def version_rows(found: Iterable[Version], states: Mapping[str, Sequence[str]] |
             {
                 "model": each.name,
                 "version": str(each.lineage.get("version", "")),
-                **({} if states is None else {"state": ", ".join(states.get(each.reference, ()))}),
+                **({} if states is None else {"state": ", ".join(states.get((each.reference, str(each.lineage.get("checksum", ""))), ()))}),
                 "trained from": _base(each.lineage),
                 "dimensions": None if model is None else model.dimension,
                 "evaluated as": each.facts.arm,

@@ -141,7 +141,7 @@ def _live_open(content: LiveContent) -> str:
     waits = progress.planned_at is not None and primary.effect is not None and primary.effect.planned is None
     if waits:
         return "Wait until the trials of the planned size are scored: then comes the verdict."
-    if primary.effect is not None and primary.effect.intervals[0].low <= 0 <= primary.effect.intervals[0].high:
+    if primary.interval is not None and primary.interval.low <= 0 <= primary.interval.high:
         return "Decide by what custom costs: more units won't tell whether its gain is worth it."
     unshown = [c for _, c in content.guardrails if c.guardrail is None or c.guardrail.state != "holds"]
     if unshown and primary.effect is not None:

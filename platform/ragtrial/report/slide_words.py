@@ -122,7 +122,7 @@ def _of_evaluation(content: Summary) -> Slide:
 
 def _of_live(content: LiveSummary) -> Slide:
     primary, said, decision = content.primary, live_verdict_words, content.analysis.verdict.decision
-    interval = None if primary.effect is None else primary.effect.intervals[0]
+    interval = primary.interval
     margin = content.live.metrics.primary.min_effect
     level = "" if interval is None else live_words.level(interval)
     guards = [(planned.name, live_words.guard_state(c), live_words.guardrail(c)) for planned, c in content.guardrails]

@@ -1,6 +1,7 @@
 """`ragtrial assess`: is a custom model worth it? From corpus, gold set and the baseline alone."""
 
 import dataclasses
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from ragtrial.domain.failure import Failures, LookAlike, PlottedQuery
 from ragtrial.domain.pair import Pair
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
 from ragtrial.errors import InputError, NotEnoughDataError
-from ragtrial.finetuning.leakage import find_leaks, normalise
+from ragtrial.finetuning.leakage import normalise
 from ragtrial.finetuning.pairs import training_pairs
 from ragtrial.formats.experiment import resolve_path
 from ragtrial.formats.pairs import read_pairs
@@ -30,6 +31,7 @@ from ragtrial.settings import Settings
 from ragtrial.stats.power import mde_planned
 from ragtrial.stats.projection import on_a_plane
 from ragtrial.suite.arms import index_facts, open_index
+from ragtrial.suite.gold_leaks import Gold
 from ragtrial.suite.preparing import Prepared, load, prepare
 from ragtrial.suite.probing import probe_adapter
 from ragtrial.suite.retrieving import blend_of
@@ -271,11 +273,11 @@ def _volume(prepared: Prepared) -> tuple[tuple[Pair, ...], DataVolume]:
             found += [pair for pair in read_pairs(prepared.file.folder / path) if pair.split == "train"]
     except InputError as error:
         return (), dataclasses.replace(volume, no_pairs=f"its training data can't be read ({str(error).splitlines()[0]})")
-    leaks = find_leaks(found, gold=prepared.gold, corpus=prepared.corpus)
-    kept = tuple(pair for position, pair in enumerate(found) if position not in leaks.reasons)
+    leaks = Gold.of(prepared).leaks(found)
+    kept = tuple(pair for position, pair in enumerate(found) if position not in leaks)
     return kept, dataclasses.replace(
         volume,
         n_pairs=len(kept),
         n_training_queries=len({normalise(pair.query) for pair in kept}),
-        refused=tuple(leaks.counts().items()),
+        refused=tuple(Counter(leaks.values()).items()),
     )

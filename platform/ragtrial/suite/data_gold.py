@@ -34,10 +34,12 @@ class RelevantRuns:
     Attributes:
         passages: The runs of each.
         by_run: Places of the passages that hold a run.
+        common: Runs that count nowhere; `passages` are without them.
     """
 
     passages: Sequence[Shingles]
     by_run: Mapping[int, Sequence[int]]
+    common: Shingles = frozenset()
 
     @classmethod
     def of(cls, gold: GoldSet, corpus: Corpus) -> "RelevantRuns":
@@ -48,16 +50,24 @@ class RelevantRuns:
     @classmethod
     def of_texts(cls, texts: Iterable[str]) -> "RelevantRuns":
         """Those of the texts of passages."""
-        passages = [shingles(text) for text in texts]
+        return cls._of_runs([shingles(text) for text in texts])
+
+    def without(self, common: Shingles) -> "RelevantRuns":
+        """The same with runs that stand in many documents counting nowhere; a passage that is little else finds nothing then."""
+        rest = [(passage - common, min(_FEWEST_RUNS, len(passage))) for passage in self.passages]
+        return self._of_runs([runs for runs, fewest in rest if len(runs) >= fewest], common)
+
+    @classmethod
+    def _of_runs(cls, passages: Sequence[Shingles], common: Shingles = frozenset()) -> "RelevantRuns":
         by_run: dict[int, list[int]] = {}
         for number, passage in enumerate(passages):
             for run in passage:
                 by_run.setdefault(run, []).append(number)
-        return cls(passages=passages, by_run=by_run)
+        return cls(passages=passages, by_run=by_run, common=common)
 
     def held_by(self, text: str) -> bool:
         """Whether the text has half of a passage's runs, or the passage half of the text's."""
-        runs = shingles(text)
+        runs = shingles(text) - self.common
         shared = Counter(number for run in runs for number in self.by_run.get(run, ()))
         return any(
             n >= min(_FEWEST_RUNS, len(self.passages[number])) and n / min(len(runs), len(self.passages[number])) >= CONTAINED

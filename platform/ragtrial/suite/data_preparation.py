@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,9 +23,10 @@ from ragtrial.formats.files import write_lines
 from ragtrial.preparation.card import card_of
 from ragtrial.preparation.corpus import Assembled, assemble
 from ragtrial.preparation.documents import Dropped, Kept, Worker
+from ragtrial.preparation.letterheads import find_letterheads, folder_of
 from ragtrial.preparation.loading import load
-from ragtrial.preparation.raw import Unread
-from ragtrial.preparation.source_files import SourceFile, find_files, nothing_readable
+from ragtrial.preparation.raw import Loaded, Unread
+from ragtrial.preparation.source_files import SourceFile, find_files, known_suffix, nothing_readable
 from ragtrial.preparation.work import Work, same_disk_folder, work_folder
 from ragtrial.preparation.writing import write_corpus
 from ragtrial.redaction import Redactor
@@ -134,7 +135,7 @@ def prepare_data(
         work = stack.enter_context(Work(work_folder(output), resume=resume))
         worker = Worker(spec, redactor)
         results, digests = _results(files, unread, spec, worker, work, progress)
-        names = [worker.name(source.resolve().name) for source in sources]
+        names = [_source_name(source, spec, worker) for source in sources]
         try:
             made = assemble(results, spec, find_gold=texts.found_in if texts else None, progress=progress)
         except InputError as error:
@@ -142,6 +143,13 @@ def prepare_data(
         card = _write(output, made, spec, texts, name=worker.name(output.name), sources=names, files=files, digests=digests)
         work.remove()
     return Made(folder=output, card=card, taken_over=work.taken_over)
+
+
+def _source_name(source: Path, spec: PreparationSpec, worker: Worker) -> str:
+    """As the card says it: a file has a name there only where names of people were looked for, as files that were not read do."""
+    if source.is_dir() or (spec.redact and spec.model is not None):
+        return worker.name(source.resolve().name)
+    return f"a file ({known_suffix(source.name) or 'of no known kind'})"
 
 
 def _redactor(model: str | None, progress: Progress) -> Redactor:
@@ -161,6 +169,7 @@ def _results(
     how = digest([asdict(spec.tickets), spec.ids, spec.languages, spec.min_words, spec.redact, spec.model, _versions()])
     results: list[Kept | Dropped] = []
     inputs: list[str] = []
+    letterheads = find_letterheads(files, progress)
     advance = progress("documents (kB read)", sum(_kilobytes(file) for file in files))
     for file in files:
         try:
@@ -169,10 +178,11 @@ def _results(
             results.append(worker.done(Unread(place=file.place, reason=f"can't be read: {error.strerror}")))
             continue
         inputs += [file.place, hashlib.sha256(data).hexdigest()]
-        key = digest([how, *inputs[-2:]], length=32)
+        shared = letterheads.get(folder_of(file), frozenset()) if file.kind == "pdf" else frozenset()
+        key = digest([how, *inputs[-2:], *sorted(shared)], length=32)
         known = work.of_file(key)
         if known is None:
-            results += _of_file(file, data, key, spec, worker, work, advance)
+            results += _of_file(load(file, data, spec.tickets, shared), file, key, worker, work, advance)
         else:
             results += known
             advance(_kilobytes(file))
@@ -181,10 +191,10 @@ def _results(
 
 
 def _of_file(
-    file: SourceFile, data: bytes, key: str, spec: PreparationSpec, worker: Worker, work: Work, advance: Callable[[int], None]
+    documents: Iterable[Loaded], file: SourceFile, key: str, worker: Worker, work: Work, advance: Callable[[int], None]
 ) -> list[Kept | Dropped]:
     """Its documents, one after the other; each is on disk before the next is begun."""
-    loaded = list(load(file, data, spec.tickets))
+    loaded = list(documents)
     keys = [f"{key}-{number}" for number in range(len(loaded))]
     results, shown = [], 0
     for number, raw in enumerate(loaded):

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ragtrial.domain.corpus import Corpus, Passage
@@ -10,11 +11,15 @@ from ragtrial.domain.gold import GoldSet
 from ragtrial.domain.pair import Pair
 from ragtrial.finetuning.leakage import find_leaks, normalise, part_of
 from ragtrial.formats.data import load_data
+from ragtrial.preparation.duplicates import Shingles, shingles
 from ragtrial.suite.data_gold import RelevantRuns
 from ragtrial.suite.preparing import Prepared, load
 
 GOLD_WORDING = "its passage holds half of one that is relevant in the gold set, or is a part of one"
 GOLD_DOCUMENT_WORDING = "its passage holds half of one of a document that answers a gold query, or is a part of one"
+COMMON = 3
+"""Documents that hold a run of five words from which it is wording of the house, and tells no document."""
+
 GOLD_NEGATIVE = "negatives that are relevant in the gold set, or stand in a document that answers a gold query"
 
 
@@ -22,9 +27,11 @@ GOLD_NEGATIVE = "negatives that are relevant in the gold set, or stand in a docu
 class Gold:
     """What pairs must not touch: the experiment's whole gold set, on the passages of its corpus.
 
-    A passage of that corpus is known by its id and document. Any other one, of another corpus, cut otherwise, or of a file that somebody
-    wrote, has other ids: there the wording tells, as it does for the documents of `ragtrial prepare --gold`. Wording doesn't go before
-    ids, because passages that are written after one template share half of their words and answer other queries.
+    A passage of that corpus is known by its id and text, and its document is the one that it has there, whatever a file says of it. Any
+    other one, of another corpus, cut otherwise, or of a file that somebody wrote, has other ids: there the wording tells, as it does for the
+    documents of `ragtrial prepare --gold`. Wording doesn't go before ids, because passages that are written after one template share half
+    of their words and answer other queries. A sentence that three or more documents hold makes nothing a passage of a document that answers
+    a gold query; of what is relevant itself every word counts.
 
     Attributes:
         gold: Judged on passages of `corpus`.
@@ -97,25 +104,35 @@ class Gold:
         return kept, sum(touched[text] for pair in pairs for text in pair.negatives)
 
     def _sourced(self, pair: Pair) -> Pair:
-        """With what its document belongs to, where the pair itself doesn't say; only of this corpus, for another may number alike."""
+        """With its document, and what that belongs to, as the corpus has them; only of this corpus, for another may number alike.
+
+        A source that the pair names stays where it answers a gold query: the query was made from it, wherever its passage stands.
+        """
         own = self.corpus.by_id.get(pair.passage_id)
-        if pair.source is not None or own is None or not part_of(pair, own):
+        if own is None or not part_of(pair, own):
             return pair
-        return dataclasses.replace(pair, source=self.groups.get(own.document_id))
+        source = pair.source if pair.source in self._sources else self.groups.get(own.document_id, pair.source)
+        return dataclasses.replace(pair, document_id=own.document_id, source=source)
 
     def _told_by_wording(self, text: str) -> str | None:
         relevant, others = self._runs
         if relevant.held_by(text):
             return GOLD_WORDING
-        return GOLD_DOCUMENT_WORDING if others.held_by(text) else None
+        return GOLD_DOCUMENT_WORDING if others.held_by(text) and self._telling.held_by(text) else None
+
+    @functools.cached_property
+    def _sources(self) -> frozenset[str]:
+        """What gold queries were made from."""
+        return frozenset(query.cluster for query in self.gold.queries if query.cluster is not None)
 
     @functools.cached_property
     def _of_gold(self) -> tuple[Passage, ...]:
         """All passages of documents that answer a gold query."""
         by_id = self.corpus.by_id
         documents = {by_id[each.target_id].document_id for each in self.gold.judgments if each.grade > 0}
-        sources = {query.cluster for query in self.gold.queries if query.cluster is not None}
-        return tuple(each for each in self.corpus.passages if each.document_id in documents or self.groups.get(each.document_id) in sources)
+        return tuple(
+            each for each in self.corpus.passages if each.document_id in documents or self.groups.get(each.document_id) in self._sources
+        )
 
     @functools.cached_property
     def _texts_of_gold(self) -> frozenset[str]:
@@ -132,6 +149,20 @@ class Gold:
         relevant = {judgment.target_id for judgment in self.gold.judgments if judgment.grade > 0}
         others = [passage.content for passage in self._of_gold if passage.passage_id not in relevant]
         return RelevantRuns.of(self.gold, self.corpus), RelevantRuns.of_texts(others)
+
+    @functools.cached_property
+    def _telling(self) -> RelevantRuns:
+        """Of the other passages what stands in fewer than `COMMON` documents (articles, where passages came cut); made where it is asked for."""
+        others = self._runs[1]
+        return others.without(self._common_among(others.by_run))
+
+    def _common_among(self, runs: Collection[int]) -> Shingles:
+        holders: dict[int, set[str]] = defaultdict(set)
+        for passage in self.corpus.passages:
+            for run in shingles(passage.content):
+                if run in runs:
+                    holders[run].add(self.groups.get(passage.document_id, passage.document_id))
+        return frozenset(run for run, documents in holders.items() if len(documents) >= COMMON)
 
 
 def _whole(pair: Pair, corpus: Corpus) -> Pair:

@@ -19,10 +19,12 @@ class States:
 
     Attributes:
         known: What a version is, by `NAME@VERSION`, in the order of `STATES`; versions that are nothing special are left out.
+        contents: The same by `NAME@VERSION` and the checksum of its registration, for whatever may come from another registry.
         unread: Why a name can't be told of, a sentence each.
     """
 
     known: Mapping[str, tuple[State, ...]] = field(default_factory=dict)
+    contents: Mapping[tuple[str, str], tuple[State, ...]] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
 
     def having(self, state: State) -> tuple[str, ...]:
@@ -32,7 +34,7 @@ class States:
 
 def states_of(folder: Path) -> States:
     """Of the models in a registry's folder, which may not exist; a name whose records can't be read takes no other one with it."""
-    registry, known, unread = Registry(folder), {}, []
+    registry, known, contents, unread = Registry(folder), {}, {}, []
     for path in sorted(folder.glob(f"*/{RECORDS}")):  # a name without records has no version in any of these states
         name = path.parent.name
         try:
@@ -41,8 +43,13 @@ def states_of(folder: Path) -> States:
             unread.append(str(error))
             continue
         for version in sorted({*records.aliases.values(), *records.archived}):
-            known[f"{name}@{version}"] = tuple(state for state in STATES if _is(records, version, state))
-    return States(known=known, unread=tuple(unread))
+            reference = f"{name}@{version}"
+            known[reference] = tuple(state for state in STATES if _is(records, version, state))
+            try:
+                contents[reference, str(registry.lineage(reference).get("checksum", ""))] = known[reference]
+            except ModelError as error:
+                unread.append(str(error))
+    return States(known=known, contents=contents, unread=tuple(unread))
 
 
 def _is(records: Records, version: str, state: State) -> bool:

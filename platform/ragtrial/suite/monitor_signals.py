@@ -76,6 +76,8 @@ class Compared:
             if self._redacted():
                 return Signal(kind=kind, state="too few", n=n, n_reference=m, reason="redacted queries have another length")
             pair = lengths(reference), lengths(window)
+        elif self.gathered.apart is not None:
+            return Signal(kind=kind, state="too few", n=n, n_reference=m, reason=self.gathered.apart)
         else:
             pair = self._in_gold()
         return comparing.compared(kind, *pair, level)
@@ -117,7 +119,8 @@ class Compared:
 
     def _of_arm(self, kind: SignalKind, arm: str, metric: str | None, level: Level) -> Signal:
         if self.gathered.trials is None:
-            reason = self.gathered.sides.missing or "reference and window overlap: fewer queries came than the two take together"
+            overlap = "reference and window overlap: fewer queries came than the two take together"
+            reason = self.gathered.sides.missing or self.gathered.apart or overlap
             return Signal(kind=kind, arm=arm, metric=metric, state="too few", n=0, n_reference=0, reason=reason)
         if kind == "similarity" and arm == "interleaved":
             reason = "each context holds passages of both models, whose similarities are on different scales"

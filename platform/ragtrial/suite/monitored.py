@@ -22,6 +22,7 @@ from ragtrial.formats.records import read_documents
 from ragtrial.formats.validation import Findings
 from ragtrial.monitoring.comparing import Series, Texts, texts_of
 from ragtrial.preparation.cleaning import clean
+from ragtrial.preparation.letterheads import find_letterheads, folder_of
 from ragtrial.preparation.loading import load
 from ragtrial.preparation.raw import Unread
 from ragtrial.preparation.source_files import find_files, nothing_readable
@@ -48,7 +49,8 @@ class Gathered:
 
     Attributes:
         sides: What queries say.
-        trials: Reference and window of the live log; None of a file, or where there is nothing yet.
+        trials: Reference and window of the live log; None of a file, where there is nothing yet, or where they are of two plans.
+        apart: Why trials can't be compared though there are some; None where they can.
         passages: Those of the reference, and the new ones; None where documents are not watched.
         stretch: The window's place in the live log, to be kept as a reference.
         source: For people.
@@ -59,6 +61,7 @@ class Gathered:
     sides: Sides
     trials: tuple[MonitoredTrials, MonitoredTrials] | None = None
     passages: tuple[tuple[Passage, ...], tuple[Passage, ...]] | None = None
+    apart: str | None = None
     stretch: Stretch | None = None
     source: str
     reference: str
@@ -111,7 +114,10 @@ def gather_live(
         if stretch is not None or spec.reference == GOLD:
             window = reader.newest(live_id, behind=behind, n=spec.window if days is None else None, since=begin)
         n_asked = reader.n_asked(live_id, since=since)
-        old = None if stretch is None else reader.trials(live_id, stretch, metrics=metrics)
+        kept_under = (
+            None if stretch is None else reader.plan_of(stretch)
+        ) or live_id  # of an earlier plan it says what was asked all the same
+        old = None if stretch is None else reader.trials(kept_under, stretch, metrics=metrics)
         new = None if window is None else reader.trials(live_id, window, metrics=metrics)
     reference = _gold(prepared) if spec.reference == GOLD else None if old is None else texts_of(old)
     missing = None
@@ -119,10 +125,13 @@ def gather_live(
         missing = f"too few: {n_asked:,} of the {spec.reference_queries:,} queries that the reference takes"
     elif new is None:
         missing = f"too few: 0 of the {spec.fewest:,} needed in the window (no query came after the reference)"
-    later = None if old is None or new is None or (new.stretch.first <= old.stretch.last) else (old, new)
+    later = None if old is None or new is None or (new.stretch.first <= old.stretch.last) or kept_under != live_id else (old, new)
     gathered = Gathered(
         sides=Sides(reference, None if new is None else texts_of(new), missing),
         trials=later,
+        apart=None
+        if kept_under == live_id
+        else f"reference {spec.reference!r} was kept under an earlier live plan, whose arms and gold set are others",
         stretch=window,
         source=f"the live log, {n_asked:,} queries",
         reference={FIRST: f"the first {spec.reference_queries:,} queries", GOLD: "the gold queries"}.get(spec.reference, spec.reference),
@@ -229,13 +238,14 @@ def read_folder(folder: Path) -> tuple[tuple[Document, ...], Mapping[str, int]]:
     spec = PreparationSpec()
     files, unread = find_files((folder,), max_megabytes=spec.max_megabytes)
     found, left = [], list(unread)
+    letterheads = find_letterheads(files)
     for file in files:
         try:
             data = file.path.read_bytes()
         except OSError as error:
             left.append(Unread(place=file.place, reason=f"could not be read ({type(error).__name__})"))
             continue
-        for each in load(file, data, spec.tickets):
+        for each in load(file, data, spec.tickets, letterheads.get(folder_of(file), frozenset())):
             if isinstance(each, Unread):
                 left.append(each)
             elif text := clean(each.text):

@@ -17,9 +17,9 @@ from pydantic import TypeAdapter
 from ragtrial.build import build_embedder
 from ragtrial.contracts import Embedder, Kind, Progress, Vectors, no_progress
 from ragtrial.db import engine as database
-from ragtrial.db.monitoring import LONGEST_DELIVERY_S, MOST_ATTEMPTS, MonitorStore, StoredLook, checked_name
+from ragtrial.db.monitoring import LONGEST_DELIVERY_S, MOST_ATTEMPTS, MonitorStore, Standing, StoredLook, checked_name
 from ragtrial.domain.fingerprint import digest
-from ragtrial.domain.monitor import Alert, MonitorReport, MonitorSpec, Signal
+from ragtrial.domain.monitor import CORPUS_ALONE, PLANNED, Alert, MonitorReport, MonitorSpec, Signal, asked_for
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
 from ragtrial.errors import ConflictError, InputError
 from ragtrial.formats.experiment import resolve_path, sql_url
@@ -102,6 +102,7 @@ def look(
         report = looking.report(_embedding(prepared, embedder, progress), remember=asked.remember)
         if asked.remember:
             report = dataclasses.replace(report, changes=(*report.changes, *_closed(store, report, at=clock())))
+        report = dataclasses.replace(report, earlier=tuple(each.alert for each in _earlier(store, report)))
         if asked.remember and target is not None:
             secret = environment.secret(spec.webhook_secret_env)
             webhook.deliver(store, prepared.experiment.name, target, send=partial(webhook.post, url=target, secret=secret))
@@ -111,6 +112,8 @@ def look(
 
 def last_report(prepared: Prepared, *, any_series: bool = False) -> MonitorReport | None:
     """What the newest look at the live log found, from the database alone; None before the first, or where there is no database.
+
+    Where the plan or the model is another since, and nothing was told under it yet, it has no signals, and the alerts that stand still.
 
     Args:
         prepared: The experiment.
@@ -124,7 +127,17 @@ def last_report(prepared: Prepared, *, any_series: bool = False) -> MonitorRepor
         return None
     series = None if any_series else _series(prepared, spec, LookOptions(), None)
     with MonitorStore(url) as store:
-        return _last(store, prepared.experiment.name, series)[1]
+        report = _last(store, prepared.experiment.name, series)[1]
+        if series is None:
+            return report
+        if report is None:
+            report = _last(store, prepared.experiment.name, None)[1]
+            if report is None:
+                return None
+            report = dataclasses.replace(report, series=series, look=0, signals=(), asked=PLANNED)
+            earlier = _earlier(store, report)
+            return dataclasses.replace(report, earlier=tuple(each.alert for each in earlier)) if earlier else None
+        return dataclasses.replace(report, earlier=tuple(each.alert for each in _earlier(store, report)))
 
 
 def look_alone(path: Path) -> None:
@@ -178,14 +191,32 @@ def _last(store: MonitorStore, experiment: str, series: str | None) -> tuple[Sto
     return found, dataclasses.replace(report, signals=tuple(signals))
 
 
-def _closed(store: MonitorStore, report: MonitorReport, *, at: float) -> tuple[Alert, ...]:
-    """Alerts of series that this one has taken the place of: with another arm, collection, model or plan no look of theirs comes again."""
-    gone = [
+def _earlier(store: MonitorStore, report: MonitorReport) -> tuple[Standing, ...]:
+    """Alerts that stand of other series that were asked for alike: under another plan, or with another arm or model."""
+    return tuple(
         each
         for each in store.standing(report.experiment)
         if each.series != report.series and report.asked and each.document.get("asked") == report.asked
+    )
+
+
+def _closed(store: MonitorStore, report: MonitorReport, *, at: float) -> tuple[Alert, ...]:
+    """Alerts of series that this one has taken the place of: with another arm, collection, model or plan no look of theirs comes again.
+
+    Only what this series has measured itself since, or watches no longer: a look that found nothing to compare, because the plan of the
+    file isn't served yet, say, tells nothing of whether the drift is over.
+    """
+    measured = {signal.name for signal in report.signals if signal.effect is not None}
+    watched = {signal.name for signal in report.signals}
+    left = report.source != CORPUS_ALONE  # without the log it is not known which arms there are
+    gone = [
+        each
+        for each in (_earlier(store, report) if report.look > 0 else ())
+        if each.alert.at <= report.at and (each.alert.signal in measured or (left and each.alert.signal not in watched))
     ]
-    return store.close_alerts(report.experiment, [(each, closed(each.alert, at=at)) for each in gone]) if gone else ()
+    now = {signal: report.reference for signal in measured if signal != "document_embedding"}  # of which the reference is the corpus
+    ends = [(each, closed(each.alert, at=at, reference=now.get(each.alert.signal))) for each in gone]
+    return store.close_alerts(report.experiment, ends) if ends else ()
 
 
 def _waits(alert: Alert, now: float) -> bool:
@@ -213,22 +244,27 @@ def _gathered(prepared: Prepared, url: str, store: MonitorStore, spec: MonitorSp
 
 
 def _corpus_alone(reason: str) -> Gathered:
-    return Gathered(sides=Sides(None, None, reason), source="the corpus alone", reference="the corpus at the first look")
+    return Gathered(sides=Sides(None, None, reason), source=CORPUS_ALONE, reference="the corpus at the first look")
 
 
 def _asked_for(prepared: Prepared, spec: MonitorSpec, asked: LookOptions) -> str:
-    """What the looks have in common that were asked for alike, whatever the plan and the model were at the time."""
     planned = (prepared.experiment.monitor or MonitorSpec()).reference
-    source = "live" if asked.queries is None else str(asked.queries.resolve())
-    return digest([source, None if spec.reference == planned else spec.reference, asked.since, str(asked.documents or "")], length=16)
+    source, documents = _places(asked)
+    return asked_for(source=source, reference=None if spec.reference == planned else spec.reference, since=asked.since, documents=documents)
 
 
 def _series(prepared: Prepared, spec: MonitorSpec, asked: LookOptions, embedder: Embedder | None) -> str:
     """What looks belong together: where source, reference or model change, counting begins anew."""
     model = prepared.experiment.control.embedding if embedder is None else str(embedder.identity)
-    source = "live" if asked.queries is None else str(asked.queries.resolve())
-    watched = [spec.reference, spec.reference_queries, spec.signals, spec.alpha, asked.since, str(asked.documents or "")]
+    source, documents = _places(asked)
+    watched = [spec.reference, spec.reference_queries, spec.signals, spec.alpha, asked.since, documents]
     return digest([source, *watched, model, prepared.experiment.live_digest()], length=16)
+
+
+def _places(asked: LookOptions) -> tuple[str, str]:
+    """Where queries and documents come from, wherever the command is run."""
+    source = "live" if asked.queries is None else str(asked.queries.resolve())
+    return source, "" if asked.documents is None else str(asked.documents.resolve())
 
 
 def _embedding(prepared: Prepared, embedder: Embedder | None, progress: Progress) -> Embed:
@@ -325,6 +361,7 @@ def said(report: MonitorReport, *, quiet: bool = False) -> list[tuple[str, str |
     styles = {"raised": "red", "rising": "yellow", "too few": "dim", "calm": None}
     signals = report.raised if quiet else report.signals
     lines: list[tuple[str, str | None]] = [(f"{each.state:>7}  {sentence(each)}", styles[each.state]) for each in signals]
+    lines += [(f" raised  {alert.sentence}; under an earlier plan or model, and not measured since", "red") for alert in report.earlier]
     if quiet:
         return lines
     counted = f"look {report.look}" if report.fresh else f"nothing new since look {report.look}, which is"
@@ -345,4 +382,4 @@ def said(report: MonitorReport, *, quiet: bool = False) -> list[tuple[str, str |
 
 def exit_code(report: MonitorReport) -> int:
     """1 where an alert stands, or else 0."""
-    return int(bool(report.raised))
+    return int(bool(report.raised or report.earlier))

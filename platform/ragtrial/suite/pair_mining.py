@@ -14,8 +14,10 @@ from ragtrial.finetuning.mining import mine
 from ragtrial.formats.experiment import load_experiment
 from ragtrial.formats.pairs import read_pairs, write_pairs
 from ragtrial.settings import Settings
+from ragtrial.suite.corpus_licences import Licences
+from ragtrial.suite.data_licences import licence_beside, with_mined_licence
 from ragtrial.suite.gold_leaks import Gold
-from ragtrial.suite.pair_material import baseline, read_material
+from ragtrial.suite.pair_material import baseline, corpus_path, read_material
 from ragtrial.suite.preparing import load, prepare
 
 _PER_PAIR = 3
@@ -83,7 +85,8 @@ def mine_pairs(
 
     Negatives come from the same corpus as pairs do. Passages of test documents, and of documents that answer gold queries, are not among
     them: a model that learns to push these away would be judged by them. What the training data judge relevant for a query is none of its
-    negatives. Pairs and negatives of the file that touch the gold set are left out by the rule of `ragtrial pairs build`.
+    negatives. Pairs and negatives of the file that touch the gold set are left out by the rule of `ragtrial pairs build`. The licence of the
+    corpus that negatives come from is noted beside that of each pair that got some.
 
     Args:
         pairs_path: A file of pairs.
@@ -103,6 +106,8 @@ def mine_pairs(
     prepared = prepare(experiment, settings=settings)
     training = prepared.experiment.training
     material, gold_set = read_material(prepared, corpus), Gold.of(prepared)
+    licence, own = licence_beside(material.path), corpus_path(prepared.experiment.data, prepared.file.folder)
+    pairs = Licences.of(prepared, {material.path: material.corpus, own: gold_set.corpus}).noted(pairs)
     leaks = gold_set.leaks(pairs, material.corpus)
     refused = dict(Counter(leaks.values()))
     pairs, n_negatives = gold_set.without_touched_negatives([pair for place, pair in enumerate(pairs) if place not in leaks])
@@ -120,12 +125,11 @@ def mine_pairs(
             if judgment.grade > 0 and passage_id is not None:
                 relevant[texts[judgment.query_id]].append(passage_id)
     places = [place for place, pair in enumerate(pairs) if pair.split == "train"]
+    wanted = [pairs[place] for place in places]
     with baseline(prepared) as embedder:
-        mined = mine(
-            [pairs[place] for place in places], allowed, embedder=embedder, spec=spec, seed=seed, relevant=relevant, progress=progress
-        )
+        mined = mine(wanted, allowed, embedder=embedder, spec=spec, seed=seed, relevant=relevant, progress=progress)
         name = str(embedder.identity)
-    found = dict(zip(places, mined.pairs, strict=True))
+    found = dict(zip(places, with_mined_licence(wanted, mined.pairs, licence), strict=True))
     written = tuple(found.get(place, pair) for place, pair in enumerate(pairs))
     write_pairs(output, written)
     return MinedFile(

@@ -15,12 +15,12 @@ from ragtrial.finetuning.gathering import Gathered, tidied
 from ragtrial.formats.files import write_lines
 from ragtrial.formats.pairs import write_pairs
 from ragtrial.settings import Settings
-from ragtrial.suite.data_licences import licence_beside, licensed
+from ragtrial.suite.corpus_licences import Licences
 from ragtrial.suite.gold_leaks import GOLD_NEGATIVE, Gold
 from ragtrial.suite.pair_material import TEST_DOCUMENT, Material, corpus_path, read_material
 from ragtrial.suite.pair_sources import Context, VoteOptions, gather
 from ragtrial.suite.pair_writing import Writing, estimate_writing
-from ragtrial.suite.preparing import Prepared, load, prepare
+from ragtrial.suite.preparing import Prepared, prepare
 
 Source = Literal["judgments", "questions", "titles", "headings", "definitions", "synthetic", "votes", "curated"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -134,19 +134,20 @@ def build_pairs(
         StoppedError: Calls to an LLM had to stop.
     """
     prepared, material, gold = _read(path, wanted, settings)
+    own = corpus_path(prepared.experiment.data, prepared.file.folder)
+    licences = Licences.of(prepared, {material.path: material.corpus, own: gold.corpus})  # a broken card is told before an LLM is paid
     context = Context(prepared=prepared, material=material, gold=gold, seed=wanted.seed, say=say, progress=progress)
     sources: dict[str, Gathered] = {
         source: gather(source, context, questions=wanted.questions, writing=wanted.writing, votes=wanted.votes) for source in wanted.sources
     }
     left_out: Counter[str] = Counter()
     refused: list[Refused] = []
-    found = [material.placed(pair) for gathered in sources.values() for pair in gathered.pairs]
-    found = _licensed(found, context)
+    found = licences.noted(material.placed(pair) for gathered in sources.values() for pair in gathered.pairs)
     pairs = _without_leaks(found, context, refused, left_out)
     if wanted.augment:
         more = augmented(pairs, material.passages)
         sources["augmented"] = more
-        pairs = _without_leaks([*pairs, *_licensed(more.pairs, context)], context, refused, left_out)
+        pairs = _without_leaks([*pairs, *licences.noted(more.pairs)], context, refused, left_out)
     if not pairs:
         why = Counter({**left_out, **Counter(each.reason for each in refused)})
         said = "; ".join(f"{n:,} left out: {reason}" for reason, n in why.items() if n) or "the sources gave none"
@@ -202,17 +203,6 @@ def plan_writing(path: Path, wanted: Wanted, *, settings: Settings) -> tuple[str
 def _read(path: Path, wanted: Wanted, settings: Settings) -> tuple[Prepared, Material, Gold]:
     prepared = prepare(path, settings=settings)
     return prepared, read_material(prepared, wanted.corpus), Gold.of(prepared)
-
-
-def _licensed(pairs: Sequence[Pair], context: Context) -> list[Pair]:
-    """Each pair with the licence on the data card of the corpus that its passage is of; answers of a table are of none."""
-    found = licensed(pairs, licence_beside(context.material.path), of=context.material.corpus)
-    prepared = context.prepared
-    found = licensed(found, licence_beside(corpus_path(prepared.experiment.data, prepared.file.folder)), of=context.gold.corpus)
-    data = None if prepared.experiment.training is None else prepared.experiment.training.data
-    path = None if data is None else corpus_path(data, prepared.file.folder)
-    licence = None if path is None or path == context.material.path else licence_beside(path)
-    return found if data is None or licence is None else licensed(found, licence, of=load(data, prepared.file)[0])
 
 
 def _without_leaks(pairs: Sequence[Pair], context: Context, refused: list[Refused], left_out: Counter[str]) -> list[Pair]:

@@ -83,5 +83,6 @@ async def _show(prepared: Prepared, counts: ServingCounts) -> None:
     """The last look, whichever process made it, for Prometheus."""
     found = await asyncio.to_thread(last_report, prepared)
     if found is not None:
-        effects = {signal.name: signal.effect for signal in found.signals}
-        counts.drifted(effects, raised={signal.name for signal in found.raised}, look=found.look, at=found.at)
+        earlier = {alert.signal for alert in found.earlier}  # of a plan before this one: they stand until this one has measured as much
+        effects = dict.fromkeys(earlier) | {signal.name: signal.effect for signal in found.signals}
+        counts.drifted(effects, raised=earlier | {signal.name for signal in found.raised}, look=found.look, at=found.at)

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -16,7 +16,6 @@ from ragtrial.domain.training import Loss, Method, TrainingSpec
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
 from ragtrial.errors import InputError
 from ragtrial.finetuning.examples import check_spec
-from ragtrial.finetuning.model_card import licence_of
 from ragtrial.finetuning.registry import RegisteredModel, Registry, check_name
 from ragtrial.finetuning.training import check_size, train
 from ragtrial.formats.experiment import resolve_path
@@ -183,12 +182,16 @@ def _inherited(prepared: Prepared, spec: TrainingSpec) -> frozenset[str]:
 
 
 def _base_licence(prepared: Prepared, spec: TrainingSpec) -> str | None:
-    """Of a registered base what its card says; None: its own folder tells."""
+    """Of a registered base what its owner gave it, else that of the model it was trained from; None: its own folder tells.
+
+    What it was trained on has licences of its own, which the new model inherits (`suite.training_pairs`): here they would be said twice.
+    """
     if not spec.base.startswith("registry:"):
         return None
     registry = Registry(prepared.around.registry)
     model = registry.get(spec.base)
-    return licence_of(model.lineage, own_licence(registry, model.reference))
+    base = model.lineage.get("base")
+    return own_licence(registry, model.reference) or (base.get("licence") if isinstance(base, Mapping) else None)
 
 
 def _spec(prepared: Prepared) -> TrainingSpec:

@@ -4,6 +4,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ragtrial.contracts import Embedder, Progress
@@ -18,7 +19,15 @@ from ragtrial.finetuning.mining import mine
 from ragtrial.finetuning.pairs import training_pairs
 from ragtrial.finetuning.registry import Registry
 from ragtrial.formats.data import check_data
-from ragtrial.suite.data_licences import in_words, licence_beside, licences_of, licensed
+from ragtrial.suite.corpus_licences import Licences
+from ragtrial.suite.data_licences import (
+    in_words,
+    inherited_licences,
+    licence_beside,
+    licences_of,
+    licences_of_negatives,
+    with_mined_licence,
+)
 from ragtrial.suite.gold_leaks import Gold
 from ragtrial.suite.pair_material import corpus_path
 from ragtrial.suite.preparing import Prepared, load
@@ -34,7 +43,7 @@ class Material:
     Attributes:
         pairs: Without leaks, with their negatives.
         dev: None where there are no dev queries.
-        facts: For the lineage: pairs found and refused, digests, mining.
+        facts: For the lineage: pairs found and refused, digests, mining, licences.
     """
 
     pairs: tuple[Pair, ...]
@@ -46,6 +55,7 @@ class Material:
 class _Source:
     """The judgments of `training.data`, or the experiment's own corpus where there are none."""
 
+    path: Path
     corpus: Corpus
     gold: GoldSet | None
 
@@ -81,17 +91,11 @@ def read_sources(prepared: Prepared, spec: TrainingSpec) -> Sources:
     filed = read_pair_files([prepared.file.folder / path for path in spec.pairs])
     source, gold = _source(prepared, spec), Gold.of(prepared)
     judged = training_pairs(source.corpus, source.gold) if source.gold else ()
-    if spec.data is not None:
-        judged = tuple(licensed(judged, licence_beside(corpus_path(spec.data, prepared.file.folder)), of=source.corpus))
-    found = (*judged, *(pair for pair in filed if pair.split == "train"))
+    known = {source.path: source.corpus, corpus_path(prepared.experiment.data, prepared.file.folder): gold.corpus}
+    found = tuple(Licences.of(prepared, known).noted((*judged, *(pair for pair in filed if pair.split == "train"))))
     leaks = Leaks(reasons=gold.leaks(found))
     pairs, withheld = gold.without_touched_negatives([pair for position, pair in enumerate(found) if position not in leaks.reasons])
-    licences = licences_of(pairs)
-    facts = {
-        "pairs": _pair_facts(found, leaks, withheld),
-        "data_licence": in_words(licences, _inherited_licences(prepared, spec)),
-        "data_licences": licences,
-    }
+    facts = {"pairs": _pair_facts(found, leaks, withheld)}
     check_enough(pairs, facts)
     return Sources(found=found, filed=filed, pairs=tuple(pairs), source=source, gold=gold, facts=facts)
 
@@ -116,7 +120,7 @@ def gather(prepared: Prepared, spec: TrainingSpec, sources: Sources, *, embedder
         mined = mine(
             pairs, allowed, embedder=embedder, spec=spec.mining, seed=spec.seed, relevant=_relevant(source.gold), progress=progress
         )
-        pairs = mined.pairs
+        pairs = with_mined_licence(pairs, mined.pairs, licence_beside(source.path))
         facts["mining"] = {
             **dataclasses.asdict(spec.mining),
             "passages": len(allowed),
@@ -132,22 +136,26 @@ def gather(prepared: Prepared, spec: TrainingSpec, sources: Sources, *, embedder
         "dev": None if dev is None else dev.gold.fingerprint,
     }
     facts["dev_from"] = where
+    facts |= _licence_facts(pairs, prepared, spec)
     return Material(pairs=pairs, dev=dev, facts=facts)
 
 
-def _inherited_licences(prepared: Prepared, spec: TrainingSpec) -> tuple[str, ...]:
-    """What a registered base was trained on is in the new model too."""
-    if not spec.base.startswith("registry:"):
-        return ()
-    licence = Registry(prepared.around.registry).get(spec.base).lineage.get("data_licence")
-    return (str(licence),) if licence else ()
+def _licence_facts(pairs: Sequence[Pair], prepared: Prepared, spec: TrainingSpec) -> dict[str, Any]:
+    """Of everything that the model learns from: pairs, mined negatives, and what a registered base was trained on, for that is in it too."""
+    data, negatives = licences_of(pairs), licences_of_negatives(pairs)
+    inherited = {}
+    if spec.base.startswith("registry:"):
+        inherited = inherited_licences(Registry(prepared.around.registry).get(spec.base).lineage)
+    facts: dict[str, Any] = {"data_licence": in_words(data, negatives, inherited), "data_licences": data}
+    more = {"negatives_licences": negatives, "inherited_licences": inherited}
+    return facts | {name: counts for name, counts in more.items() if counts}
 
 
 def _source(prepared: Prepared, spec: TrainingSpec) -> _Source:
     if spec.data is None:
-        return _Source(corpus=prepared.corpus, gold=None)
+        return _Source(path=corpus_path(prepared.experiment.data, prepared.file.folder), corpus=prepared.corpus, gold=None)
     corpus, gold, _ = load(spec.data, prepared.file)
-    return _Source(corpus=corpus, gold=gold)
+    return _Source(path=corpus_path(spec.data, prepared.file.folder), corpus=corpus, gold=gold)
 
 
 def _pair_facts(found: Sequence[Pair], leaks: Leaks, withheld: int) -> dict[str, Any]:

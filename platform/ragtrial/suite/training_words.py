@@ -11,8 +11,13 @@ _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 40
 
 
-def describe(model: RegisteredModel) -> list[str]:
-    """What a training came to, in some lines."""
+def describe(model: RegisteredModel, *, own: str | None = None) -> list[str]:
+    """What a training came to, in some lines.
+
+    Args:
+        model: What was registered.
+        own: The licence that its owner gave it; None: those of the data and of the base hold.
+    """
     lineage = model.lineage
     pairs, dev, training = lineage["pairs"], lineage["dev"], lineage["training"]
     refused = ", ".join(f"{n} because {reason}" for reason, n in pairs["refused"].items()) or "none"
@@ -36,7 +41,7 @@ def describe(model: RegisteredModel) -> list[str]:
     if training["kept_step"] == 0:
         lines.append("nothing was learnt: no checkpoint scored as high as the base on the dev queries, so this version is the base itself")
     lines.append(lineage["overfitting"])
-    licence = licence_of(lineage)
+    licence = licence_of(lineage, own)
     return [*lines, f"licence: {licence}"] if licence else lines
 
 

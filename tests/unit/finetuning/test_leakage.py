@@ -107,6 +107,11 @@ def test_ids_of_another_corpus_mean_nothing() -> None:
     assert reason(pair("boxes in a rack", "Other words under the same id.", passage_id="p2", document_id="d1", source="d1")) is None
 
 
+def test_the_document_of_a_passage_is_the_one_it_has_in_the_corpus() -> None:
+    assert reason(pair("boxes in a rack", "A rack holds forty boxes.", passage_id="p2", document_id="page-3.pdf")) == GOLD_DOCUMENT
+    assert reason(pair("wind and cranes", "Cranes stop at wind force nine.", passage_id="p4", document_id="d1")) is None
+
+
 def test_refused_pairs_are_counted_by_reason() -> None:
     pairs = [pair("How soon does a reefer need power?"), pair("fine"), pair("HOW SOON does a reefer need power")]
     leaks = find_leaks(pairs, gold=GOLD, corpus=CORPUS)

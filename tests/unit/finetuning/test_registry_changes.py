@@ -12,6 +12,7 @@ from ragtrial.errors import InputError, ModelError, SetupError
 from ragtrial.finetuning import registry as registry_module
 from ragtrial.finetuning.registry import RegisteredModel, Registry
 from ragtrial.finetuning.registry_changes import archive, delete, history, remove_alias, set_alias, uses
+from ragtrial.finetuning.registry_records import INTENT
 
 
 def save(folder: Path) -> None:
@@ -85,6 +86,23 @@ def test_an_archived_version_gets_no_alias_and_one_with_an_alias_is_not_archived
     archive(registry, "minilm@v1", who="ana", undo=True)
     set_alias(registry, "minilm@v1", "candidate", who="ana")
     assert [change.action for change in registry.records("minilm").history] == ["alias", "archive", "unarchive", "alias"]
+
+
+def test_nothing_is_archived_while_a_change_of_production_is_not_finished(registry: Registry) -> None:
+    """Its end might put just that version into production."""
+    archive(registry, "minilm@v2", who="ana")
+    intent = registry.home("minilm") / INTENT
+    intent.write_text('{"action": "rollback", "version": "v1", "experiment_file": "e.yaml"}')
+    with pytest.raises(ModelError, match=r"may put minilm@v1 into production: finish it first with ragtrial models recover e\.yaml"):
+        archive(registry, "minilm@v1", who="ana")
+    intent.write_text("{")
+    with pytest.raises(ModelError, match=r"ragtrial models recover EXPERIMENT\.yaml"):
+        archive(registry, "minilm@v1", who="ana")
+    assert set(registry.records("minilm").archived) == {"v2"}
+    archive(registry, "minilm@v2", who="ana", undo=True)
+    intent.unlink()
+    archive(registry, "minilm@v1", who="ana")
+    assert set(registry.records("minilm").archived) == {"v1"}
 
 
 # Notes

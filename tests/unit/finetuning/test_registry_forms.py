@@ -78,7 +78,7 @@ def front(card: str) -> dict[str, Any]:
 def test_the_hubs_own_reader_understands_the_card(model: RegisteredModel) -> None:
     from huggingface_hub import ModelCard
 
-    read = ModelCard(model_card(model, evaluations=[RECORD])).data
+    read = ModelCard(model_card(model, evaluations=[RECORD], licence="apache-2.0")).data
     assert (read.base_model, read.license, read.library_name, read.model_name) == ("tiny", "apache-2.0", "sentence-transformers", "tiny@v1")
     assert [(each.metric_type, each.metric_value) for each in read.eval_results] == [("ndcg_at_10", 0.75)]
 
@@ -114,6 +114,27 @@ def test_an_own_licence_comes_before_the_bases_and_none_is_said_to_be_none(built
     bare = registered_models.register(Registry(tmp_path / "more"), built, base={"name": "x", "revision": "1", "location": "org/x"})
     said = front(model_card(bare))
     assert (said["license"], said["license_name"], said["base_model"]) == ("other", "not-recorded", "org/x")
+
+
+@pytest.mark.parametrize(
+    ("data", "licence", "said"),
+    [
+        (None, ("other", "not-recorded"), "apache-2.0 (the base model's)"),
+        ("Apache-2.0", ("apache-2.0", None), "apache-2.0"),
+        (
+            "CC-BY-4.0 (1 of 9 pairs not stated)",
+            ("other", "data: CC-BY-4.0 (1 of 9 pairs not stated), base model: apache-2.0"),
+            "data: CC-BY-4.0 (1 of 9 pairs not stated), base model: apache-2.0",
+        ),
+    ],
+)
+def test_what_the_hub_reads_as_the_models_licence_is_never_the_bases_alone(
+    built: Path, tmp_path: Path, data: str | None, licence: tuple[str, str | None], said: str
+) -> None:
+    """Whoever finds the model by a filter on licences reads nothing else of the card."""
+    card = model_card(registered_models.register(Registry(tmp_path / "models"), built, data_licence=data))
+    assert (front(card)["license"], front(card).get("license_name")) == licence
+    assert f"| Licence | {said} |" in card
 
 
 def test_a_record_with_next_to_nothing_makes_a_card_too(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_title_asks_for_the_beginning_once_for_an_article_and_not_at_all_where
     assert [(pair.query, pair.passage, pair.passage_id, pair.source) for pair in found.pairs] == [
         ("Gate lanes explained", f"first the lanes of the gate {LONG}", "a1", "a")
     ]
-    assert found.left_out == {structure.SHARED_TITLE: 1, structure.NO_WORDS: 1, structure.NO_TITLE: 1, structure.TOO_SHORT: 1}
+    assert found.left_out == {structure.SHARED_TITLE: 2, structure.NO_WORDS: 1, structure.NO_TITLE: 1, structure.TOO_SHORT: 1}
 
 
 @pytest.mark.parametrize(
@@ -163,3 +163,41 @@ def test_titles_that_differ_in_numbers_and_days_alone_are_no_queries_unless_the_
     found = title_pairs(documents, passages(*documents))
     assert [pair.query for pair in found.pairs] == ["Ataxia type 3", "Rules, part 1", "Rules, part 2"]
     assert found.left_out == {SERIES: 5}
+
+
+@pytest.mark.parametrize(
+    "titles",
+    [
+        ("Standup notes 3 Jan", "Standup notes 4 Feb", "Standup notes 5 Mar"),
+        ("Minutes of Mon 3 March", "Minutes of Tue 4 March", "Minutes of Thu 6 March"),
+        ("Minutes of Mon, Mar 3rd", "Minutes of Tue, Mar 4th", "Minutes of Wed, May 5th"),
+        ("Minutes of the 3rd of May", "Minutes of the 4th of March", "Minutes of the 1st of Oct"),
+        ("Minutes, Sept 3rd", "Minutes, Oct. 4th", "Minutes, May 5th"),
+        ("Protokoll vom 3. Januar", "Protokoll vom 4. Februar", "Protokoll vom 5. März"),
+        ("Protokoll Mo 3. Dez.", "Protokoll Di 4. Dez.", "Protokoll Mittwoch 5. Dez."),
+        ("Handbook of lanes, Part II", "Handbook of lanes, Part III", "Handbook of lanes, Part IV"),
+        ("Newsletter January", "Newsletter March", "Newsletter May"),
+    ],
+)
+def test_titles_that_differ_in_days_months_and_roman_numbers_are_a_series(titles: tuple[str, ...]) -> None:
+    documents = [Document(document_id=str(number), title=title, text=LONG) for number, title in enumerate(titles)]
+    found = title_pairs(documents, passages(*documents))
+    assert (found.pairs, found.left_out) == ((), {SERIES: 3})
+
+
+def test_a_word_that_is_also_a_month_or_a_day_is_no_number_where_it_stands_among_words() -> None:
+    """Each title differs from the others in such a word alone."""
+    for titles in (
+        ("Visitors may park here", "Visitors march park here", "Visitors mar park here"),
+        ("The sun gate", "The sat gate", "The wed gate"),
+        ("Who may use lane 3", "Who do use lane 3", "Who so use lane 3"),
+    ):
+        documents = [Document(document_id=str(number), title=title, text=LONG) for number, title in enumerate(titles)]
+        assert [pair.query for pair in title_pairs(documents, passages(*documents)).pairs] == list(titles)
+
+
+def test_every_document_without_a_title_is_counted_and_an_article_of_several_parts_once() -> None:
+    alone = [Document(document_id=str(number), text=f"{LONG} {number}") for number in range(5)]
+    parts = [Document(document_id=f"p{number}", text=f"{LONG} part {number}", group="p") for number in range(3)]
+    documents = [*alone, *parts]
+    assert title_pairs(documents, passages(*documents)).left_out == {structure.NO_TITLE: 6}

@@ -11,14 +11,15 @@ import pytest
 
 import tiny_model
 from ragtrial.domain.pair import Pair
-from ragtrial.domain.training import TrainingSpec
+from ragtrial.domain.training import AdapterSpec, TrainingSpec
 from ragtrial.errors import InputError, ValidationError
 from ragtrial.finetuning.leakage import text_digest
 from ragtrial.finetuning.model_card import model_card
 from ragtrial.finetuning.registry import RegisteredModel, Registry
+from ragtrial.finetuning.training import check_size
 from ragtrial.formats.pairs import write_pairs
 from ragtrial.settings import read_settings
-from ragtrial.suite.model_facts import shown
+from ragtrial.suite.model_facts import set_licence, shown
 from ragtrial.suite.preparing import prepare
 from ragtrial.suite.training import Overrides, commit, overridden, train_model
 from ragtrial.suite.training_words import describe, sparkline
@@ -245,14 +246,71 @@ def test_the_licence_of_the_data_is_in_the_lineage_and_on_the_card_beside_that_o
         assert f"licence: {whole}" in describe(model)
         assert shown(Registry(experiment.parent / ".ragtrial" / "models"), model.reference)["licence"] == whole
 
-        again = trained(experiment, epochs=1, base="registry:tiny@v1").lineage
-        assert again["base"]["licence"] == whole, "what a base was trained on binds what is trained from it"
-        assert "CC-BY-NC-4.0" in again["data_licence"]
+        assert describe(model, own="MIT")[-1] == "licence: MIT", "what the card says"
 
         write_pairs(experiment.parent / "pairs.jsonl", licensed(train, "Apache-2.0"))
         assert "license: apache-2.0\n" in model_card(trained(experiment, epochs=1)), "where both are one, it is said once"
     finally:
         (base / "README.md").unlink()
+
+
+def test_what_a_base_was_trained_on_binds_what_is_trained_from_it_and_is_said_once(experiment: Path, base: Path) -> None:
+    """Three generations on the same data: the sentence of the third is that of the second."""
+    (base / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    train = named(TRAIN, "p")
+    try:
+        write_pairs(experiment.parent / "pairs.jsonl", [*licensed(train[:60], "CC-BY-NC-4.0"), *train[60:]])
+        trained(experiment, epochs=1)
+        write_pairs(experiment.parent / "pairs.jsonl", licensed(train, "cc-by-nc-4.0"))
+        second, third = (trained(experiment, epochs=1, base=f"registry:tiny@v{n}") for n in (1, 2))
+    finally:
+        (base / "README.md").unlink()
+    said = "data: cc-by-nc-4.0 (some of what the base was trained on not stated), base model: apache-2.0"
+    assert [describe(each)[-1] for each in (second, third)] == [f"licence: {said}"] * 2
+    assert second.lineage["data_licences"] == {"cc-by-nc-4.0": 64}
+    assert second.lineage["inherited_licences"] == {"CC-BY-NC-4.0": 60, "not stated": 4}
+    assert third.lineage["inherited_licences"] == {"cc-by-nc-4.0": 124, "not stated": 4}
+    assert third.lineage["base"]["licence"] == "apache-2.0"
+
+
+def test_the_owners_licence_of_a_base_is_the_bases_and_hides_nothing_of_its_data(experiment: Path) -> None:
+    write_pairs(experiment.parent / "pairs.jsonl", licensed(named(TRAIN, "p"), "CC-BY-NC-4.0"))
+    model = trained(experiment, epochs=1)
+    set_licence(Registry(experiment.parent / ".ragtrial" / "models"), model.reference, "MIT", who="ana")
+    assert describe(trained(experiment, epochs=1, base="registry:tiny@v1"))[-1] == "licence: data: CC-BY-NC-4.0, base model: MIT"
+
+
+def test_pairs_of_a_file_and_mined_negatives_have_the_licence_of_the_corpus_they_are_of(experiment: Path) -> None:
+    """The file says nothing of licences; its passages, and those that are mined, are of the corpus beside the card."""
+    (experiment.parent / "data" / "card.json").write_text(json.dumps({"licence": "CC-BY-4.0"}))
+    train = named(TRAIN, "p")
+    elsewhere = dataclasses.replace(train[0], passage_id="x0", document_id="x0")
+    write_pairs(experiment.parent / "pairs.jsonl", [elsewhere, *licensed(train[1:3], "MIT"), *train[3:]])
+    lineage = trained(experiment, epochs=1, per_pair=2).lineage
+    assert lineage["data_licences"] == {"CC-BY-4.0": 61, "MIT": 2, "not stated": 1}
+    assert lineage["negatives_licences"] == {"CC-BY-4.0": 64 - lineage["mining"]["pairs_without"]}
+    (experiment.parent / "data" / "card.json").unlink()
+    bare = trained(experiment, epochs=1, per_pair=2).lineage
+    assert bare["data_licences"] == {"MIT": 2, "not stated": 62}
+    assert list(bare["negatives_licences"]) == ["not stated"], "negatives are training text too"
+    assert "mined negatives of " in bare["data_licence"]
+
+
+def test_a_broken_data_card_is_told_before_the_base_is_loaded(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragtrial.suite.training.build_embedder", lambda *_: pytest.fail("the base is loaded"))
+    card = experiment.parent / "data" / "card.json"
+    card.write_text('{"licence": "CC-BY')
+    with pytest.raises(InputError, match=r"card\.json: the data card can't be read .*prepare the corpus again \(ragtrial prepare\)"):
+        trained(experiment)
+
+
+def test_a_linear_adapter_asks_for_a_batch_of_its_own_size_and_no_other() -> None:
+    pairs = named(TRAIN, "p")
+    check_size(TrainingSpec(method="linear-adapter", batch_size=500), pairs)
+    with pytest.raises(InputError, match=r"64 training pairs are fewer than one batch of 65: .* a smaller training\.adapter\.batch_size"):
+        check_size(TrainingSpec(method="linear-adapter", adapter=AdapterSpec(batch_size=65)), pairs)
+    with pytest.raises(InputError, match=r"fewer than one batch of 65: .* a smaller training\.batch_size"):
+        check_size(TrainingSpec(method="lora", batch_size=65), pairs)
 
 
 def test_the_command_tells_a_broken_file_before_it_imports_what_trains(experiment: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from ragtrial.domain.monitor import MonitorSpec, Signal, SignalKind
-from ragtrial.monitoring.alerting import judged
+from ragtrial.monitoring.alerting import judged, sentence
 from ragtrial.monitoring.terms import Vocabulary, words_of
 
 SPEC = MonitorSpec(raise_above=0.2, clear_below=0.1, raise_looks=2, clear_looks=3)
@@ -57,6 +57,11 @@ def test_an_alert_that_stands_says_so_also_where_nothing_can_be_told() -> None:
     later, change = judged(found(None), raised, SPEC, at=3.0)
     assert (later.state, later.since, change) == ("raised", 2.0, None)
     assert later.reason == "too few: 20 of the 100 needed in the window"
+
+
+def test_two_means_are_said_in_words_for_a_line_may_break_inside_an_arrow() -> None:
+    said = sentence(Signal(kind="new_terms", effect=0.5, low=0.4, high=0.6, mean=0.109, reference_mean=0.007, n=5_516, n_reference=4_478))
+    assert said == "words never seen before: +0.50 [+0.40, +0.60] standard deviations, from 0.7% to 10.9% (n = 5,516 against 4,478)"
 
 
 def test_a_number_without_an_interval_or_nothing_without_a_reason_is_no_signal() -> None:

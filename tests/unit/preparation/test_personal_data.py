@@ -87,6 +87,37 @@ def test_titles_topics_and_paths_are_searched_too(redactor: Redactor) -> None:
     assert "@" not in repr(done)
 
 
+@pytest.mark.parametrize(
+    ("place", "source"),
+    [
+        ("scan_4111111111111111.png", "scan_<CREDIT_CARD>.png"),
+        ("hr/ssn_536-90-4399.doc", "hr/ssn_<US_SSN>.doc"),
+        ("call_+31_20_123_4567_back.txt", "call_<PHONE_NUMBER>_back.txt"),
+        ("from_jane_roe@mail.example", "<EMAIL_ADDRESS>"),
+        ("ghp_0123456789abcdef.txt", "<SECRET>.txt"),
+        ("container_moves_2024_v2.csv#1", "container_moves_2024_v2.csv#1"),
+    ],
+)
+def test_personal_data_between_underscores_go_from_a_path_and_the_rest_of_it_stays(redactor: Redactor, place: str, source: str) -> None:
+    done = Worker(PreparationSpec(), redactor).done(Unread(place=place, reason="a picture"))
+    assert isinstance(done, Dropped)
+    assert done.source == source
+    assert (done.document_id == source) == ("<" not in source)
+
+
+def test_a_name_between_underscores_goes_where_a_model_knows_names(tmp_path: Path) -> None:
+    import spacy
+
+    pipeline = spacy.blank("en")
+    pipeline.add_pipe("entity_ruler").add_patterns([{"label": "PERSON", "pattern": "Anna Mueller"}])  # type: ignore[attr-defined]
+    pipeline.to_disk(tmp_path / "names")
+    knowing = Redactor(model=str(tmp_path / "names"), timeout_s=50.0)
+    done = Worker(PreparationSpec(), knowing).done(Unread(place="hr/Kuendigung_Anna_Mueller doc.doc", reason="x"))
+    knowing.close()
+    assert isinstance(done, Dropped)
+    assert done.source == "hr/Kuendigung_<PERSON> doc.doc"
+
+
 def test_the_id_of_a_personal_path_says_nothing_of_what_stood_there(redactor: Redactor) -> None:
     worker = Worker(PreparationSpec(), redactor)
     one, other = (worker.done(Unread(place=f"{name}@mail.example/x.pdf", reason="a broken PDF")) for name in ("jane", "bob"))

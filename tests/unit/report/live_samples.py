@@ -28,9 +28,19 @@ VOTES = (
 
 
 def build(
-    *, effect: float = 0.06, n: int = 1_000, units_planned: int | None = 1_800, down: float = 0.02, reached: bool = True, lost: int = 0
+    *,
+    effect: float = 0.06,
+    n: int = 1_000,
+    units_planned: int | None = 1_800,
+    down: float = 0.02,
+    reached: bool = True,
+    lost: int = 0,
+    slow: float = 0.0,
 ) -> LiveContent:
-    """A split experiment of ten days; `lost` units are missing in the treatment, `down` is its rate of thumbs down."""
+    """A split experiment of ten days; `lost` units are missing in the treatment, `down` is its rate of thumbs down.
+
+    By `slow` the treatment's first units, those of the planned size, are worse on the primary metric than they are in the end.
+    """
     rng = np.random.default_rng(5)
     plan = experiment(
         units_planned=units_planned, secondary=("citation_clicked",), guardrails=GUARDRAILS, exploratory=("copied",), min_effect=0.01
@@ -55,7 +65,12 @@ def build(
         arm: (np.repeat(np.arange(n), 3), rng.lognormal(5.2 + shift, 0.4, 3 * n)) for arm, shift in (("baseline", 0.0), ("custom", 0.05))
     }
     changes = {
-        "frozen": {name: _first(tables[name], (units_planned or 0) // 2) for name in ("nDCG@10", "citation_clicked")} if reached else {},
+        "frozen": {
+            name: _first(tables[name], (units_planned or 0) // 2, lacks=lacks)
+            for name, lacks in (("nDCG@10", slow), ("citation_clicked", 0.0))
+        }
+        if reached
+        else {},
         "exposure": exposure(
             (n, n - lost),
             (control.n_trials, treatment.n_trials),
@@ -88,11 +103,13 @@ def build(
     )
 
 
-def _first(table: SplitScores, n: int) -> SplitScores:
-    """What the first units of each arm had."""
+def _first(table: SplitScores, n: int, *, lacks: float) -> SplitScores:
+    """What the first units of each arm had; the treatment's by so much less."""
     arms = (
-        dataclasses.replace(arm, totals=arm.totals[:n], counts=arm.counts[:n], n_trials=int(arm.counts[:n].sum()), unscored={})
-        for arm in (table.control, table.treatment)
+        dataclasses.replace(
+            arm, totals=arm.totals[:n] - less * arm.counts[:n], counts=arm.counts[:n], n_trials=int(arm.counts[:n].sum()), unscored={}
+        )
+        for arm, less in ((table.control, 0.0), (table.treatment, lacks))
     )
     return SplitScores(metric=table.metric, control=next(arms), treatment=next(arms))
 

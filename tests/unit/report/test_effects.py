@@ -47,6 +47,10 @@ def test_a_live_row_says_which_interval_it_holds() -> None:
     assert rows["nDCG@10"].level == "96% planned-size"
     assert rows["copied"].level == "99% always-valid"
     assert rows["nDCG@10"].of is None
+    later = {found.metric.name: found for found in effects.live_effect_rows(live_samples.build(effect=0.09, slow=0.06))}
+    assert (later["nDCG@10"].level, later["nDCG@10"].shown) == ("99% always-valid", 1)
+    table = {found["metric"]: found for found in effects.live_metric_table(live_samples.build(effect=0.09, slow=0.06))}
+    assert (table["nDCG@10"]["low"], table["nDCG@10"]["interval"]) == (later["nDCG@10"].low, "99% always-valid")
 
 
 def test_forty_metrics_fall_into_panels_of_one_unit_and_one_kind() -> None:
@@ -130,7 +134,7 @@ def test_a_table_has_every_metric_and_says_why_one_has_no_difference(content: Re
 def test_a_live_table_holds_the_means_that_its_difference_is_of() -> None:
     content = live_samples.build()
     live = {found["metric"]: found for found in effects.live_metric_table(content)}
-    planned = content.primary.effect.intervals[0]
+    planned = content.primary.effect.planned
     assert live["nDCG@10"]["interval"] == "96% planned-size"
     assert planned.means is not None
     assert (live["nDCG@10"]["baseline"], live["nDCG@10"]["custom"]) == planned.means

@@ -58,9 +58,13 @@ def test_one_without_an_effect_says_why() -> None:
     assert row.effect.startswith("nDCG@10: every one of the 146 queries got the same difference")
 
 
-@pytest.mark.parametrize(("reached", "ends"), [(True, "planned"), (False, "running")])
-def test_a_live_experiment_shows_the_interval_that_counts(reached: bool, ends: str) -> None:
-    found = live_document(reached=reached)
+@pytest.mark.parametrize(
+    ("changes", "ends"),
+    [({"reached": True}, "planned"), ({"reached": False}, "running"), ({"effect": 0.09, "slow": 0.06}, "running")],
+    ids=["planned", "not yet", "always-valid only"],
+)
+def test_a_live_experiment_shows_the_interval_that_counts(changes: dict[str, object], ends: str) -> None:
+    found = live_document(**changes)
     row = listed_live(3, "chat", 1_800_000_000.0, traffic=RUNNING, known=essence(found), problem=None)
     interval = found["analysis"]["comparisons"][0]["effect"][ends]  # type: ignore[index]
     assert row.effect is not None

@@ -36,6 +36,7 @@ SAMPLES: dict[str, Callable[[], LiveContent]] = {
     "refused": lambda: build(lost=200),
     "no plan": lambda: build(units_planned=None, reached=False, n=600, effect=0.02),
     "interleaved": interleaved,
+    "always-valid": lambda: build(effect=0.09, slow=0.06),
 }
 DECISIONS = {
     "adopt": "adopt custom",
@@ -45,6 +46,7 @@ DECISIONS = {
     "refused": "refused",
     "no plan": "undecided",
     "interleaved": "adopt custom",
+    "always-valid": "adopt custom",
 }
 
 
@@ -131,6 +133,28 @@ def test_a_headline_takes_its_means_from_the_interval_of_its_number(adopt: LiveC
         assert f"{planned.means[0]:.4f} -> {planned.means[1]:.4f}" in line
     few = dataclasses.replace(planned, n_units=1_750)
     assert live_words.counted(few, adopt.analysis.progress) == "first 1,800 units (1,750 with a score)"
+
+
+def test_where_only_the_always_valid_interval_decides_every_form_says_so() -> None:
+    content = build(effect=0.09, slow=0.06)
+    effect = content.primary.effect
+    assert effect is not None
+    assert effect.planned is not None
+    assert effect.planned.low < 0 < effect.running.low
+    assert "99% always-valid interval" in content.analysis.verdict.sentence
+    assert content.analysis.verdict.decision == "adopt custom"
+    running = words.difference(effect.running, content.primary.metric)
+    assert live_words.gain_over_time(content.primary, content.analysis.progress) == f"nDCG@10 gets better by {running}"
+    page = as_live_html(content)
+    assert f"nDCG@10 gets better by {running}" in page
+    cards = page.partition('<div class="facts">')[2].partition("How far is it?")[0]
+    assert cards.count("2,000 units so far") == 2
+    assert "It holds however often one looks." in cards
+    row = next(line for line in as_live_markdown(content).splitlines() if line.startswith("| **nDCG@10**"))
+    assert row.endswith("| &lt; 0.001 | 2,000 |")
+    found = live_dict(content)["metrics"][0]["effect"]
+    assert found["counts"] == "running"
+    assert live_dict(build())["metrics"][0]["effect"]["counts"] == "planned"
 
 
 def guard(

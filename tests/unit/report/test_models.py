@@ -42,7 +42,11 @@ def test_a_map_says_how_many_are_missed_and_has_a_colour_for_the_commonest_topic
 
 
 def test_a_model_of_two_evaluations_is_one_row_with_its_newest_result(content: ReportContent) -> None:
-    newer = dataclasses.replace(content.evaluation, evaluation_id="newer", started_at="2027-01-02T03:04:05+00:00")
+    arms = tuple(
+        each if each.lineage is None else dataclasses.replace(each, lineage={**each.lineage, "checksum": "c0"})
+        for each in content.evaluation.arms
+    )
+    newer = dataclasses.replace(content.evaluation, evaluation_id="newer", started_at="2027-01-02T03:04:05+00:00", arms=arms)
     found = model_words.versions([content.evaluation, newer], {"newer": content})
     assert [each.evaluations for each in found] == [2, 2]
     rows = {row["evaluated as"]: row for row in model_words.version_rows(found)}
@@ -51,9 +55,14 @@ def test_a_model_of_two_evaluations_is_one_row_with_its_newest_result(content: R
     assert rows["custom"]["last evaluated"] == "2027-01-02 03:04"
     assert rows["baseline"]["verdict"] == ""
     assert "state" not in rows["custom"], "nothing is known of a registry"
-    (reference,) = {each.reference for each in found} - {""}
-    states = {row["evaluated as"]: row["state"] for row in model_words.version_rows(found, {reference: ("production", "candidate")})}
-    assert states == {"custom": "production, candidate", "baseline": ""}
+    (custom,) = (each for each in found if each.reference)
+    now = ("production", "candidate")
+
+    def states(checksum: str) -> dict[str, str]:
+        return {row["evaluated as"]: row["state"] for row in model_words.version_rows(found, {(custom.reference, checksum): now})}
+
+    assert states("c0") == {"custom": "production, candidate", "baseline": ""}
+    assert states("of another registry's version of this name") == {"custom": "", "baseline": ""}
     said = model_words.versions_finding(found)
     assert f"has the highest mean nDCG@10, {max(row['mean'] for row in rows.values()):.4f} (n = {content.primary.n_scored})" in said
 

@@ -197,6 +197,14 @@ def test_at_the_planned_size_there_is_a_probability() -> None:
     assert card.lines[1].startswith("96% planned-size interval [")
 
 
+def test_where_only_the_always_valid_interval_shows_it_there_is_no_probability_of_the_planned_size() -> None:
+    card = live.sure(summary(effect=0.09, slow=0.06))
+    assert card.big == "Shown"
+    assert card.lines[0].startswith("99% always-valid interval [+0.0")
+    assert re.fullmatch(r"At the planned 1,800 units it was not shown yet \(p = 0\.[\d]+\)\.", card.lines[1])
+    assert live.gain(summary(effect=0.09, slow=0.06)).lines[0].endswith("2,000 units so far.")
+
+
 def test_a_live_refusal_shows_no_probability() -> None:
     assert live.sure(summary(lost=300)).big == "Not to be read"
 

@@ -54,6 +54,44 @@ def test_in_the_gold_sets_own_corpus_ids_tell_so_that_passages_after_one_templat
     assert gold().leaks([pair(TEMPLATE)]) == {0: GOLD_WORDING}
 
 
+def test_the_corpus_says_of_what_document_and_source_a_passage_is_whatever_a_file_says() -> None:
+    of_gold = {0: "its document answers a gold query"}
+    part = " ".join(RELEVANT.split()[:15])
+    assert gold().leaks([pair(BESIDE, "tokens-1", "page-3.pdf")]) == of_gold
+    assert gold().leaks([pair(part, "tokens-0", "page-3.pdf")]) == of_gold
+    of_one_article = gold({"tokens": "tokens", "wind": "tokens"})
+    assert of_one_article.leaks([dataclasses.replace(pair(OTHER, "wind-0", "wind"), source="wind")]) == of_gold
+    assert gold().leaks([dataclasses.replace(pair(OTHER, "wind-0", "wind"), source="tokens")]) == of_gold, "made from what a gold query was"
+    assert gold().leaks([pair(OTHER, "wind-0", "tokens")]) == {}, "nor is it of a document that answers one because a file says so"
+
+
+def test_a_sentence_that_many_documents_hold_makes_no_passage_one_of_gold() -> None:
+    """Three documents of the corpus end with it: of its eight runs of five words none tells which document a text is of."""
+    house = "Please ask the gate desk in person for more information on this."
+    passages = (
+        passage("tokens-0", "tokens", RELEVANT),
+        passage("tokens-1", "tokens", f"{BESIDE} {house}"),
+        passage("wind-0", "wind", f"{OTHER} {house}"),
+        passage("badges-0", "badges", f"{TEMPLATE} {house}"),
+    )
+    whole = Gold(gold=gold().gold, corpus=Corpus(name="c", passages=passages))
+    clean = f"Boxes leave by rail. {house}"
+    assert whole.leaks([pair(clean)]) == {}
+    assert whole.leaks([pair(house)]) == {}
+    assert not whole.touches(clean)
+    assert whole.leaks([pair(f"It says so. {BESIDE} {house}")]) == {0: GOLD_DOCUMENT_WORDING}, "its own words still tell"
+    in_two = Gold(gold=gold().gold, corpus=Corpus(name="c", passages=passages[:3]))
+    assert in_two.leaks([pair(clean)]) == {0: GOLD_DOCUMENT_WORDING}, "what two documents hold may well be copied from one to the other"
+    of_one = dataclasses.replace(whole, groups={"wind": "yard", "badges": "yard"})
+    assert of_one.leaks([pair(clean)]) == {0: GOLD_DOCUMENT_WORDING}, "passages that came cut are of one article"
+
+
+def test_of_what_is_relevant_every_word_counts_also_one_that_many_documents_hold() -> None:
+    house = "Please ask the gate desk in person for more information on this."
+    passages = tuple(passage(f"{name}-0", name, house if name == "tokens" else f"{OTHER} {house}") for name in ("tokens", "wind", "badges"))
+    assert Gold(gold=gold().gold, corpus=Corpus(name="c", passages=passages)).leaks([pair(f"Ask. {house}")]) == {0: GOLD_WORDING}
+
+
 def test_what_may_be_a_negative_is_neither_relevant_nor_of_a_document_or_article_that_answers_a_query() -> None:
     assert [each.passage_id for each in gold().untouched(gold().corpus.passages)] == ["wind-0", "badges-0"]
     of_one_article = {"tokens": "tokens", "wind": "tokens"}

@@ -317,6 +317,24 @@ def test_a_rollback_that_was_killed_and_is_asked_for_again_goes_back_once(folder
     assert both(folder) == ("v2", "v2")
 
 
+def test_a_version_that_a_killed_rollback_goes_back_to_is_not_archived_before_it_is_finished(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go(folder)
+    go(folder, "v3", "e3.yaml")
+    with monkeypatch.context() as patched:
+        killed_at(patched, 4)
+        with pytest.raises(Killed):
+            back(folder)
+    registry = registry_of(folder)
+    with pytest.raises(ModelError, match=r"tiny@v2 into production: finish it first with ragtrial models recover .*\.yaml"):
+        archive(registry, "tiny@v2", who="ana")
+    recover_file(folder / "e.yaml", settings=SETTINGS)
+    assert both(folder) == ("v2", "v2")
+    with pytest.raises(ModelError, match="tiny@v2 is production"):
+        archive(registry, "tiny@v2", who="ana")
+
+
 def test_indexing_finishes_an_interrupted_promotion_before_it_loads_a_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         killed_at(patched, 3)
