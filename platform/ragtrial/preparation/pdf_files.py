@@ -41,8 +41,8 @@ def read_pdf(data: bytes, place: str, letterheads: Collection[str] = ()) -> Load
     pypdf = _pypdf()
     sized = _Sized()
     try:
-        reader = pypdf.PdfReader(io.BytesIO(data), strict=False)
-        if reader.is_encrypted and not reader.decrypt(""):
+        reader = _opened(pypdf, data)
+        if reader is None:
             return Unread(place=place, reason=ENCRYPTED)
         pages = [page.extract_text(visitor_text=None if number else sized.add) for number, page in enumerate(reader.pages)]
         title, day = _described(reader, place)
@@ -110,6 +110,12 @@ class _Sized:
         return size not in sizes[sizes.index(size) + sizes.count(size) :]
 
 
+def _opened(pypdf: Any, data: bytes) -> Any:
+    """A reader of the file; None where it is behind a password."""
+    reader = pypdf.PdfReader(io.BytesIO(data), strict=False)
+    return None if reader.is_encrypted and not reader.decrypt("") else reader
+
+
 def first_page(data: bytes) -> tuple[str, list[str]]:
     """The text of the first page, and what stands there in large letters and reads like a title; empty for a file that can't be read.
 
@@ -119,8 +125,8 @@ def first_page(data: bytes) -> tuple[str, list[str]]:
     pypdf = _pypdf()
     sized = _Sized()
     try:
-        reader = pypdf.PdfReader(io.BytesIO(data), strict=False)
-        if reader.is_encrypted and not reader.decrypt(""):
+        reader = _opened(pypdf, data)
+        if reader is None:
             return "", []
         text: str = reader.pages[0].extract_text(visitor_text=sized.add)
     except Exception:  # noqa: BLE001  why it can't be read is said where its text is
