@@ -9,13 +9,11 @@ with dashboard(small_board(tmp_path).url) as board, chromium() as browser:
 import contextlib
 import functools
 import json
-import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -28,6 +26,7 @@ import pytest
 
 from commands import ragtrial_command
 from conftest import REPOSITORY
+from forked import Forked, forked
 from material import write_beir_folder, write_experiment
 from ragtrial.db.keys import KeyStore
 from ragtrial.domain.access import Role
@@ -93,7 +92,7 @@ class Board:
     """A running dashboard: its address, and its process."""
 
     url: str
-    process: "subprocess.Popen[bytes]"
+    process: Forked
     log: Path
 
     def said(self) -> str:
@@ -117,15 +116,12 @@ def dashboard(
         given = {"url": url, "open": no_auth, "port": port, "folder": str(folder or place), **told}
         port = given["port"]
         log = Path(place) / "log"
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, DASHBOARDS / "server.py", script, "--end-with-parent"],
-                cwd=folder or place,
-                stdin=subprocess.PIPE,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "RAGTRIAL_KEY_PEPPER": PEPPER, **(environment or {}), "RAGTRIAL_BOARD": json.dumps(given)},
-            )
+        process = forked(
+            [DASHBOARDS / "server.py", script, "--end-with-parent"],
+            log=log,
+            folder=folder or Path(place),
+            environment={"RAGTRIAL_KEY_PEPPER": PEPPER, **(environment or {}), "RAGTRIAL_BOARD": json.dumps(given)},
+        )
         board = Board(url=f"http://127.0.0.1:{port}", process=process, log=log)
         try:
             until_healthy(board)

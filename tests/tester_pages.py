@@ -8,11 +8,8 @@ with served_page(tmp_path) as standing, chromium() as browser:
 
 import contextlib
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from board_pages import free_port
+from board_pages import DASHBOARDS, free_port
+from forked import Forked, forked
 from live_service import LIVE, PEPPER, make_key
 from material import write_beir_folder, write_experiment
 from over_http import until_ready
@@ -49,13 +47,11 @@ class Serving:
     def __init__(self, path: Path, log: Path) -> None:
         self.path, self.port, self._log = path, free_port(), log
         self.url = f"http://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen | None = None
+        self._process: Forked | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-c", "from ragtrial.cli.main import main; main()", "serve", str(self.path), "--port", str(self.port)]
-        with self._log.open("a") as out:
-            environment = {**os.environ, "RAGTRIAL_KEY_PEPPER": PEPPER, "OMP_NUM_THREADS": "1"}
-            self._process = subprocess.Popen(command, stderr=out, stdout=out, env=environment)
+        command = ["ragtrial", "serve", self.path, "--port", str(self.port)]
+        self._process = forked(command, log=self._log, environment={"RAGTRIAL_KEY_PEPPER": PEPPER})
         until_ready(self.url)
 
     def kill(self) -> None:
@@ -176,12 +172,10 @@ def _experiment(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def page_server(service: str, log: Path, **environment: str) -> Iterator[str]:
-    """`ragtrial tester` in a process of its own."""
+    """The page's server in a process of its own, as `ragtrial tester` starts it."""
     port = free_port()
-    main = ["-c", "from ragtrial.cli.main import main; main()"]
-    command = [sys.executable, *main, "tester", "--service", service, "--port", str(port)]
-    with log.open("w") as out:
-        popen = subprocess.Popen(command, stderr=out, stdout=out, env={**os.environ, **environment})
+    told = json.dumps({"service": service, "host": "127.0.0.1", "port": port})
+    process = forked([DASHBOARDS / "tester_server.py"], log=log, environment={**environment, "RAGTRIAL_TESTER": told})
     try:
         url = f"http://127.0.0.1:{port}"
         for _ in range(400):
@@ -191,8 +185,8 @@ def page_server(service: str, log: Path, **environment: str) -> Iterator[str]:
             time.sleep(0.1)
         yield url
     finally:
-        popen.kill()
-        popen.wait()
+        process.kill()
+        process.wait()
 
 
 class Visit:
