@@ -1,10 +1,15 @@
-"""Experiment files: YAML checked against the dataclasses of `domain.experiment`, each fault with its line and its remedy."""
+"""Experiment files: YAML checked against the dataclasses of `domain.experiment`, each fault with its line and its remedy.
+
+Where the stores are is the one thing that the environment may say instead (`RAGTRIAL_STORES_...`, see `settings`), so that one file runs
+on a laptop and on a cluster; stores are no part of a plan's digest. It is done here, where every command reads its experiment.
+"""
 
 import dataclasses
 import functools
 import json
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +18,12 @@ from pydantic import ValidationError as PydanticError
 
 from ragtrial.domain.experiment import Experiment
 from ragtrial.errors import InputError, Problem, ValidationError
+from ragtrial.formats.confinement import as_problems, check_confined
 from ragtrial.formats.explain import explain
 from ragtrial.formats.files import read_text, write_lines
 from ragtrial.formats.validation import Findings
-from ragtrial.formats.yaml_lines import read_yaml
+from ragtrial.formats.yaml_lines import Document, read_yaml
+from ragtrial.settings import SQL_PASSWORD, STORES, Given, Settings, read_settings
 
 _SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
@@ -29,11 +36,15 @@ class ExperimentFile:
 
     Attributes:
         path: The file, absolute.
-        experiment: What it says.
+        experiment: What it says, with the stores that the environment names instead.
+        origins: By store, where its place comes from: `the file`, `the default`, or a variable.
+        sql_password: The password of `stores.sql`, where it was given beside the URL; `sql_url` puts it in.
     """
 
     path: Path
     experiment: Experiment
+    origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    sql_password: Given | None = None
 
     @property
     def folder(self) -> Path:
@@ -48,8 +59,13 @@ def milvus_uri(file: ExperimentFile) -> str:
 
 
 def sql_url(file: ExperimentFile) -> str:
-    """`stores.sql`, with the path of an SQLite file made absolute."""
-    return resolve_sql_url(file.folder, file.experiment.stores.sql)
+    """`stores.sql`, with the path of an SQLite file made absolute, and a server's password put in where it was given beside the URL.
+
+    Raises:
+        InputError: There is a password, and the URL names no user.
+    """
+    url = resolve_sql_url(file.folder, file.experiment.stores.sql)
+    return url if file.sql_password is None or url.startswith("sqlite") else _with_password(url, file.sql_password)
 
 
 def resolve_path(folder: Path, text: str) -> Path:
@@ -68,18 +84,46 @@ def resolve_sql_url(folder: Path, url: str) -> str:
     return f"{scheme}:///{urllib.parse.quote(str(path))}{question}{options}"
 
 
-def load_experiment(path: Path) -> ExperimentFile:
+def _with_password(url: str, password: Given) -> str:
+    scheme, separator, rest = url.partition("://")
+    user, at, place = rest.partition("@")
+    name = user.partition(":")[0]
+    if not separator or not at or not name or "/" in user:
+        raise InputError(f"{password.origin} gives a password, but stores.sql names no user: give postgresql+psycopg://USER@HOST/DATABASE")
+    return f"{scheme}://{name}:{urllib.parse.quote(password.value, safe='')}@{place}"
+
+
+def load_experiment(path: Path, settings: Settings | None = None) -> ExperimentFile:
     """Read an experiment file.
+
+    Args:
+        path: The file.
+        settings: The environment, which may name other stores; default: this process's.
 
     Raises:
         ValidationError: With every problem in it at once: broken YAML, unknown and duplicate keys, missing and wrong values.
+        InputError: The environment names a store that there isn't, or the place of one is none.
+        SetupError: The file of a secret can't be read.
     """
     path = path.absolute()
     findings = Findings()
     text = read_text(path, findings)
     if text is None or findings.problems:
         raise ValidationError(findings.problems)
-    return ExperimentFile(path=path, experiment=parse_experiment(text, str(path)))
+    settings = read_settings() if settings is None else settings
+    experiment, written = _parsed(text, str(path), partial(_reaching_too_far, path, settings))
+    elsewhere = {name: given.value for name, given in settings.stores.items()}
+    stores = dataclasses.replace(experiment.stores, **elsewhere) if elsewhere else experiment.stores
+    origins = {name: "the file" if name in written else "the default" for name in STORES}
+    origins |= {name: given.origin for name, given in settings.stores.items()}
+    if "@" in stores.milvus and "://" in stores.milvus:
+        raise InputError(
+            f"stores.milvus ({origins['milvus']}) holds a user or a token, which would be logged with the experiment: give the plain "
+            f"address, and user:password or the token in the variable {stores.milvus_token_env}"
+        )
+    return ExperimentFile(
+        path=path, experiment=dataclasses.replace(experiment, stores=stores), origins=origins, sql_password=settings.given(SQL_PASSWORD)
+    )
 
 
 def parse_experiment(text: str, path: str | None = None) -> Experiment:
@@ -88,11 +132,36 @@ def parse_experiment(text: str, path: str | None = None) -> Experiment:
     Raises:
         ValidationError: As for `load_experiment`.
     """
+    return _parsed(text, path)[0]
+
+
+def _reaching_too_far(path: Path, settings: Settings, experiment: Experiment, document: Document) -> list[Problem]:
+    """What a confined file may not reach; nothing where files are not confined."""
+    confinement = settings.confinement
+    if confinement is None:
+        return []
+    exempt = frozenset(("stores", name) for name in settings.stores)  # the operator's
+    resolve = partial(resolve_path, path.parent)
+    found = check_confined(experiment, confinement, resolve, exempt=exempt)
+    if not any(path.resolve().is_relative_to(root) for root in confinement.roots):
+        found.append(((), f"lies outside of {', '.join(map(str, confinement.roots))} (RAGTRIAL_CONFINE_TO)"))
+    return as_problems(found, path, document.line)
+
+
+def _parsed(
+    text: str, path: str | None, look: Callable[[Experiment, Document], list[Problem]] | None = None
+) -> tuple[Experiment, frozenset[str]]:
+    """The experiment, and the names of the stores that the text gives a place to."""
     document = read_yaml(text, path)
     problems = [*document.problems, *explain(_adapter(), Experiment, document)]
     if problems:
         raise ValidationError(sorted(problems, key=lambda problem: problem.line or 0))
-    return _adapter().validate_python(document.value)
+    whole = document.value.get("stores") if isinstance(document.value, dict) else None
+    experiment = _adapter().validate_python(document.value)
+    reaching = [] if look is None else look(experiment, document)
+    if reaching:
+        raise ValidationError(sorted(reaching, key=lambda problem: problem.line or 0))
+    return experiment, frozenset(whole if isinstance(whole, dict) else ())
 
 
 def logged_experiment(plan: Mapping[str, Any], what: str) -> Experiment:
