@@ -6,12 +6,13 @@ behind is gone on with, and the alias moves at once from one complete collection
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ragtrial.contracts import CollectionInfo, Embedder, IndexParameters, Progress, VectorIndex, Vectors, no_progress
-from ragtrial.domain.corpus import Corpus, Passage
+from ragtrial.domain.corpus import Corpus, CorpusIdentity, Passage
 from ragtrial.domain.evaluation import IndexFacts
 from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.model import ModelIdentity
@@ -19,6 +20,7 @@ from ragtrial.embedding.cache import CachedEmbedder
 from ragtrial.errors import NotEnoughDataError, StoreError
 from ragtrial.index.codes import vector_bytes
 from ragtrial.index.exact import exact_search
+from ragtrial.index.recall import RecallBarrier
 from ragtrial.index.rules import plain_parameters
 
 _SLUG_CHARACTERS = 40
@@ -27,7 +29,7 @@ _CALIBRATION_PASSAGES, _CALIBRATION_SEED = 2_000, 7
 """Passages that the ranges of int8 codes come from, drawn at random; what lies outside is cut to them."""
 
 
-def collection_name(corpus: Corpus, model: ModelIdentity, parameters: IndexParameters) -> str:
+def collection_name(corpus: CorpusIdentity, model: ModelIdentity, parameters: IndexParameters) -> str:
     """`rt_<model>_<12 hexadecimal digits>`: the same for the same passages, chunking, model and index, and for nothing else."""
     content = digest([corpus.fingerprint, corpus.chunking, model.key, plain_parameters(parameters)], length=12)
     return f"rt_{_slug(model.name).lower()[:_SLUG_CHARACTERS]}_{content}"
@@ -50,9 +52,10 @@ def index_arm(
     parameters: IndexParameters,
     alias: str,
     batch_size: int = 256,
+    barrier: RecallBarrier | None = None,
     progress: Progress = no_progress,
 ) -> IndexFacts:
-    """Embed and store what is not stored yet, complete the collection, and point the alias to it.
+    """Embed and store what is not stored yet, complete the collection, see it pass the barrier, and point the alias to it.
 
     Passages are embedded longest first: texts of like length share a batch, so next to nothing is padded, memory peaks at the
     start, and a bar's estimate errs on the careful side. A kill loses at most `batch_size` vectors.
@@ -64,6 +67,7 @@ def index_arm(
         parameters: Which index, and how to search it.
         alias: The arm's (`alias_of`); it goes on pointing to what it pointed to until all is done.
         batch_size: Passages embedded and stored at a time.
+        barrier: What the index must find of exact search before the alias moves; None measures nothing.
         progress: Told how many passages are embedded.
 
     Returns:
@@ -71,11 +75,21 @@ def index_arm(
         a part of them (the rest came from a cache, or from before a kill) is not comparable with another arm's whole.
 
     Raises:
-        StoreError: The store failed, or its collection of that name holds something else.
+        StoreError: The store failed, its collection of that name holds something else, or the index finds too little: then no alias moved.
         ModelError: The model failed.
     """
+    if parameters.partition:
+        parameters = replace(parameters, partition=corpus.groups)
     name = collection_name(corpus, embedder.identity, parameters)
-    info = _opened(name, corpus=corpus, embedder=embedder, index=index, parameters=parameters)
+    info = open_collection(
+        name,
+        corpus=corpus,
+        model=embedder.identity,
+        index=index,
+        parameters=parameters,
+        n_passages=len(corpus.passages),
+        embedded=lambda places: embedder.embed([corpus.passages[place].content for place in places], kind="passage"),
+    )
     seconds, tokens = None, None
     if not info.complete or info.n_passages != len(corpus.passages):
         seconds, tokens = _fill(name, corpus=corpus, embedder=embedder, index=index, batch_size=batch_size, progress=progress)
@@ -86,7 +100,7 @@ def index_arm(
                 f"collection {name!r} holds {info.n_passages} passages after indexing, expected {len(corpus.passages)}: "
                 "something else writes to it; drop it and index the corpus again"
             )
-    move_alias(index, alias, name)
+    recall = move_behind_barrier(index, alias, name, barrier=barrier)
     return IndexFacts(
         collection=name,
         alias=alias,
@@ -94,13 +108,33 @@ def index_arm(
         metric=parameters.metric,
         n_passages=info.n_passages,
         bytes=info.n_passages * vector_bytes(parameters.vectors, embedder.identity.dimension),
+        ann_recall=recall,
         embed_seconds=seconds,
         tokens=tokens,
     )
 
 
-def _opened(name: str, *, corpus: Corpus, embedder: Embedder, index: VectorIndex, parameters: IndexParameters) -> CollectionInfo:
-    """The collection, made where it is not there."""
+def open_collection(
+    name: str,
+    *,
+    corpus: CorpusIdentity,
+    model: ModelIdentity,
+    index: VectorIndex,
+    parameters: IndexParameters,
+    n_passages: int,
+    embedded: Callable[[Sequence[int]], Vectors],
+) -> CollectionInfo:
+    """The collection, made where it is not there.
+
+    Args:
+        name: From `collection_name`.
+        corpus: What it holds.
+        model: What its vectors are made with.
+        index: The store.
+        parameters: Of the index.
+        n_passages: Of the corpus.
+        embedded: Vectors of the passages at these places of the corpus, in order, where codes are calibrated on them.
+    """
     found = index.describe(name)
     if found is not None and parameters.words and not found.complete and found.n_passages:
         # Milvus Lite counts words within what was written between two openings, so that half a collection would score by other
@@ -108,12 +142,12 @@ def _opened(name: str, *, corpus: Corpus, embedder: Embedder, index: VectorIndex
         index.drop(name)
         found = None
     sample = None
-    if parameters.vectors == "int8" and found is None and corpus.passages:
+    if parameters.vectors == "int8" and found is None and n_passages:
         rng = np.random.default_rng(_CALIBRATION_SEED)
-        n = min(_CALIBRATION_PASSAGES, len(corpus.passages))
-        chosen = sorted(rng.choice(len(corpus.passages), size=n, replace=False))
-        sample = embedder.embed([corpus.passages[int(place)].content for place in chosen], kind="passage")
-    index.create(name, model=embedder.identity, corpus=corpus.fingerprint, parameters=parameters, sample=sample)
+        sample = embedded(
+            sorted(int(place) for place in rng.choice(n_passages, size=min(_CALIBRATION_PASSAGES, n_passages), replace=False))
+        )
+    index.create(name, model=model, corpus=corpus.fingerprint, parameters=parameters, sample=sample)
     return _described(index, name)
 
 
@@ -214,6 +248,19 @@ def move_alias(index: VectorIndex, alias: str, name: str) -> None:
     if current is not None:  # first the way back: a kill in between leaves an alias that points to the complete old collection
         index.point(_previous(alias), current)
     index.point(alias, name)
+
+
+def move_behind_barrier(index: VectorIndex, alias: str, name: str, *, barrier: RecallBarrier | None) -> float | None:
+    """Point an alias to a complete collection once that has passed the barrier; its recall, None where it was not measured.
+
+    Raises:
+        StoreError: The collection is missing or not complete, or finds too little: the alias is where it was.
+    """
+    recall = None
+    if barrier is not None and (barrier.due or (barrier.strict and index.resolve(alias) != name)):
+        recall = barrier.check(index, name)
+    move_alias(index, alias, name)
+    return recall
 
 
 def _previous(alias: str) -> str:

@@ -3,16 +3,22 @@
 import contextlib
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ragtrial.build import index_parameters
 from ragtrial.contracts import IndexParameters, Vectors
 from ragtrial.domain.corpus import Passage
+from ragtrial.domain.experiment import RetrievalSpec
 from ragtrial.domain.model import ModelIdentity
+from ragtrial.domain.reranking import RerankSpec
 from ragtrial.errors import StoreError
 from ragtrial.index.milvus import MilvusIndex
+from ragtrial.index.reading import Reading
+from ragtrial.indexing import measured_recall
 from servers import milvus_server
 
 MODEL = ModelIdentity(name="m", revision="1", dimension=8)
@@ -81,6 +87,47 @@ def test_a_collection_that_went_away_behind_an_alias_is_looked_up_again(milvus_s
         assert len(here.search(name, unit(1), top_k=5, model=MODEL)[0]) == 5  # loaded again
 
 
+def test_a_server_builds_what_is_asked_for_and_says_so(milvus_server_uri: str, name: str) -> None:
+    asked = {
+        "sq8": IndexParameters(type="IVF_SQ8", build={"nlist": 32}, search={"nprobe": 32}),
+        "scann": IndexParameters(type="SCANN", build={"nlist": 32}, search={"nprobe": 32, "reorder_k": 200}),
+        "shards": IndexParameters(type="HNSW", build={}, search={}, shards=2),
+    }
+    n = 3_000  # below 1,024 rows in a segment a server builds nothing
+    items, vectors = passages(n), unit(n)
+
+    with client(milvus_server_uri) as index:
+
+        def measured(suffix: str) -> tuple[str, float]:
+            index.create(name + suffix, model=MODEL, corpus="c", parameters=asked[suffix])
+            index.insert(name + suffix, items, vectors)
+            index.finish(name + suffix)
+            info = index.describe(name + suffix)
+            assert info is not None
+            ids = [item.passage_id for item in items]
+            return info.index_type, measured_recall(index, name + suffix, MODEL, unit(50, seed=5), vectors, ids, top_k=10)
+
+        with ThreadPoolExecutor() as pool:  # a server takes some 5 s for each, alone or not
+            found = dict(zip(asked, pool.map(measured, asked), strict=True))
+        assert {suffix: kind for suffix, (kind, _) in found.items()} == {"sq8": "IVF_SQ8", "scann": "SCANN", "shards": "HNSW"}
+        assert all(recall > 0.9 for _, recall in found.values())
+        assert found["sq8"][1] < 1  # one byte a dimension, and not the vectors themselves
+        with index._connection.calls("looking") as milvus:
+            assert milvus.describe_collection(f"{name}shards", timeout=10)["num_shards"] == 2
+        with pytest.raises(StoreError, match=r"2\.3\.5-lite, a build that fits into a Python package and never finishes a DISKANN index"):
+            index.create(f"{name}_disk", model=MODEL, corpus="c", parameters=IndexParameters(type="DISKANN", build={}, search={}))
+        with pytest.raises(StoreError, match=r"index\.type HNSW_SQ needs 2\.5 or newer"):
+            index.create(f"{name}_hnsw", model=MODEL, corpus="c", parameters=IndexParameters(type="HNSW_SQ", build={}, search={}))
+        assert index.describe(f"{name}_disk") is None
+    with client(milvus_server_uri, reading=Reading(replicas=2)) as index:  # one query node
+        message = r"loading collection .* in 2 replicas \(index.replicas; that many query nodes are needed\) failed: .*"
+        with pytest.raises(StoreError, match=message):
+            index.search(f"{name}sq8", unit(1), top_k=1, model=MODEL)
+    for consistency in ("Strong", "Session", "Eventually"):
+        with client(milvus_server_uri, reading=Reading(consistency=consistency)) as index:  # type: ignore[arg-type]
+            assert index.search(f"{name}shards", vectors[:1], top_k=1, model=MODEL)[0][0].passage_id == "p0"
+
+
 def test_a_token_is_asked_for_checked_and_survives_no_server(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     reason = milvus_server.why_not()
     if reason is not None:
@@ -100,3 +147,23 @@ def test_a_token_is_asked_for_checked_and_survives_no_server(tmp_path: Path, cap
         assert "\n" not in str(caught.value)
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
+
+
+@pytest.mark.parametrize("method", ["hybrid", "bm25"])
+def test_a_server_without_bm25_refuses_arms_that_need_it_before_any_work_and_says_what_has_it(
+    milvus_server_uri: str, name: str, method: str
+) -> None:
+    words = index_parameters(RetrievalSpec(method=method, rerank=RerankSpec(provider="overlap", model="m")))  # type: ignore[arg-type]
+    with client(milvus_server_uri) as index:
+        said = r"the Milvus server is v?2\.3\.\d+.*, but BM25 \(retrieval.method 'hybrid' or 'bm25'\) needs 2\.5 or newer"
+        for work in (
+            lambda: index.check(words),
+            lambda: index.create(name, model=MODEL, corpus="c", parameters=words),
+        ):
+            with pytest.raises(StoreError, match=said) as refused:
+                work()
+            assert "Milvus Lite" in str(refused.value)
+        assert index.describe(name) is None, "nothing was made"
+        index.check(
+            index_parameters(RetrievalSpec(rerank=RerankSpec(provider="overlap", model="m")))
+        )  # a reranker asks nothing of the store

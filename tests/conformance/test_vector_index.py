@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pytest
 
-from ragtrial.contracts import IndexParameters, VectorIndex, Vectors
+from ragtrial.contracts import CollectionRef, IndexParameters, VectorIndex, Vectors
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.trial import Ranking
@@ -318,6 +318,44 @@ def test_ids_and_texts_come_through_whatever_they_hold(store: VectorIndex, name:
     assert store.stored_ids(name) == set(ids)
     found = store.search(name, matrix, top_k=1, model=MODEL)
     assert [hits[0].passage_id for hits in found] == ids
+
+
+def test_a_query_that_belongs_to_a_group_is_answered_from_it_alone(store: VectorIndex, name: str) -> None:
+    rng = np.random.default_rng(21)
+    matrix, queries = unit(rng, 90), unit(rng, 6)
+    tenants = ["acme", 'o"neil\\', None]
+    items = [dataclasses.replace(passage, group=tenants[i % 3]) for i, passage in enumerate(passages(90))]
+    store.create(name, model=MODEL, corpus="c0ffee", parameters=dataclasses.replace(FLAT, partition="digest"))
+    store.insert(name, items[:60], matrix[30:])  # what is replaced below stays where it belongs
+    store.insert(name, items, matrix)
+    store.finish(name)
+    assert store.stored_ids(name) == {item.passage_id for item in items}
+    groups = ["acme", None, 'o"neil\\', "acme", "nobody", None]
+    found = store.search(name, queries, top_k=5, model=MODEL, groups=groups)
+    for hits, query, group in zip(found, queries, groups, strict=True):
+        rows = [i for i in range(90) if group is None or tenants[i % 3] == group]
+        (expected,) = exact_search(matrix[rows], [f"p{i:04d}" for i in rows], query[None], 5)
+        assert [hit.passage_id for hit in hits] == [hit.passage_id for hit in expected]
+    with pytest.raises(StoreError, match="2 groups for 6 queries"):
+        store.search(name, queries, top_k=5, model=MODEL, groups=["acme", None])
+    with pytest.raises(StoreError, match="is asked for"):
+        store.create(name, model=MODEL, corpus="c0ffee", parameters=FLAT)
+
+
+def test_a_group_is_not_asked_of_a_collection_that_knows_none(store: VectorIndex, name: str) -> None:
+    matrix = unit(np.random.default_rng(22), 3)
+    made(store, name, matrix)
+    with pytest.raises(StoreError, match=r"was made without groups: index the corpus again with index\.partition_by 'group'"):
+        store.search(name, matrix[:1], top_k=1, model=MODEL, groups=["acme"])
+    assert store.search(name, matrix[:1], top_k=1, model=MODEL, groups=[None]) == store.search(name, matrix[:1], top_k=1, model=MODEL)
+
+
+def test_what_a_name_and_an_alias_mean_is_told_with_the_model(store: VectorIndex, name: str) -> None:
+    assert store.referred(name) is None
+    made(store, name, unit(np.random.default_rng(23), 2))
+    store.point(f"{name}_alias", name)
+    for asked in (name, f"{name}_alias"):
+        assert store.referred(asked) == CollectionRef(name=name, model=MODEL)
 
 
 @pytest.mark.parametrize("metric", ["COSINE", "L2"])

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ragtrial.cli.experiments import ExperimentPath, Json, Quiet
-from ragtrial.cli.terminal import console, progress_bars
+from ragtrial.cli.terminal import console, progress_bars, say
 
 
 def assess(
@@ -51,7 +51,7 @@ def assess(
     if as_json:
         typer.echo(json.dumps(as_dict(found), ensure_ascii=False))
     elif quiet:
-        typer.echo(found.recommendation.sentence)
+        say(found.recommendation.sentence)
     else:
         render_assessment(found, console())
         console().print(f"report: {files['report.html'].resolve()}", markup=False, soft_wrap=True)

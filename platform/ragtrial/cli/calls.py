@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragtrial.cli.terminal import console
+from ragtrial.cli.terminal import console, say
 
 if TYPE_CHECKING:
     from ragtrial.llm.cache import CallCache
@@ -61,7 +61,7 @@ def _list_keys(folder: Path) -> None:
     with _opened(folder) as cache:
         for entry in cache.entries():
             begins = " ".join(entry.completion.text.split())[:60]
-            typer.echo(f"{entry.completion.key[:16]}  {entry.purpose:<22}  {entry.request['model']}  {begins}")
+            say(f"{entry.completion.key[:16]}  {entry.purpose:<22}  {entry.request['model']}  {begins}")
 
 
 @app.command("show")

@@ -1,6 +1,7 @@
 """`ragtrial doctor`: is this machine ready?"""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,14 +9,24 @@ import typer
 from ragtrial.cli.terminal import console
 
 
-def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="JSON.")] = False) -> None:
+def doctor(
+    experiment: Annotated[
+        Path | None,
+        typer.Argument(metavar="EXPERIMENT.yaml", help="Also try this experiment's stores, and say what set them.", show_default=False),
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON.")] = False,
+) -> None:
     """Try every part that an evaluation needs, for real, and say how to mend what is missing.
 
-    Exit codes: 0 all that `ragtrial demo` needs works, 2 something of it does not.
+    With an experiment file it also asks that experiment's database and Milvus, and says for each place and each secret whether the file or
+    the environment set it; secrets are not shown.
+
+    Exit codes: 0 all that `ragtrial demo` needs works, and the experiment's stores answer, 2 something of it does not.
     """
     from ragtrial.suite.doctor import diagnose
 
-    findings = diagnose()
+    findings = diagnose(experiment)
     if as_json:
         typer.echo(json.dumps([{name: getattr(finding, name) for name in finding.__slots__} for finding in findings]))
     else:

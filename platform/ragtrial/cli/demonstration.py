@@ -16,6 +16,7 @@ def demo(
     folder: Annotated[Path, typer.Option("--folder", help="Where the demo's files go; yours to change and run again.")] = Path(
         "ragtrial-demo"
     ),
+    files_only: Annotated[bool, typer.Option("--files-only", help="Only copy the demo's files into the folder.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Run the main job on the bundled seeds: train, index, ask, score, log, decide, report. No key, no server, no model hub.
@@ -28,6 +29,9 @@ def demo(
     from ragtrial.suite.preparing import prepare
 
     experiment = copied(folder, "demo.yaml")
+    if files_only:
+        console().print(f"{folder}: copied", markup=False, soft_wrap=True)
+        return
     prepared = prepare(experiment, settings=read_settings())
     if not quiet:
         error_console().print(f"{experiment}: {prepared.experiment.hypothesis}", markup=False, soft_wrap=True)

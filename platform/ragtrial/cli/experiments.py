@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ragtrial.cli.terminal import console, error_console, progress_bars
+from ragtrial.cli.terminal import console, error_console, progress_bars, say
 
 if TYPE_CHECKING:
     from ragtrial.suite.concluding import Outcome
@@ -81,6 +81,7 @@ def train(
             show_default=False,
         ),
     ] = None,
+    missing: Annotated[bool, typer.Option("--missing", help="Only where the registry lacks a model that an arm asks for.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -92,6 +93,9 @@ def train(
     """
     from ragtrial.suite.training_files import check_files
 
+    if missing and not _lacks_a_model(experiment):
+        typer.echo("{}" if as_json else "nothing to train: every model that an arm asks for is registered")
+        return
     check_files(experiment)  # before what takes seconds to import
 
     from ragtrial.finetuning.processes import is_main
@@ -128,22 +132,42 @@ def train(
             console().print(line, markup=False, soft_wrap=True)
 
 
+def _lacks_a_model(experiment: Path) -> bool:
+    from ragtrial.settings import read_settings
+    from ragtrial.suite.arms import missing_models
+    from ragtrial.suite.preparing import prepare
+
+    return bool(missing_models(prepare(experiment, settings=read_settings())))
+
+
 def index(
     experiment: ExperimentPath,
     *,
     rollback: Annotated[
         str | None, typer.Option("--rollback", metavar="ARM", help="Point this arm's alias back to its previous collection, and stop.")
     ] = None,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate", help="Say what the collections will take (memory, disk, time to embed) for each type of index, and stop."
+        ),
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Embed the corpus with each arm's model into its own Milvus collection, without evaluating.
 
-    What is indexed already is left alone; an interrupted indexing goes on where it stopped. An arm's alias moves to a new
-    collection only when that is complete.
+    Here, or on Ray (`execution: ray` in the file). What is indexed already is left alone; an interrupted indexing goes on where it stopped. An
+    arm's alias moves to a new collection only when that is complete, and finds what `index.min_recall` demands of exact search.
     """
+    if estimate:
+        from ragtrial.cli.estimates import print_estimate
+
+        print_estimate(experiment, quiet=quiet, as_json=as_json)
+        return
+
     from ragtrial.settings import read_settings
-    from ragtrial.suite.indexing import index_all, roll_back
+    from ragtrial.suite.indexing import index_file, roll_back
     from ragtrial.suite.preparing import prepare
 
     if rollback is not None:
@@ -151,7 +175,7 @@ def index(
         return
 
     with progress_bars(quiet=quiet) as progress:
-        facts = index_all(prepare(experiment, settings=read_settings()), progress=progress)
+        facts = index_file(experiment, settings=read_settings(), progress=progress)
     if as_json:
         typer.echo(json.dumps({name: dataclasses.asdict(fact) for name, fact in facts.items()}))
         return
@@ -246,7 +270,7 @@ def show(outcome: "Outcome", *, as_json: bool, quiet: bool) -> None:
     if as_json:
         typer.echo(report_json(outcome.content))
     elif quiet:
-        typer.echo(outcome.analysis.verdict.sentence)
+        say(outcome.analysis.verdict.sentence)
     else:
         render_terminal(outcome.content, console())
         if "report.html" in outcome.files:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ragtrial.cli.experiments import ExperimentPath, Json
-from ragtrial.cli.terminal import console
+from ragtrial.cli.terminal import console, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,9 +26,12 @@ def show_live(experiment: Path, *, form: LiveFormat, output: Path | None, quiet:
     """
     if output is not None:
         _check_folder(output)
-    from ragtrial.suite.live_analysis import live_content_of
+    from ragtrial.suite.live_analysis import live_content_of, replica_said
 
     content = live_content_of(experiment)
+    replica = replica_said(experiment)
+    if replica is not None and not quiet:
+        typer.echo(replica, err=True)
     verdict = content.analysis.verdict
     if output is not None:
         _write(output, _as_text(content, form))
@@ -36,7 +39,7 @@ def show_live(experiment: Path, *, form: LiveFormat, output: Path | None, quiet:
     elif form != "terminal":
         typer.echo(_as_text(content, form).rstrip("\n"))
     elif quiet:
-        typer.echo(verdict.sentence)
+        say(verdict.sentence)
     else:
         from ragtrial.report.live_terminal import render_live
 

@@ -8,6 +8,7 @@ import typer
 
 from ragtrial.cli.experiments import ExperimentPath, Json, Quiet, show
 from ragtrial.cli.live import LiveFormat, form_of, show_live
+from ragtrial.cli.terminal import say
 
 EvaluationId = Annotated[
     str | None, typer.Option("--evaluation", help="Which evaluation. [default: the latest finished one]", show_default=False)
@@ -95,5 +96,5 @@ def compare(
         typer.echo(json.dumps({"verdict": verdict, "metrics": metrics_json(analysis)}))
     else:
         for line in lines_of(analysis):
-            typer.echo(line)
+            say(line)
     raise typer.Exit(0 if analysis.verdict.gate_passed else 1)

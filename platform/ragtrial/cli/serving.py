@@ -152,6 +152,7 @@ def _run(given: "Serve", *, host: str, port: int, workers: int, level: str, warn
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    from ragtrial.api.connection import BoundedHttp
     from ragtrial.api.factory import IMPORT_STRING, build_app
     from ragtrial.api.logs import log, log_configuration
     from ragtrial.errors import SetupError
@@ -179,6 +180,7 @@ def _run(given: "Serve", *, host: str, port: int, workers: int, level: str, warn
         server_header=False,
         proxy_headers=False,
         ws="none",
+        http=BoundedHttp,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,
         timeout_worker_healthcheck=_GRACE_S,  # a worker that loads a model may not answer for seconds
@@ -229,6 +231,14 @@ def create_key(
     rate_per_minute: Annotated[
         int | None, typer.Option("--rate-per-minute", min=1, help="Requests a minute.", show_default="no limit")
     ] = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-file",
+            help="Take the key in this file, made by a store of secrets, and show nothing; again it changes nothing.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a key and show it, this once."""
@@ -250,8 +260,21 @@ def create_key(
             may_assert_user=may_assert_user,
             rate_per_minute=rate_per_minute,
             limited_to=None if not scope else frozenset(one.value for one in scope),
+            key=None if key_file is None else _key_in(key_file),
         )
+    if key_file is not None:
+        console().print(f"the key in {key_file} is {name!r}, {role.value}", markup=False, soft_wrap=True)
+        return
     typer.echo(json.dumps({"key": key, "name": name, "role": role.value}) if as_json else key)
+
+
+def _key_in(path: Path) -> str:
+    from ragtrial.errors import InputError
+
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"key file {str(path)!r} can't be read: {getattr(error, 'strerror', None) or 'it is no UTF-8'}") from error
 
 
 @keys.command("list")

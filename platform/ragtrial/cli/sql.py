@@ -3,12 +3,13 @@
 import json
 import re
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ragtrial.cli.experiments import ExperimentPath
-from ragtrial.cli.terminal import console
+from ragtrial.cli.experiments import ExperimentPath, Json, Quiet
+from ragtrial.cli.terminal import console, progress_bars
 from ragtrial.errors import InputError
 
 app = typer.Typer(help="The SQL log: its schema, what is in it, and erasing from it.", no_args_is_help=True)
@@ -106,8 +107,110 @@ def forget(
         typer.echo(f"erased the texts of {n:,} trials")
 
 
+Places = Annotated[list[Path] | None, typer.Option(help="A Parquet or JSON Lines file, or a folder of such; may be given several times.")]
+
+
+@app.command("import")
+def import_(
+    experiment: ExperimentPath,
+    *,
+    trials: Places = None,
+    scores: Places = None,
+    votes: Places = None,
+    signals: Places = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Add live trials, scores, votes and signals from files to the log, all or nothing: by COPY on PostgreSQL.
+
+    The columns are those that `db export` writes (docs/scaling-sql.md); `user` instead of `unit` is made a pseudonym. Trials must be new;
+    scores, votes and signals that are there already stay as they are.
+    """
+    from ragtrial.suite.log_importing import import_log
+
+    given = {"trials": trials, "scores": scores, "votes": votes, "signals": signals}
+    with progress_bars(quiet=quiet or as_json) as progress:
+        done = import_log(experiment, {name: places for name, places in given.items() if places}, progress=progress)  # type: ignore[misc]
+    if as_json:
+        typer.echo(json.dumps({"live_id": done.live_id, "rows": done.rows, "repeated": done.repeated}))
+        return
+    there = {name: n for name, n in done.repeated.items() if n}
+    more = f"; there already: {', '.join(f'{n:,} {name}' for name, n in there.items())}" if there else ""
+    typer.echo(f"imported {', '.join(f'{n:,} {name}' for name, n in done.rows.items())}{more}")
+
+
+@app.command("export")
+def export(
+    experiment: ExperimentPath,
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A folder.")],
+    everything: Annotated[bool, typer.Option("--all", help="All experiments of the database, under all plans.")] = False,
+    without_texts: Annotated[
+        bool, typer.Option("--without-texts", help="Leave out what users and models wrote: queries, answers, comments.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave files alone that are there, after an export that was stopped.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write live and offline trials, scores, votes and signals as Parquet, one folder for each experiment and day.
+
+    DuckDB, Spark and warehouses read the folders as partitions (docs/scaling-sql.md). Units are the pseudonyms of the log.
+    """
+    from ragtrial.suite.log_exporting import export_log
+
+    with progress_bars(quiet=quiet or as_json) as progress:
+        done = export_log(experiment, output, everything=everything, texts=not without_texts, resume=resume, progress=progress)
+    if as_json:
+        typer.echo(json.dumps({"rows": done.rows, "files": done.files, "kept": done.kept}))
+        return
+    rows = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in done.rows.items()) or "nothing"
+    typer.echo(f"exported {rows} in {done.files:,} files{f'; {done.kept:,} were there' if done.kept else ''}")
+
+
 def _days(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*d?", text.strip())
     if match is None:
         raise InputError(f"--older-than is {text!r}: give days, as in 90d")
     return float(match[1])
+
+
+@app.command("retention")
+def retention(
+    experiment: ExperimentPath,
+    *,
+    keep: Annotated[str, typer.Option("--keep", metavar="DAYS", help="Whole days (UTC) of live trials that stay, e.g. 180d.")],
+    everything: Annotated[bool, typer.Option("--all", help="All experiments of the database.")] = False,
+    running: Annotated[
+        bool, typer.Option("--running", help="Also trials that the verdict of a running experiment needs: it is then one of the others.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Remove old live trials with their scores, votes and signals; what they came to stays in the sums and in the stored analysis."""
+    from ragtrial.suite.retaining import days_of, retain
+
+    def agree(question: str) -> None:
+        if not yes:
+            typer.confirm(question, abort=True)
+
+    with progress_bars(quiet=quiet or as_json) as progress:
+        done = retain(
+            experiment,
+            keep_days=days_of(keep),
+            everything=everything,
+            running_too=running,
+            dry_run=dry_run,
+            agree=agree,
+            progress=progress,
+        )
+    if as_json:
+        typer.echo(json.dumps({"removed": done.removed, "left": done.left}))
+        return
+    for name, counts in done.removed.items():
+        typer.echo(f"{name}: {'would remove' if dry_run else 'removed'} {', '.join(f'{n:,} {table}' for table, n in counts.items())}")
+    for name, reason in done.left.items():
+        typer.echo(f"{name}: left alone, {reason}")
+    if not done.removed and not done.left:
+        typer.echo("nothing is older")

@@ -1,13 +1,15 @@
 """What commands print with: a console that honours NO_COLOR, and progress bars with an ETA."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # rich and numpy come with these, and a command's start should not wait for them
     from rich.console import Console
     from rich.progress import Progress
+    from rich.text import Text
 
     from ragtrial.contracts import Progress as ProgressPort
 
@@ -18,14 +20,40 @@ def console() -> "Console":
     """Standard output; rich reads NO_COLOR and TERM itself."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return _inert(Console)(highlight=False)
 
 
 def error_console() -> "Console":
     """Standard error."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return _inert(Console)(stderr=True, highlight=False)
+
+
+def say(text: object) -> None:
+    """A line on standard output as it is, whoever wrote it: control characters, which are commands to a terminal, are taken out."""
+    import typer
+
+    from ragtrial.report.words import plain
+
+    typer.echo(plain(str(text)))
+
+
+@functools.cache
+def _inert(base: "type[Console]") -> "type[Console]":
+    """A console whose own styles reach the terminal, and no escape sequence of a text does: ids, titles, answers are others' words.
+
+    Every text that is printed, and every cell of a table that is a string, goes through `render_str`; rich itself takes only bells and
+    backspaces out.
+    """
+    from ragtrial.report.words import plain
+
+    class Inert(base):  # type: ignore[misc, valid-type]
+        def render_str(self, text: str, **options: Any) -> "Text":
+            found: Text = super().render_str(plain(text), **options)
+            return found
+
+    return Inert
 
 
 @contextlib.contextmanager

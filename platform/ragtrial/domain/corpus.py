@@ -1,8 +1,13 @@
 """What is searched: documents, and the passages that they are cut into."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ragtrial.domain.fingerprint import digest_lines
+
+GROUPS_LENGTH = 12
+"""Digits of `Corpus.groups`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +47,7 @@ class Passage:
         text: The cut text, never blank.
         start: Offset of its first character in the document's text.
         end: Offset after its last character; `end - start == len(text)`.
+        group: What its document belongs to (a tenant, a source, the article of an already cut passage), or None.
 
     Raises:
         ValueError: The text is blank, or the offsets don't fit it.
@@ -53,6 +59,7 @@ class Passage:
     text: str
     start: int
     end: int
+    group: str | None = None
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -95,6 +102,39 @@ class Corpus:
         object.__setattr__(self, "by_id", by_id)
         object.__setattr__(self, "fingerprint", self._fingerprint())
 
+    @property
+    def groups(self) -> str:
+        """Digest of which passage belongs to what: a part of a collection's identity where it keeps groups apart."""
+        return digest_lines(group_parts(self.passages), length=GROUPS_LENGTH)
+
     def _fingerprint(self) -> str:
-        parts = (part for p in self.passages for part in (p.passage_id, p.document_id, p.title, p.text, str(p.start)))
-        return digest_lines(parts)
+        return digest_lines(fingerprint_parts(self.passages))
+
+
+def fingerprint_parts(passages: Iterable[Passage]) -> Iterator[str]:
+    """What a corpus's fingerprint is made from, so that a corpus that is only streamed through has the same one."""
+    return (part for p in passages for part in (p.passage_id, p.document_id, p.title, p.text, str(p.start)))
+
+
+def group_parts(passages: Iterable[Passage]) -> Iterator[str]:
+    """What `Corpus.groups` is made from."""
+    return (part for p in passages for part in (p.passage_id, p.group or ""))
+
+
+class CorpusIdentity(Protocol):
+    """What names a corpus under one chunking, whether its passages are in memory or not."""
+
+    @property
+    def fingerprint(self) -> str:
+        """As `Corpus.fingerprint`."""
+        ...
+
+    @property
+    def chunking(self) -> str:
+        """As `Corpus.chunking`."""
+        ...
+
+    @property
+    def groups(self) -> str:
+        """As `Corpus.groups`."""
+        ...

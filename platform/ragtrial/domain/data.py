@@ -21,5 +21,9 @@ class DataSpec:
     )
     path: str = described("The BEIR folder, the TREC qrels file or the gold table, relative to the experiment file.")
     split: str = described("Which qrels to use.", default="test")
-    corpus: str | None = described("trec, table: the corpus.jsonl, relative to the experiment file.", default=None)
+    corpus: str | None = described(
+        "The corpus.jsonl, or its shards: a folder or a glob of JSON-lines or Parquet files, or their address (s3://...); relative to the "
+        "experiment file. trec and table need it; beir takes the folder's own corpus.jsonl without it.",
+        default=None,
+    )
     queries: str | None = described("trec: the queries.jsonl, relative to the experiment file.", default=None)

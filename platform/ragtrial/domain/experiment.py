@@ -3,18 +3,21 @@
 The field descriptions are the reference of the experiment file: its JSON schema is generated from them.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ragtrial.domain.data import DataSpec
 from ragtrial.domain.described import STRICT, described
+from ragtrial.domain.execution import Execution, RaySpec
 from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.generation import GenerationSpec, JudgeSpec, LlmSpec
+from ragtrial.domain.index import IndexSpec
 from ragtrial.domain.live import LiveSpec
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.monitor import MonitorSpec
 from ragtrial.domain.planned import Guardrail, PrimaryMetric, check_roles, names_of
+from ragtrial.domain.reranking import RerankSpec
+from ragtrial.domain.retriever import OWN_ANSWERS, RetrieverSpec
 from ragtrial.domain.training import TrainingSpec
 
 Role = Literal["control", "treatment", "reference"]
@@ -81,22 +84,6 @@ class EmbeddingSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexSpec:
-    """The Milvus index."""
-
-    __pydantic_config__ = STRICT
-
-    type: Literal["FLAT", "IVF_FLAT", "HNSW"] = described("FLAT is exact; the others trade recall for speed.", default="FLAT")
-    vectors: Literal["fp32", "int8", "binary"] = described(
-        "How vectors are stored: int8 takes a quarter of the bytes, binary (the signs alone, compared by Hamming distance) a 32nd.",
-        default="fp32",
-    )
-    metric: Literal["COSINE", "IP", "L2"] = described("Vectors are unit vectors, so all three rank alike.", default="COSINE")
-    build: Mapping[str, int] = described("Build parameters: nlist (IVF_FLAT); M, efConstruction (HNSW).", default_factory=dict)
-    search: Mapping[str, int] = described("Search parameters: nprobe (IVF_FLAT), ef (HNSW).", default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievalSpec:
     """How passages are searched."""
 
@@ -114,21 +101,42 @@ class RetrievalSpec:
     dense_weight: float = described("weighted: the dense score's share; the rest is BM25's.", default=0.5)
     candidates: int = described("hybrid: hits of each kind that are fused; at least top_k are taken.", default=100)
     top_k: int = described("Passages retrieved per query.", default=10)
+    rerank: RerankSpec | None = described(
+        "A model that reads query and passage together and orders what the search found anew; none by default. Arms that differ in it need "
+        "'retrieval' in the experiment's subject.",
+        default=None,
+        later=True,
+    )
     index: IndexSpec = described("The Milvus index.", default_factory=IndexSpec)
+    retriever: RetrieverSpec | None = described(
+        "An arm's own pipeline (LangChain, LlamaIndex, any function) in place of its embedding model and index; such an arm has no 'embedding'. "
+        "Needs 'embedding' and 'retrieval' in the experiment's subject.",
+        default=None,
+        later=True,
+    )
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
             raise ValueError(f"top_k is {self.top_k}: retrieve at least 1 passage")
+        if self.retriever is not None and (self.method != "dense" or self.index != IndexSpec()):
+            raise ValueError("retriever searches by itself: leave method and index out")
         if self.rrf_k < 1 or self.candidates < 1:
             raise ValueError(f"rrf_k is {self.rrf_k} and candidates is {self.candidates}: give at least 1")
         if not 0 <= self.dense_weight <= 1:
             raise ValueError(f"dense_weight is {self.dense_weight}: give a share from 0 to 1")
-        wanted = max(self.top_k, self.candidates) if self.method == "hybrid" else self.top_k
+        wanted = max(self.depth, self.candidates) if self.method == "hybrid" else self.depth
         if self.method != "bm25" and self.index.search.get("ef", wanted) < wanted:
-            names = "top_k and candidates" if self.method == "hybrid" else "top_k"
+            names = " and ".join(
+                ["top_k", *(["candidates"] if self.method == "hybrid" else []), *(["rerank.candidates"] if self.rerank else [])]
+            )
             raise ValueError(
                 f"index.search.ef is {self.index.search['ef']}: HNSW finds no more than it visits, give at least {wanted} ({names})"
             )
+
+    @property
+    def depth(self) -> int:
+        """Passages that the search finds: `top_k`, or what the reranker is given where that is more."""
+        return self.top_k if self.rerank is None else max(self.top_k, self.rerank.candidates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,13 +150,23 @@ class Arm:
 
     name: str = described("Short name; letters, digits, '-' and '_'.")
     role: Role = described("control (the baseline) or treatment (the custom model).")
-    embedding: EmbeddingSpec = described("The arm's embedding model.")
+    embedding: EmbeddingSpec = described(
+        "The arm's embedding model; left out, and only then, where the arm has a retriever of its own (retrieval.retriever).",
+        default=EmbeddingSpec(provider="none", model="none"),
+    )
     retrieval: RetrievalSpec | None = described("Overrides the experiment's retrieval.", default=None)
     generation: GenerationSpec | None = described("Overrides the experiment's generation.", default=None)
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
             raise ValueError(f"arm name {self.name!r}: use letters, digits, '-' and '_'")
+        brings_its_own = self.retrieval is not None and self.retrieval.retriever is not None
+        if brings_its_own and self.embedding.provider != "none":
+            raise ValueError(
+                f"arm {self.name!r} has an embedding and a retriever of its own, which embeds by itself: leave one of them out"
+            )
+        if not brings_its_own and self.embedding.provider == "none":
+            raise ValueError(f"arm {self.name!r} has no embedding: name its model, or give it a retriever of its own (retrieval.retriever)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +281,10 @@ class Experiment:
     analysis: AnalysisPlan = described("How the verdict is reached.", default_factory=AnalysisPlan)
     llm: LlmSpec = described("What the calls to LLMs may take.", default_factory=LlmSpec)
     stores: StoresSpec = described("Where things are kept.", default_factory=StoresSpec)
+    execution: Execution = described(
+        "Where the corpus is embedded: in this process, or on Ray (extra 'ray'); the vectors are the same.", default="local"
+    )
+    ray: RaySpec = described("How `execution: ray` embeds the corpus.", default_factory=RaySpec)
     training: TrainingSpec | None = described("How `ragtrial train` makes the custom model.", default=None)
     live: LiveSpec | None = described("How `ragtrial serve` splits live traffic between the arms, and what decides there.", default=None)
     monitor: MonitorSpec | None = described("What `ragtrial monitor` watches, and when it raises an alert.", default=None)
@@ -284,13 +306,34 @@ class Experiment:
             self._check_cutoff(name)
             if metric_named(name).kind == "feedback":
                 raise ValueError(f"metric {name!r} is what users do: it is measured on live traffic only (live.metrics)")
-        self._check_training()
+        self._check_plan_of_work()
+        self._check_retrievers()
         if self.live is not None:
             self._check_live(self.live)
 
-    def _check_training(self) -> None:
+    def _check_plan_of_work(self) -> None:
+        if self.execution == "ray" and any(self.retrieval_of(arm).index.partition_by != "none" for arm in self.arms):
+            raise ValueError(
+                "index.partition_by keeps groups apart that `execution: ray` does not read from the shards: use execution local"
+            )
         if self.training is not None and self.training.data is None and not self.training.pairs:
             raise ValueError("training: there is nothing to train on: give data (judgments), pairs (files of `ragtrial pairs`), or both")
+
+    def _check_retrievers(self) -> None:
+        """What arms with a retriever of their own need, said before anything is asked."""
+        if self.retrieval.retriever is not None:
+            raise ValueError("retrieval.retriever belongs to an arm: give it as arms[].retrieval.retriever")
+        for arm in self.arms:
+            brings_its_own = self.retrieval_of(arm).retriever is not None
+            missing = [f"'{aspect}'" for aspect in ("embedding", "retrieval") if aspect not in self.subject]
+            if brings_its_own and missing:
+                raise ValueError(
+                    f"arm {arm.name!r} brings a retriever of its own, whose model and search nobody can compare: add {' and '.join(missing)} to subject"
+                )
+            if not brings_its_own and self.generation_of(arm).provider == OWN_ANSWERS:
+                raise ValueError(
+                    f"generation.provider of arm {arm.name!r} is {OWN_ANSWERS!r}, but it has no retrieval.retriever that could answer"
+                )
 
     def _check_live(self, live: LiveSpec) -> None:
         names = {arm.name for arm in self.arms}
@@ -348,14 +391,16 @@ class Experiment:
     def references_answer(self) -> bool:
         """Whether reference lines generate answers, as control does: what costs nothing always, an LLM where it is asked to."""
         spec = self.generation_of(self.control)
-        return spec.provider != "none" and (spec.provider != "openai-compatible" or spec.references == "answer")
+        if spec.provider in ("none", OWN_ANSWERS):  # a pipeline can't answer from another line's passages
+            return False
+        return spec.provider != "openai-compatible" or spec.references == "answer"
 
     def generation_of(self, arm: Arm) -> GenerationSpec:
         """The generation that holds for this arm."""
         return arm.generation or self.generation
 
     def plan_digest(self) -> str:
-        """Digest of everything that an evaluation planned before its data: stores, training, limits of LLM calls, `live` and `monitor` left out."""
+        """Digest of what an evaluation planned before its data: without stores, `execution`, training, limits of LLM calls, `live` and `monitor`."""
         planned = [self.name, self.hypothesis, self.data, self.chunking, self.arms, self.subject, self.references]
         return digest([*planned, self.retrieval, self.generation, self.repetitions, self.metrics, self.analysis])
 

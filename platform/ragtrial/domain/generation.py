@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
+from ragtrial.domain.addresses import why_refused
 from ragtrial.domain.described import STRICT, described
 from ragtrial.domain.metric import metric_named
 
@@ -19,7 +19,8 @@ class GenerationSpec:
 
     provider: str = described(
         "extractive (no LLM: BM25 over the whole corpus picks a sentence of the passages), openai-compatible (an LLM behind any server "
-        "that speaks OpenAI's protocol), none (retrieval only), or the import path 'package.module:Class' of your own generator.",
+        "that speaks OpenAI's protocol), none (retrieval only), pipeline (the arm's own retrieval.retriever is a chain or query engine that "
+        "answers), or the import path 'package.module:Class' of your own generator.",
         default="extractive",
     )
     context_passages: int = described("How many of the retrieved passages the generator reads.", default=5)
@@ -56,10 +57,12 @@ class GenerationSpec:
 def _check_llm(where: str, model: str | None, base_url: str | None, temperature: float | None, max_tokens: int) -> None:
     if not model:
         raise ValueError(f"{where}.model is missing: give the server's name of the model, e.g. gpt-4o-mini")
-    if "@" in urlsplit(base_url or "").netloc:  # the plan is stored and shown, and so is every address; the message must not show it
+    if "@" in (base_url or "").partition("://")[2].partition("/")[0]:  # the plan is stored and shown, and so is every address; the message must not show it
         raise ValueError(f"{where}.base_url holds a user name or password: give them as the key, in the environment (api_key_env)")
-    if base_url is not None and urlsplit(base_url).scheme not in ("http", "https"):
+    if base_url is not None and not base_url.lower().startswith(("http://", "https://")):
         raise ValueError(f"{where}.base_url is {base_url!r}: begin it with http:// or https://, and end it with the server's /v1")
+    if base_url is not None and (refused := why_refused(base_url)) is not None:
+        raise ValueError(f"{where}.base_url is {base_url!r}: {refused}")
     if temperature is not None and not 0 <= temperature <= 2:
         raise ValueError(f"{where}.temperature is {temperature}: give a number from 0 to 2, or null")
     if max_tokens < 1:

@@ -1,7 +1,7 @@
 """What is asked, and what is known to be right."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ragtrial.domain.fingerprint import digest
@@ -33,6 +33,11 @@ class Query:
             raise ValueError("a query needs an id")
         if not self.text.strip():
             raise ValueError(f"query {self.query_id!r} has no text")
+
+
+def groups_of(queries: Sequence[Query], tag: str | None) -> tuple[str | None, ...] | None:
+    """The group that each query is searched in, by its tag; None where groups are not asked for."""
+    return None if tag is None else tuple(query.tags.get(tag) for query in queries)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -277,6 +277,7 @@ class Tail:
         ratio_low: Lower end of its interval at a planned size.
         ratio_high: Upper end.
         reason: Or None.
+        drawn: From the queries of how many users, and from how many these were drawn at random; None: from all.
     """
 
     quantile: float
@@ -286,6 +287,7 @@ class Tail:
     ratio_low: float | None = None
     ratio_high: float | None = None
     reason: str | None = None
+    drawn: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

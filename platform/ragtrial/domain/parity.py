@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ragtrial.domain.experiment import Aspect
 from ragtrial.domain.fingerprint import digest
+from ragtrial.domain.retriever import NOT_KNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class ParityCertificate:
 
 
 def certify(control: Conditions, treatment: Conditions, *, subject: tuple[Aspect, ...]) -> ParityCertificate:
-    """Compare two arms' conditions, setting by setting."""
+    """Compare two arms' conditions, setting by setting; what is not known is equal to nothing, not even to what is not known."""
     equal: dict[str, str] = {}
     declared: list[str] = []
     undeclared: list[str] = []
@@ -44,7 +45,7 @@ def certify(control: Conditions, treatment: Conditions, *, subject: tuple[Aspect
         left, right = getattr(control, aspect), getattr(treatment, aspect)
         for setting in sorted(left.keys() | right.keys()):
             a, b = left.get(setting), right.get(setting)
-            if a == b:
+            if a == b and a != NOT_KNOWN:
                 equal[f"{aspect}.{setting}"] = str(a)
             else:
                 (declared if aspect in subject else undeclared).append(f"{aspect}.{setting}: {a!r} / {b!r}")

@@ -130,8 +130,8 @@ class LoopPolicy:
     folder: str = described("Where cycles are kept, relative to this file.", default=".ragtrial/loop")
 
     def __post_init__(self) -> None:
-        if not self.model or not all(c.isalnum() or c in "-_." for c in self.model):
-            raise ValueError(f"model {self.model!r}: use letters, digits, '-', '_' and '.'")
+        if not self.model[:1].isalnum() or not all(c.isalnum() or c in "-_." for c in self.model):  # '..' would be another folder
+            raise ValueError(f"model {self.model!r}: use letters, digits, '-', '_' and '.', beginning with a letter or digit")
         if (
             "votes" in self.pairs.sources and not (self.pairs.consent or "").strip()
         ):  # here, so that it is said where 'pairs' is left out too

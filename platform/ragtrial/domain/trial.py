@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["embed", "search", "generate"]
+Stage = Literal["embed", "search", "rerank", "generate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +13,7 @@ class Hit:
 
     Attributes:
         passage_id: The passage.
-        similarity: The store's score, higher is nearer; finite.
+        similarity: What the passages were ordered by last: the store's score, or the reranker's; higher is nearer; finite.
     """
 
     passage_id: str
@@ -89,11 +89,19 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """Wall-clock milliseconds of one query asked alone; trials that ran in a batch have none."""
+    """Wall-clock milliseconds of one query asked alone; trials that ran in a batch have none.
+
+    Attributes:
+        embed_ms: From the text to its vector.
+        search_ms: From there to the ranked passages, reranking included.
+        generate_ms: From there to the answer.
+        rerank_ms: The part of `search_ms` that reranking took; None where nothing was reranked.
+    """
 
     embed_ms: float
     search_ms: float
     generate_ms: float
+    rerank_ms: float | None = None
 
     @property
     def latency_ms(self) -> float:
@@ -124,7 +132,7 @@ class Trial:
         arm: The arm's name, or a reference line's.
         query_id: The query.
         repetition: From 0.
-        ranking: None where embedding or search failed.
+        ranking: None where embedding, search or reranking failed.
         answer: None where generation is off or something failed.
         failure: None where all went well.
         timings: None where the query was not timed alone.

@@ -13,39 +13,41 @@ from ragtrial.domain.corpus import Document
 from ragtrial.domain.gold import GoldSet, Judgment, Query
 from ragtrial.formats.files import read_lines, write_lines
 from ragtrial.formats.judgments import QRELS, SPANS, Row, check_rows, gold_set, read_judgments
-from ragtrial.formats.records import Queries, read_documents, read_queries
+from ragtrial.formats.records import Queries, read_queries
+from ragtrial.formats.shards import read_corpus
 from ragtrial.formats.validation import DataSet, Findings, Report
 
 _JUDGMENT_FOLDERS = {"qrels": QRELS, "spans": SPANS}
 
 
-def load_beir(folder: Path, split: str = "test", *, all_queries: bool = False) -> DataSet:
+def load_beir(folder: Path, split: str = "test", *, all_queries: bool = False, corpus: Path | str | None = None) -> DataSet:
     """The documents of a BEIR folder and the gold set of one split.
 
     Args:
         folder: Holds `corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv` or `spans/<split>.tsv` or both.
         split: Which judgments.
         all_queries: Take queries without a judgment in this split into the gold set too (by BEIR's convention they aren't of it).
+        corpus: Another place of the documents, as for `formats.shards.read_corpus`; None: the folder's own `corpus.jsonl`.
 
     Raises:
         ValidationError: With every problem that `check_beir` reports.
     """
     findings = Findings()
-    return findings.require(_read(folder, split, all_queries, findings))
+    return findings.require(_read(folder, split, all_queries, findings, corpus))
 
 
-def check_beir(folder: Path, split: str = "test") -> Report:
+def check_beir(folder: Path, split: str = "test", *, corpus: Path | str | None = None) -> Report:
     """Everything that is wrong or odd in a BEIR folder, without stopping at the first."""
     findings = Findings()
-    _read(folder, split, False, findings)
+    _read(folder, split, False, findings, corpus)
     return findings.report()
 
 
-def _read(folder: Path, split: str, all_queries: bool, findings: Findings) -> DataSet | None:
+def _read(folder: Path, split: str, all_queries: bool, findings: Findings, corpus: Path | str | None) -> DataSet | None:
     if not folder.is_dir():
         findings.problem("there is no such folder: a BEIR folder holds corpus.jsonl, queries.jsonl and qrels/<split>.tsv", path=str(folder))
         return None
-    documents = read_documents(folder / "corpus.jsonl", findings)
+    documents = read_corpus(folder / "corpus.jsonl" if corpus is None else corpus, findings)
     queries = read_queries(folder / "queries.jsonl", findings)
     rows = _rows(folder, split, findings)
     judgments = check_rows(rows, queries, documents, findings)

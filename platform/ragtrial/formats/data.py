@@ -23,10 +23,9 @@ def load_data(spec: DataSpec, folder: Path) -> DataSet:
     missing = _missing(spec)
     if missing.problems:
         missing.require(None)
-    path = resolve_path(folder, spec.path)
+    path, corpus = resolve_path(folder, spec.path), corpus_location(spec, folder)
     if spec.format == "beir":
-        return load_beir(path, spec.split)
-    corpus = resolve_path(folder, spec.corpus or "")
+        return load_beir(path, spec.split, corpus=corpus)
     if spec.format == "table":
         return load_table(path, corpus)
     return load_trec(path, corpus, resolve_path(folder, spec.queries or ""))
@@ -37,13 +36,24 @@ def check_data(spec: DataSpec, folder: Path) -> Report:
     missing = _missing(spec)
     if missing.problems:
         return missing.report()
-    path = resolve_path(folder, spec.path)
+    path, corpus = resolve_path(folder, spec.path), corpus_location(spec, folder)
     if spec.format == "beir":
-        return check_beir(path, spec.split)
-    corpus = resolve_path(folder, spec.corpus or "")
+        return check_beir(path, spec.split, corpus=corpus)
     if spec.format == "table":
         return check_table(path, corpus)
     return check_trec(path, corpus, resolve_path(folder, spec.queries or ""))
+
+
+def corpus_location(spec: DataSpec, folder: Path) -> Path | str:
+    """Where the documents are: one file, or the place of their shards, which an address names as it stands.
+
+    Args:
+        spec: Where the data are.
+        folder: As for `load_data`.
+    """
+    if spec.corpus is None:
+        return resolve_path(folder, spec.path) / "corpus.jsonl"
+    return spec.corpus if "://" in spec.corpus else resolve_path(folder, spec.corpus)
 
 
 def _missing(spec: DataSpec) -> Findings:

@@ -71,6 +71,9 @@ def read_objects(path: Path, findings: Findings, *, example: str) -> Iterator[tu
         except RecursionError:
             findings.problem(f"JSON nested too deeply: expected one flat object, {example}", path=str(path), line=number)
             continue
+        except ValueError:  # Python refuses integers of more than 4,300 digits, which take it quadratic time
+            findings.problem(f"JSON with a number of too many digits: expected one flat object, {example}", path=str(path), line=number)
+            continue
         if isinstance(value, dict):
             yield number, value
         else:

@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ragtrial.domain.inert import inert_cell
 from ragtrial.errors import InputError
 from ragtrial.formats.files import read_text, write_lines
 from ragtrial.formats.validation import Findings, fault_in, shortened
 
 COLUMNS = ("item", "query", "reference_answers", "passages", "answer", "label", "allowed", "note")
 _BETWEEN = "\n---\n"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_MOST_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +105,8 @@ def write_items(path: Path, items: Sequence[Item], words: Sequence[str]) -> None
     for item in items:
         answer = item.answer or "(no answer: the system said that it found none)"
         cells = [item.question, _BETWEEN.join(item.references), _BETWEEN.join(item.passages), answer]
-        writer.writerow([item.item_id, *map(_inert, cells), "", " | ".join(words), ""])
+        writer.writerow([item.item_id, *map(inert_cell, cells), "", " | ".join(words), ""])
     write_lines(path, [out.getvalue().removesuffix("\n")])
-
-
-def _inert(text: str) -> str:
-    """The text as a spreadsheet won't run it: what begins like a formula gets an apostrophe before it (OWASP, CSV injection)."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def read_labels(path: Path, findings: Findings) -> LabelFile | None:
@@ -187,7 +183,7 @@ def _line(number: int, cells: Sequence[str], header: Sequence[str], path: Path, 
 
 def _repetition(row: Mapping[str, str], number: int, path: Path, findings: Findings) -> int | None:
     text = row.get("repetition", "") or "0"
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > _MOST_DIGITS:
         findings.problem(f"{shortened(text)} is no whole number from 0", path=str(path), line=number, field="repetition")
         return None
     return int(text)

@@ -1,6 +1,5 @@
 """Queries with their times, one JSON object on a line: what another system has logged."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,6 +7,9 @@ from pathlib import Path
 
 from ragtrial.formats.files import read_objects
 from ragtrial.formats.validation import Findings, fault_in, found
+
+_LATEST = 253_402_300_799
+"""The last second of the year 9999: what is later is no time that Python, or anybody's log, can hold."""
 
 EXAMPLE = '{"text": "...", "at": "2026-11-01T08:00:00Z", "user": "u1"}'
 
@@ -59,7 +61,7 @@ def _moment(fields: Mapping[str, object]) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return float(value) if math.isfinite(value) else None
+        return float(value) if abs(value) <= _LATEST else None  # NaN is not, either
     return None if not isinstance(value, str) else moment_of(value)
 
 

@@ -9,7 +9,7 @@ from ragtrial.domain.gold import Query
 from ragtrial.formats.files import read_objects
 from ragtrial.formats.validation import Findings, fault_in, found, shortened
 
-_DOCUMENT = 'e.g. {"_id": "d1", "title": "", "text": "..."}'
+EXAMPLE_DOCUMENT = 'e.g. {"_id": "d1", "title": "", "text": "..."}'
 _QUERY = 'e.g. {"_id": "q1", "text": "...", "answers": ["..."]}'
 _NO_TAGS = frozenset({"_id", "text", "answers", "cluster", "doc", "tags", "metadata"})
 
@@ -55,18 +55,30 @@ def read_documents(path: Path, findings: Findings) -> Documents:
     """The documents of a `corpus.jsonl` (`_id`, `text`, optional `title` and `doc`; other fields are ignored)."""
     documents = Documents(path=path)
     before = len(findings.problems)
-    for line, record in read_objects(path, findings, example=_DOCUMENT):
+    for line, record in read_objects(path, findings, example=EXAMPLE_DOCUMENT):
         place = Place(path=path, line=line, findings=findings)
-        document_id = _new_id(record, documents.known, place)
-        text = text_of(record, "text", place)
-        title = text_of(record, "title", place, required=False)
-        group = text_of(record, "doc", place, required=False)
-        if document_id and text and title is not None and group is not None:
-            documents.sound[document_id] = Document(document_id=document_id, title=title, text=text, group=group or None)
+        fresh = _new_id(record, documents.known, place)
+        document = _document(record, fresh, place)
+        if document is not None:
+            documents.sound[document.document_id] = document
     if not documents.known and len(findings.problems) == before:
-        findings.problem(f"holds no document: give one object a line, {_DOCUMENT}", path=str(path))
+        findings.problem(f"holds no document: give one object a line, {EXAMPLE_DOCUMENT}", path=str(path))
     findings.counts["documents"] = len(documents.known)
     return documents
+
+
+def document_of(record: Mapping[str, object], place: Place) -> Document | None:
+    """The document of one row, whether its id is new or not; None (noted) where there is a fault."""
+    return _document(record, _id(record, place), place)
+
+
+def _document(record: Mapping[str, object], document_id: str | None, place: Place) -> Document | None:
+    text = text_of(record, "text", place)
+    title = text_of(record, "title", place, required=False)
+    group = text_of(record, "doc", place, required=False)
+    if document_id and text and title is not None and group is not None:
+        return Document(document_id=document_id, title=title, text=text, group=group or None)
+    return None
 
 
 def read_queries(path: Path, findings: Findings) -> Queries:
@@ -94,6 +106,18 @@ def read_queries(path: Path, findings: Findings) -> Queries:
 
 def _new_id(record: Mapping[str, object], known: dict[str, int], place: Place) -> str | None:
     """The record's id, noted in `known`; None (with the reason noted) where it has none or stands there already."""
+    value = _id(record, place)
+    if value is None:
+        return None
+    if value in known:
+        place.problem(f"{value!r} stands in line {known[value]} already: give each an id of its own", field="_id")
+        return None
+    known[value] = place.line or 0
+    return value
+
+
+def _id(record: Mapping[str, object], place: Place) -> str | None:
+    """The record's id; None (with the reason noted) where it has none that can be used."""
     value = text_of(record, "_id", place)
     if not value:
         return None
@@ -101,10 +125,6 @@ def _new_id(record: Mapping[str, object], known: dict[str, int], place: Place) -
         message = f"{value!r} begins or ends with white space, or holds a tab or line break: tables of judgments can't name it"
         place.problem(message, field="_id")
         return None
-    if value in known:
-        place.problem(f"{value!r} stands in line {known[value]} already: give each an id of its own", field="_id")
-        return None
-    known[value] = place.line or 0
     return value
 
 

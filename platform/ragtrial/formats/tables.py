@@ -16,7 +16,8 @@ from ragtrial.domain.corpus import Document
 from ragtrial.domain.gold import Judgment, Query
 from ragtrial.formats.files import read_objects, read_text
 from ragtrial.formats.judgments import Row, check_rows, gold_set
-from ragtrial.formats.records import Documents, Place, Queries, read_documents, tags_of, text_of, texts_of
+from ragtrial.formats.records import Documents, Place, Queries, tags_of, text_of, texts_of
+from ragtrial.formats.shards import read_corpus
 from ragtrial.formats.validation import DataSet, Findings, Report, shortened
 
 _EXAMPLE = 'e.g. {"user_input": "...", "reference": "...", "reference_context_ids": ["d1"]}'
@@ -26,7 +27,7 @@ _OF_A_SYSTEM = ("response", "retrieved_contexts", "retrieved_context_ids", "rubr
 _NO_TAGS = frozenset({*_ID_COLUMNS, *_LISTS, *_OF_A_SYSTEM, "user_input", "reference", "cluster", "tags"})
 
 
-def load_table(path: Path, corpus: Path) -> DataSet:
+def load_table(path: Path, corpus: Path | str) -> DataSet:
     """A `corpus.jsonl` and the gold set of a table.
 
     Each row is a query (`user_input`) with its reference answer (`reference`, optional). What is relevant is named by document ids
@@ -75,16 +76,16 @@ def names_passages(path: Path) -> bool:
     return any(record.get(name) for _, record in _records(path, Findings()) for name in _LISTS)
 
 
-def check_table(path: Path, corpus: Path) -> Report:
+def check_table(path: Path, corpus: Path | str) -> Report:
     """Everything that is wrong or odd in a gold table and its corpus."""
     findings = Findings()
     read_table(path, corpus, findings)
     return findings.report()
 
 
-def read_table(path: Path, corpus: Path, findings: Findings) -> DataSet | None:
+def read_table(path: Path, corpus: Path | str, findings: Findings) -> DataSet | None:
     """What `load_table` returns; None where there are problems, which are noted."""
-    documents = read_documents(corpus, findings)
+    documents = read_corpus(corpus, findings)
     finder = _Finder(tuple(documents.sound.values()))
     queries = Queries(path=path)
     rows: list[Row] = []
@@ -291,15 +292,21 @@ def _parquet(path: Path, findings: Findings) -> Iterator[tuple[int | None, dict[
 
     try:
         table = pq.read_table(path)
+        names, rows = list(table.column_names), table.to_pylist()
     except FileNotFoundError:
         findings.problem("there is no such file", path=str(path))
         return
-    except (OSError, pa.ArrowException) as error:
+    except (
+        OSError,
+        pa.ArrowException,
+        ValueError,
+        OverflowError,
+    ) as error:  # Arrow checks no UTF-8, and Python's dates end with the year 9999
         findings.problem(f"is no readable Parquet file: {str(error).splitlines()[0]}", path=str(path))
         return
-    if not _header_fits(list(table.column_names), path, None, findings):
+    if not _header_fits(names, path, None, findings):
         return
-    for number, record in enumerate(table.to_pylist(), start=1):
+    for number, record in enumerate(rows, start=1):
         tags = record.get("tags")
         if isinstance(tags, dict):
             record["tags"] = {key: value for key, value in tags.items() if value is not None}

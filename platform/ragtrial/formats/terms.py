@@ -125,11 +125,14 @@ def read_similarities(path: Path) -> tuple[Similarity, ...]:
         delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
         rows = csv.reader(io.StringIO(text), delimiter=delimiter)
         places = [0, 1, 2]
-        for number, row in enumerate(rows):
-            if number == 0 and {"left", "right", "score"} <= set(row):
-                places = [row.index(name) for name in ("left", "right", "score")]
-            elif row:
-                _similarity(row, places, str(path), rows.line_num, findings, found)
+        try:
+            for number, row in enumerate(rows):
+                if number == 0 and {"left", "right", "score"} <= set(row):
+                    places = [row.index(name) for name in ("left", "right", "score")]
+                elif row:
+                    _similarity(row, places, str(path), rows.line_num, findings, found)
+        except csv.Error as error:
+            findings.problem(f"is no CSV: {error}", path=str(path), line=rows.line_num)
         if not found and not findings.problems:
             findings.problem("holds no rows: expected left, right and score", path=str(path))
     if findings.problems:

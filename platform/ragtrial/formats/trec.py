@@ -14,7 +14,8 @@ import numpy as np
 from ragtrial.errors import InputError
 from ragtrial.formats.files import read_lines, write_lines
 from ragtrial.formats.judgments import Row, check_rows, gold_set, judgment_row
-from ragtrial.formats.records import read_documents, read_queries
+from ragtrial.formats.records import read_queries
+from ragtrial.formats.shards import read_corpus
 from ragtrial.formats.validation import DataSet, Findings, Report, shortened
 
 RankedPassages = Sequence[tuple[str, float]]
@@ -150,9 +151,9 @@ def _word(text: str) -> str:
     return "".join(urllib.parse.quote(character) if character.isspace() else character for character in text)
 
 
-def read_trec(qrels: Path, corpus: Path, queries: Path, findings: Findings) -> DataSet | None:
+def read_trec(qrels: Path, corpus: Path | str, queries: Path, findings: Findings) -> DataSet | None:
     """A corpus and a gold set whose judgments are a TREC qrels file; None where there are problems, which are noted."""
-    documents = read_documents(corpus, findings)
+    documents = read_corpus(corpus, findings)
     asked = read_queries(queries, findings)
     judgments = check_rows(read_qrel_rows(qrels, findings), asked, documents, findings)
     judged = {judgment.query_id for judgment in judgments}
@@ -162,7 +163,7 @@ def read_trec(qrels: Path, corpus: Path, queries: Path, findings: Findings) -> D
     return DataSet(name=qrels.stem, documents=tuple(documents.sound.values()), gold=gold, warnings=tuple(findings.warnings))
 
 
-def load_trec(qrels: Path, corpus: Path, queries: Path) -> DataSet:
+def load_trec(qrels: Path, corpus: Path | str, queries: Path) -> DataSet:
     """A BEIR corpus and queries file with TREC judgments.
 
     Raises:
@@ -172,7 +173,7 @@ def load_trec(qrels: Path, corpus: Path, queries: Path) -> DataSet:
     return findings.require(read_trec(qrels, corpus, queries, findings))
 
 
-def check_trec(qrels: Path, corpus: Path, queries: Path) -> Report:
+def check_trec(qrels: Path, corpus: Path | str, queries: Path) -> Report:
     """Everything that is wrong or odd in these three files."""
     findings = Findings()
     read_trec(qrels, corpus, queries, findings)

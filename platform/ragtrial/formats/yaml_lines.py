@@ -14,6 +14,32 @@ _MERGE = "tag:yaml.org,2002:merge"
 _BOOL = "tag:yaml.org,2002:bool"
 _FLOAT = "tag:yaml.org,2002:float"
 
+LONGEST = 4_000_000
+"""Characters of a document at most: the parser takes seconds for a megabyte."""
+
+DEEPEST = 64
+"""Mappings and lists inside of each other, at most."""
+
+MOST_VALUES = 100_000
+"""Values that a document may have when its aliases are unfolded: a few lines of them can stand for billions ("billion laughs")."""
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe tags only, and no deeper than `DEEPEST`: at every opened bracket PyYAML goes through all that are open."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
+    def compose_node(self, parent: Node | None, index: int) -> Node | None:
+        """As PyYAML's, which calls it for each node inside of another one."""
+        if self._depth >= DEEPEST:
+            raise yaml.YAMLError(f"nested deeper than {DEEPEST} levels")
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
@@ -53,11 +79,16 @@ def read_yaml(text: str, path: str | None) -> Document:
     """Read one YAML document with the safe tags only.
 
     Raises:
-        ValidationError: It is no YAML, more than one document, or nested too deeply.
+        ValidationError: It is no YAML, more than one document, longer than `LONGEST`, nested deeper than `DEEPEST`, or aliases make it larger
+            than `MOST_VALUES` or put a value inside of itself.
     """
-    loader = yaml.SafeLoader(text)
+    if len(text) > LONGEST:
+        raise ValidationError([Problem(message=f"is longer than {LONGEST:,} characters: no file of settings needs that", path=path)])
+    loader = None
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
+        _check_size(root)
         problems = tuple(_duplicates(root, path))
         value = None if root is None else loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
@@ -69,8 +100,38 @@ def read_yaml(text: str, path: str | None) -> Document:
     except RecursionError as error:
         raise ValidationError([Problem(message="broken YAML: nested too deeply", path=path)]) from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     return Document(value=value, root=root, path=path, problems=problems)
+
+
+def _check_size(root: Node | None) -> None:
+    """Refuse what would be too much once it is unfolded, before it is.
+
+    Raises:
+        yaml.YAMLError: It would.
+    """
+    sizes: dict[int, int] = {}
+    open_now: set[int] = set()
+
+    def size(node: Node) -> int:
+        if id(node) in open_now:
+            line = node.start_mark.line + 1
+            raise yaml.YAMLError(f"the value that begins in line {line} holds an alias of itself")
+        if id(node) not in sizes:
+            open_now.add(id(node))
+            sizes[id(node)] = 1 + sum(map(size, _inside(node)))
+            open_now.discard(id(node))
+        return sizes[id(node)]
+
+    if root is not None and size(root) > MOST_VALUES and len(sizes) < sizes[id(root)]:
+        raise yaml.YAMLError(f"its aliases unfold to more than {MOST_VALUES:,} values")
+
+
+def _inside(node: Node) -> list[Node]:
+    if isinstance(node, MappingNode):
+        return [part for entry in node.value for part in entry]
+    return list(node.value) if isinstance(node, SequenceNode) else []
 
 
 def dotted(location: Location) -> str | None:

@@ -6,21 +6,23 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ragtrial.contracts import CollectionInfo, IndexParameters, Vectors
+from ragtrial.contracts import CollectionInfo, CollectionRef, IndexParameters, Vectors
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.trial import Hit
-from ragtrial.errors import StoreError
+from ragtrial.errors import MissingCollectionError, StoreError
 from ragtrial.index.codes import in_metric, passage_codes, query_codes, ranges_from
+from ragtrial.index.index_types import check_parameters
 from ragtrial.index.rules import (
     TIE,
     Origin,
     calibrated,
+    check_groups,
     check_model,
     check_origin,
-    check_parameters,
     check_vectors,
     check_words,
+    in_groups,
     ranked,
     similarities,
 )
@@ -85,6 +87,7 @@ class _Collection:
     complete: bool = False
     rows: dict[str, Vectors] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, str | None] = field(default_factory=dict)
     matrix: Vectors | None = None
     words: WordScores | None = None
 
@@ -120,6 +123,7 @@ class ExactIndex:
         collection.complete, collection.matrix, collection.words = False, None, None
         collection.rows.update(zip(ids, rows.copy(), strict=True))
         collection.texts.update((passage.passage_id, passage.content) for passage in passages)
+        collection.groups.update((passage.passage_id, passage.group) for passage in passages)
 
     def stored_ids(self, name: str) -> set[str]:
         """See `contracts.VectorIndex`."""
@@ -145,46 +149,62 @@ class ExactIndex:
             complete=collection.complete,
         )
 
-    def search(self, name: str, vectors: Vectors, *, top_k: int, model: ModelIdentity) -> tuple[tuple[Hit, ...], ...]:
+    def referred(self, name: str) -> CollectionRef | None:
+        """See `contracts.VectorIndex`."""
+        target = self._aliases.get(name, name)
+        collection = self._open().get(target)
+        if collection is None:
+            return None
+        return CollectionRef(name=target, model=collection.origin.model, metric=collection.origin.parameters.metric)
+
+    def search(
+        self, name: str, vectors: Vectors, *, top_k: int, model: ModelIdentity, groups: Sequence[str | None] | None = None
+    ) -> tuple[tuple[Hit, ...], ...]:
         """See `contracts.VectorIndex`."""
         target = self._aliases.get(name, name)
         collection = self._get(target)
         check_model(target, found=collection.origin.model, asked=model)
         queries = check_vectors(target, vectors, dimension=model.dimension)
-        origin, ids = collection.origin, tuple(collection.rows)
-        kind, metric = origin.parameters.vectors, origin.parameters.metric
-        ranges = None if origin.ranges is None else ranges_from(origin.ranges)
+        asked = check_groups(target, collection.origin.parameters, groups, queries=len(queries))
+        origin = collection.origin
         if collection.matrix is None:
             rows = np.array(list(collection.rows.values()), dtype=np.float32).reshape(-1, model.dimension)
-            collection.matrix = passage_codes(kind, rows, ranges)
-        matrix = collection.matrix
-        if kind == "fp32":
-            return exact_search(matrix, ids, queries, top_k, metric=metric)
+            collection.matrix = passage_codes(
+                origin.parameters.vectors, rows, None if origin.ranges is None else ranges_from(origin.ranges)
+            )
+        matrix, ids = collection.matrix, tuple(collection.rows)
 
-        def similar(part: Vectors) -> NDArray[np.float32]:
-            asked = query_codes(kind, part, ranges)
-            return np.asarray(in_metric((asked.codes @ matrix.T) * asked.scale[:, None] + asked.offset[:, None], metric), dtype=np.float32)
+        belongs = [collection.groups.get(each) for each in ids]
 
-        return exact_search(matrix, ids, queries, top_k, similar=similar)
+        def found(group: str | None, places: list[int]) -> tuple[tuple[Hit, ...], ...]:
+            rows = _rows_of(belongs, group)
+            if len(rows) == len(ids):
+                return _vector_hits(origin, matrix, ids, queries[places], top_k)
+            return _vector_hits(origin, matrix[rows], [ids[row] for row in rows], queries[places], top_k)
 
-    def search_words(self, name: str, texts: Sequence[str], *, top_k: int) -> tuple[tuple[Hit, ...], ...]:
+        return in_groups(asked, found)
+
+    def search_words(
+        self, name: str, texts: Sequence[str], *, top_k: int, groups: Sequence[str | None] | None = None
+    ) -> tuple[tuple[Hit, ...], ...]:
         """See `contracts.VectorIndex`."""
         if top_k < 1:
             raise ValueError(f"top_k is {top_k}: ask for at least 1")
         target = self._aliases.get(name, name)
         collection = self._get(target)
         check_words(target, collection.origin.parameters)
-        ids = tuple(collection.texts)
-        if not ids:
-            return ((),) * len(texts)
+        asked = check_groups(target, collection.origin.parameters, groups, queries=len(texts))
         if collection.words is None:
             collection.words = WordScores(tuple(collection.texts.values()))
-        found = []
-        for text in texts:
-            scores = collection.words.scores(text)
-            near = [(ids[i], float(scores[i])) for i in _candidates(scores, top_k, WORD_TIE) if scores[i] > 0]
-            found.append(ranked(target, near, top_k=top_k, tie=WORD_TIE))
-        return tuple(found)
+        words, ids = collection.words, tuple(collection.texts)
+
+        belongs = [collection.groups.get(each) for each in ids]
+
+        def found(group: str | None, places: list[int]) -> tuple[tuple[Hit, ...], ...]:
+            rows = _rows_of(belongs, group)
+            return tuple(_word_hits(target, words.scores(texts[place])[rows], [ids[row] for row in rows], top_k) for place in places)
+
+        return in_groups(asked, found)
 
     def drop(self, name: str) -> None:
         """See `contracts.VectorIndex`."""
@@ -225,4 +245,31 @@ class ExactIndex:
         try:
             return self._open()[name]
         except KeyError:
-            raise StoreError(f"there is no collection {name!r}: index the corpus first (ragtrial index EXPERIMENT.yaml)") from None
+            raise MissingCollectionError(
+                f"there is no collection {name!r}: index the corpus first (ragtrial index EXPERIMENT.yaml)"
+            ) from None
+
+
+def _vector_hits(origin: Origin, matrix: Vectors, ids: Sequence[str], queries: Vectors, top_k: int) -> tuple[tuple[Hit, ...], ...]:
+    kind, metric = origin.parameters.vectors, origin.parameters.metric
+    if kind == "fp32":
+        return exact_search(matrix, ids, queries, top_k, metric=metric)
+    ranges = None if origin.ranges is None else ranges_from(origin.ranges)
+
+    def similar(part: Vectors) -> NDArray[np.float32]:
+        asked = query_codes(kind, part, ranges)
+        return np.asarray(in_metric((asked.codes @ matrix.T) * asked.scale[:, None] + asked.offset[:, None], metric), dtype=np.float32)
+
+    return exact_search(matrix, ids, queries, top_k, similar=similar)
+
+
+def _word_hits(name: str, scores: NDArray[np.float32], ids: Sequence[str], top_k: int) -> tuple[Hit, ...]:
+    if not ids:
+        return ()
+    near = [(ids[i], float(scores[i])) for i in _candidates(scores, top_k, WORD_TIE) if scores[i] > 0]
+    return ranked(name, near, top_k=top_k, tie=WORD_TIE)
+
+
+def _rows_of(belongs: Sequence[str | None], group: str | None) -> list[int]:
+    """Places of the passages that a query of the group is answered from."""
+    return [row for row, each in enumerate(belongs) if group is None or (each or "") == group]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ragtrial.contracts import Embedder, Retrieved, VectorIndex, Vectors
-from ragtrial.domain.gold import Query
+from ragtrial.domain.gold import Query, groups_of
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.trial import Hit
 from ragtrial.index.rules import ranked
@@ -38,7 +38,15 @@ class Blend:
 
 
 def blended(
-    index: VectorIndex, name: str, texts: Sequence[str], vectors: Vectors, *, top_k: int, model: ModelIdentity, blend: Blend | None
+    index: VectorIndex,
+    name: str,
+    texts: Sequence[str],
+    vectors: Vectors,
+    *,
+    top_k: int,
+    model: ModelIdentity,
+    blend: Blend | None,
+    groups: Sequence[str | None] | None = None,
 ) -> tuple[tuple[Hit, ...], ...]:
     """The best passages of each query, as the arm searches.
 
@@ -53,17 +61,18 @@ def blended(
         top_k: Passages wanted.
         model: What the vectors were made with.
         blend: How; None is dense search.
+        groups: The group that each query is searched in; see `contracts.VectorIndex.search`.
 
     Raises:
         StoreError: See `contracts.VectorIndex`.
     """
     if blend is None:
-        return index.search(name, vectors, top_k=top_k, model=model)
+        return index.search(name, vectors, top_k=top_k, model=model, groups=groups)
     if blend.method == "bm25":
-        return index.search_words(name, texts, top_k=top_k)
+        return index.search_words(name, texts, top_k=top_k, groups=groups)
     most = max(top_k, blend.candidates)
-    dense = index.search(name, vectors, top_k=most, model=model)
-    lexical = index.search_words(name, texts, top_k=most)
+    dense = index.search(name, vectors, top_k=most, model=model, groups=groups)
+    lexical = index.search_words(name, texts, top_k=most, groups=groups)
     return tuple(fused(a, b, blend=blend, top_k=top_k) for a, b in zip(dense, lexical, strict=True))
 
 
@@ -98,10 +107,11 @@ class BlendedRetriever:
         index: The store.
         collection: A collection, or an alias.
         blend: How the two come together.
+        group_tag: The tag that names the group a query is searched in; None searches everywhere.
     """
 
-    def __init__(self, *, embedder: Embedder, index: VectorIndex, collection: str, blend: Blend) -> None:
-        self._embedder, self._index, self._collection, self._blend = embedder, index, collection, blend
+    def __init__(self, *, embedder: Embedder, index: VectorIndex, collection: str, blend: Blend, group_tag: str | None = None) -> None:
+        self._embedder, self._index, self._collection, self._blend, self._group_tag = embedder, index, collection, blend, group_tag
 
     def embed_ahead(self, queries: Sequence[Query], *, progress: Callable[[int], None]) -> None:
         """Embed all queries in one go; pays where the embedder has a cache.
@@ -121,6 +131,7 @@ class BlendedRetriever:
         texts = [query.text for query in queries]
         vectors = self._embedder.embed(texts, kind="query")
         embedded = time.perf_counter()
-        hits = blended(self._index, self._collection, texts, vectors, top_k=top_k, model=self._embedder.identity, blend=self._blend)
+        model, groups = self._embedder.identity, groups_of(queries, self._group_tag)
+        hits = blended(self._index, self._collection, texts, vectors, top_k=top_k, model=model, blend=self._blend, groups=groups)
         done = time.perf_counter()
         return Retrieved(hits=hits, embed_ms=(embedded - start) * 1000, search_ms=(done - embedded) * 1000)

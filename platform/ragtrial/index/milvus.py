@@ -11,56 +11,62 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from pymilvus import MilvusClient
 from pymilvus.client.types import LoadState
 from pymilvus.exceptions import MilvusException
 
-from ragtrial.contracts import CollectionInfo, IndexParameters, Vectors
+from ragtrial.contracts import CollectionInfo, CollectionRef, IndexParameters, Vectors
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.trial import Hit
-from ragtrial.errors import StoreError
-from ragtrial.index.milvus_connection import Connection
+from ragtrial.errors import MissingCollectionError, StoreError
+from ragtrial.index.milvus_building import check_built, ensure_index, wait_for_index
+from ragtrial.index.milvus_connection import MISSING, Connection
+from ragtrial.index.milvus_loading import MMAP, load, loaded_as_asked
 from ragtrial.index.milvus_rows import (
+    PARTITIONS,
     batches,
-    escaped,
-    index_fields,
     index_name,
     origin_of,
     plain,
     row_of,
     schema,
+    store,
     stored_metric,
     stored_vectors,
 )
 from ragtrial.index.milvus_search import (
-    MAX_HITS,
     Record,
     Search,
     SearchLimits,
     check_top_k,
-    indexed,
     nearest,
+    read_ids,
     vector_search,
+    within,
     word_search,
 )
-from ragtrial.index.milvus_support import check_supported, check_version
+from ragtrial.index.milvus_support import check_supported, check_version, needs_version
+from ragtrial.index.reading import Reading
 from ragtrial.index.rules import (
     Origin,
     calibrated,
+    check_groups,
     check_model,
     check_origin,
     check_vectors,
     check_words,
+    in_groups,
 )
 
 SEARCH_BATCH = 64
 """Queries a call; a larger batch saves nothing more and a server may refuse it."""
 
 _ORIGIN, _COMPLETE = "ragtrial.origin", "ragtrial.complete"
-_MISSING, _NOT_LOADED = 100, 101
-_ALL_IDS = 10_000_000
+_NOT_LOADED = 101
 _RECHECK_SECONDS = 5.0
 _LITE_L2_BYTES = 64 << 20
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
@@ -78,7 +84,7 @@ class _Searchable:
 class MilvusIndex:
     """A `contracts.VectorIndex` on Milvus. One writer; close it, for Milvus Lite is locked while it is open.
 
-    Milvus Lite builds HNSW and IVF_FLAT with fixed parameters (M 16, efConstruction 200, nlist 128), so others are refused there.
+    Milvus Lite builds with fixed parameters (M 16, efConstruction 200, nlist 128), so others are refused there.
     FLAT is exact, and ties at the cut are ordered by passage id before the cut.
 
     Args:
@@ -86,16 +92,26 @@ class MilvusIndex:
         token: `user:password` or an API key, or None.
         timeout_s: For each call, but not for building an index.
         build_timeout_s: For flushing, building and loading.
+        reading: How collections are loaded and searched; default: one replica, bounded.
 
     Raises:
         StoreError: See `Connection`.
     """
 
-    def __init__(self, uri: str, *, token: str | None = None, timeout_s: float = 60.0, build_timeout_s: float = 3600.0) -> None:
+    def __init__(
+        self,
+        uri: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = 60.0,
+        build_timeout_s: float = 3600.0,
+        reading: Reading | None = None,
+    ) -> None:
+        self._reading = Reading() if reading is None else reading
         self._connection = Connection(uri, token=token, timeout_s=timeout_s)
         self._lite = self._connection.lite
         self._timeout_s, self._build_s = timeout_s, build_timeout_s
-        self._limits = SearchLimits(lite=self._lite, timeout_s=timeout_s)
+        self._limits = SearchLimits(lite=self._lite, timeout_s=timeout_s, consistency=self._reading.consistency)
         self._fresh: set[str] = set()  # made here and still empty
         self._open_for_writing: dict[str, Record] = {}
         self._open_for_search: dict[str, _Searchable] = {}
@@ -108,9 +124,9 @@ class MilvusIndex:
     def check(self, parameters: IndexParameters) -> None:
         """See `contracts.VectorIndex`; looks at the server's version where that decides."""
         check_supported(parameters, lite=self._lite)
-        if not self._lite and (parameters.words or parameters.vectors == "int8"):
+        if not self._lite and needs_version(parameters, self._reading):
             with self._connection.calls("asking for the version") as client:
-                check_version(client.get_server_version(timeout=self._timeout_s), parameters)
+                check_version(client.get_server_version(timeout=self._timeout_s), parameters, self._reading)
 
     def create(self, name: str, *, model: ModelIdentity, corpus: str, parameters: IndexParameters, sample: Vectors | None = None) -> None:
         """See `contracts.VectorIndex`."""
@@ -130,7 +146,16 @@ class MilvusIndex:
         properties = {_ORIGIN: json.dumps(plain(asked), sort_keys=True), _COMPLETE: "false"}
         with self._connection.calls(f"creating collection {name!r}") as client:
             fields = schema(client, asked, lite=self._lite)
-            client.create_collection(name, schema=fields, properties=properties, consistency_level="Bounded", timeout=self._timeout_s)
+            more = {"num_partitions": PARTITIONS} if parameters.partition else {}
+            client.create_collection(
+                name,
+                schema=fields,
+                properties=properties,
+                num_shards=parameters.shards,
+                consistency_level="Bounded",
+                timeout=self._timeout_s,
+                **more,
+            )
         self._fresh.add(name)
 
     def insert(self, name: str, passages: Sequence[Passage], vectors: Vectors) -> None:
@@ -148,7 +173,7 @@ class MilvusIndex:
         self._fresh.discard(record.name)
         for batch in requests:
             with self._connection.calls(f"storing {len(batch)} passages in collection {name!r}") as client:
-                client.upsert(record.name, batch, timeout=self._timeout_s)
+                store(client, record.name, batch, partitioned=bool(record.origin.parameters.partition), timeout_s=self._timeout_s)
 
     def stored_ids(self, name: str) -> set[str]:
         """See `contracts.VectorIndex`."""
@@ -156,25 +181,8 @@ class MilvusIndex:
         if record.name in self._fresh:  # a server would need an index and seconds of loading to say the same
             return set()
         self._load(record)
-        limit = _ALL_IDS if self._lite else MAX_HITS
-        ids: set[str] = set()
-        last = ""
-        while True:
-            # Not pymilvus' iterator: it doesn't escape the id that it goes on from, drops the consistency level, and lets a server
-            # end a page where its first segment ends.
-            with self._connection.calls(f"reading the passage ids of collection {name!r}") as client:
-                page = client.query(
-                    record.name,
-                    filter=f'passage_id > "{escaped(last)}"',
-                    output_fields=["passage_id"],
-                    limit=limit,
-                    consistency_level="Strong",
-                    timeout=self._timeout_s,
-                )
-            ids.update(row["passage_id"] for row in page)
-            if self._lite or not page:
-                return ids
-            last = max(row["passage_id"] for row in page)
+        with self._connection.calls(f"reading the passage ids of collection {name!r}") as client:
+            return read_ids(client, record.name, limits=self._limits)
 
     def finish(self, name: str) -> None:
         """See `contracts.VectorIndex`.
@@ -183,16 +191,17 @@ class MilvusIndex:
         the index, and loads the collection anew before it is called complete.
 
         Raises:
-            StoreError: The store failed, or holds a passage more than once.
+            StoreError: The store failed, built another index than it was asked for, or holds a passage more than once.
         """
         record = self._existing(name)
         self._open_for_search.clear()
         with self._connection.calls(f"building the index of collection {name!r}") as client:
             client.flush(record.name, timeout=self._build_s)
-            self._ensure_index(client, record)
+            ensure_index(client, record, lite=self._lite, timeout_s=self._timeout_s, build_s=self._build_s)
             client.release_collection(record.name, timeout=self._build_s)
-            self._wait_for_index(client, record)
-            client.load_collection(record.name, timeout=self._build_s)
+            wait_for_index(client, record, timeout_s=self._timeout_s, build_s=self._build_s)
+            check_built(client, record, lite=self._lite, timeout_s=self._timeout_s)
+            self._load_into(client, record)
         self._fresh.discard(record.name)
         rows, ids = self._count(record), len(self.stored_ids(record.name))
         if rows != ids:
@@ -207,6 +216,7 @@ class MilvusIndex:
             return None
         with self._connection.calls(f"describing collection {name!r}") as client:
             index = client.describe_index(record.name, index_name(record.origin), timeout=self._timeout_s)
+            loaded = client.get_load_state(record.name, timeout=self._timeout_s)["state"] == LoadState.Loaded
         return CollectionInfo(
             name=record.name,
             model=record.origin.model,
@@ -215,24 +225,56 @@ class MilvusIndex:
             index_type=(index["index_type"] if index else "FLAT").removeprefix("BIN_"),
             n_passages=0 if record.name in self._fresh else self._count(record),
             complete=record.complete,
+            loaded=loaded,
         )
 
-    def search(self, name: str, vectors: Vectors, *, top_k: int, model: ModelIdentity) -> tuple[tuple[Hit, ...], ...]:
+    def referred(self, name: str) -> CollectionRef | None:
+        """See `contracts.VectorIndex`."""
+        record = self._record(name)
+        if record is None:
+            return None
+        return CollectionRef(name=record.name, model=record.origin.model, metric=record.origin.parameters.metric)
+
+    def search(
+        self, name: str, vectors: Vectors, *, top_k: int, model: ModelIdentity, groups: Sequence[str | None] | None = None
+    ) -> tuple[tuple[Hit, ...], ...]:
         """See `contracts.VectorIndex`. Which collection an alias points to is asked again after a few seconds."""
         check_top_k(top_k)
         record = self._searchable(name, model).record
         queries = check_vectors(record.name, vectors, dimension=model.dimension)
-        return self._found(name, queries, vector_search, model=model, top_k=top_k)
+        return self._found_in(groups, name, queries, vector_search, model=model, top_k=top_k)
 
-    def search_words(self, name: str, texts: Sequence[str], *, top_k: int) -> tuple[tuple[Hit, ...], ...]:
+    def search_words(
+        self, name: str, texts: Sequence[str], *, top_k: int, groups: Sequence[str | None] | None = None
+    ) -> tuple[tuple[Hit, ...], ...]:
         """See `contracts.VectorIndex`."""
         check_top_k(top_k)
         record = self._searchable(name, None).record
         check_words(record.name, record.origin.parameters)
-        return self._found(name, texts, word_search, model=None, top_k=top_k)
+        return self._found_in(groups, name, texts, word_search, model=None, top_k=top_k)
+
+    def _found_in(
+        self,
+        groups: Sequence[str | None] | None,
+        name: str,
+        queries: Vectors | Sequence[str],
+        search: Search,
+        *,
+        model: ModelIdentity | None,
+        top_k: int,
+    ) -> tuple[tuple[Hit, ...], ...]:
+        """The hits of each query in its group: one search for each of the groups."""
+        record = self._searchable(name, model).record
+        asked = check_groups(record.name, record.origin.parameters, groups, queries=len(queries))
+
+        def found(group: str | None, places: list[int]) -> tuple[tuple[Hit, ...], ...]:
+            part: Any = queries[places] if isinstance(queries, np.ndarray) else [queries[place] for place in places]
+            return self._found(name, part, search, model=model, top_k=top_k, limits=within(self._limits, group))
+
+        return in_groups(asked, found)
 
     def _found(
-        self, name: str, queries: Vectors | Sequence[str], search: Search, *, model: ModelIdentity | None, top_k: int
+        self, name: str, queries: Vectors | Sequence[str], search: Search, *, model: ModelIdentity | None, top_k: int, limits: SearchLimits
     ) -> tuple[tuple[Hit, ...], ...]:
         opened = self._searchable(name, model)
         found: list[tuple[Hit, ...]] = []
@@ -240,14 +282,14 @@ class MilvusIndex:
             batch = queries[len(found) : len(found) + opened.batch]
             with self._connection.calls(f"searching collection {name!r}") as client:
                 try:
-                    found.extend(nearest(client, opened.record, batch, search, top_k, limits=self._limits))
+                    found.extend(nearest(client, opened.record, batch, search, top_k, limits=limits))
                 except MilvusException as error:
-                    if error.code not in (_MISSING, _NOT_LOADED):
+                    if error.code not in (MISSING, _NOT_LOADED):
                         raise
                     # dropped after the alias went elsewhere, or released, by another process
                     self._open_for_search.pop(name, None)
                     opened = self._searchable(name, model)
-                    found.extend(nearest(client, opened.record, batch, search, top_k, limits=self._limits))
+                    found.extend(nearest(client, opened.record, batch, search, top_k, limits=limits))
         return tuple(found)
 
     def drop(self, name: str) -> None:
@@ -279,6 +321,7 @@ class MilvusIndex:
         if not record.complete:
             raise StoreError(f"alias {alias!r} can't point to collection {name!r}: it is not complete; index the corpus to the end first")
         before = self._record(alias)
+        self._load(record)
         if before is not None and before.name == alias:
             raise StoreError(f"alias {alias!r} can't be set: a collection has that name")
         with self._connection.calls(f"pointing alias {alias!r} to collection {name!r}") as client:
@@ -303,7 +346,7 @@ class MilvusIndex:
             try:
                 found = client.describe_collection(name, timeout=self._timeout_s)
             except MilvusException as error:
-                if error.code == _MISSING:
+                if error.code == MISSING:
                     return None
                 raise
         properties = found.get("properties") or {}
@@ -313,12 +356,17 @@ class MilvusIndex:
             raise StoreError(
                 f"collection {name!r} was not made by this version of ragtrial: use another name, or drop it with Milvus"
             ) from error
-        return Record(name=found["collection_name"], origin=origin, complete=properties.get(_COMPLETE) == "true")
+        return Record(
+            name=found["collection_name"],
+            origin=origin,
+            complete=properties.get(_COMPLETE) == "true",
+            mapped=properties.get(MMAP) == "true",
+        )
 
     def _existing(self, name: str) -> Record:
         record = self._record(name)
         if record is None:
-            raise StoreError(f"there is no collection {name!r}: index the corpus first (ragtrial index EXPERIMENT.yaml)")
+            raise MissingCollectionError(f"there is no collection {name!r}: index the corpus first (ragtrial index EXPERIMENT.yaml)")
         return record
 
     def _searchable(self, name: str, model: ModelIdentity | None) -> _Searchable:
@@ -344,39 +392,21 @@ class MilvusIndex:
         row_bytes = 4 * record.origin.model.dimension * max(1, self._count(record))
         return max(1, min(SEARCH_BATCH, _LITE_L2_BYTES // row_bytes))
 
-    def _ensure_index(self, client: MilvusClient, record: Record) -> None:
-        there = client.list_indexes(record.name, timeout=self._timeout_s)
-        missing = [name for name in indexed(record.origin) if name not in there]
-        if missing:
-            index = index_fields(client, record.origin, missing, lite=self._lite)
-            client.create_index(record.name, index, timeout=self._build_s, sync=False)
-
-    def _wait_for_index(self, client: MilvusClient, record: Record) -> None:
-        for name in indexed(record.origin):
-            self._wait_for(client, record, name)
-
-    def _wait_for(self, client: MilvusClient, record: Record, name: str) -> None:
-        end = time.monotonic() + self._build_s
-        pause = 0.01
-        while True:
-            stored = int(client.get_collection_stats(record.name, timeout=self._timeout_s)["row_count"])
-            index = client.describe_index(record.name, name, timeout=self._timeout_s)
-            if index["state"] == "Failed":
-                reason = index.get("index_state_fail_reason") or "no reason given"
-                raise StoreError(f"building the index of collection {record.name!r} failed: {reason}")
-            if index["state"] == "Finished" and not index["pending_index_rows"] and index["indexed_rows"] >= stored:
-                return
-            if time.monotonic() > end:
-                raise StoreError(f"the index of collection {record.name!r} was not built in {self._build_s:.0f} s: see the server's log")
-            time.sleep(pause)
-            pause = min(2 * pause, 1.0)
-
     def _load(self, record: Record) -> None:
         with self._connection.calls(f"loading collection {record.name!r}") as client:
             if client.get_load_state(record.name, timeout=self._timeout_s)["state"] == LoadState.Loaded:
-                return
-            self._ensure_index(client, record)  # a server loads nothing without one
-            client.load_collection(record.name, timeout=self._build_s)
+                if loaded_as_asked(client, record.name, self._reading, lite=self._lite, timeout_s=self._timeout_s):
+                    return
+                client.release_collection(record.name, timeout=self._build_s)
+            # a server loads nothing without an index
+            ensure_index(client, record, lite=self._lite, timeout_s=self._timeout_s, build_s=self._build_s)
+            self._load_into(client, record)
+
+    def _load_into(self, client: MilvusClient, record: Record) -> None:
+        n = self._reading.replicas
+        what = "" if n == 1 else f" in {n} replicas (index.replicas; that many query nodes are needed)"
+        with self._connection.calls(f"loading collection {record.name!r}{what}"):
+            load(client, record.name, self._reading, lite=self._lite, mapped=record.mapped, timeout_s=self._build_s)
 
     def _count(self, record: Record) -> int:
         self._load(record)

@@ -10,9 +10,11 @@ import grpc  # type: ignore[import-untyped]  # no stubs come with it
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 
-from ragtrial.errors import StoreError
+from ragtrial.errors import MissingCollectionError, StoreError
 
 _GONE = 2
+MISSING = 100
+"""Milvus's code for a collection that it doesn't have."""
 _SERVER = ("http://", "https://", "tcp://", "unix:")
 _NOISY = ("pymilvus", "pymilvus.milvus_client", "milvus_lite")
 _KEEPALIVE = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_without_calls": False}
@@ -75,7 +77,8 @@ class Connection:
         except (MilvusException, grpc.RpcError) as error:
             if getattr(error, "code", None) == _GONE or isinstance(error, grpc.RpcError):
                 raise StoreError(f"{doing} failed: {self._why_not(error)}") from error
-            raise StoreError(f"{doing} failed: Milvus at {self.uri!r} says: {_said(error)}") from error
+            kind = MissingCollectionError if getattr(error, "code", None) == MISSING else StoreError
+            raise kind(f"{doing} failed: Milvus at {self.uri!r} says: {_said(error)}") from error
 
     def close(self) -> None:
         """Let go; Milvus Lite writes what it still has and can be opened again, by this process or another."""

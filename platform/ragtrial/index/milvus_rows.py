@@ -12,11 +12,17 @@ from ragtrial.domain.corpus import Passage
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.errors import StoreError
 from ragtrial.index.codes import QueryCodes, in_metric, packed, passage_codes, query_codes, ranges_from
-from ragtrial.index.rules import BUILD_DEFAULTS, Origin, plain_parameters
+from ragtrial.index.index_types import TYPES
+from ragtrial.index.rules import Origin, plain_parameters
 from ragtrial.index.words import ANALYZER, K1, B
 
 MAX_BYTES = 65_535
 """Longest text of a field, in bytes of UTF-8: a server's limit, kept on Milvus Lite too so that a corpus can move."""
+
+GROUP_FIELD = "belongs_to"
+"""What a passage's document belongs to: the partition key of collections that have one. Empty where it belongs to nothing."""
+PARTITIONS = 16
+"""That Milvus spreads groups over by their hash."""
 
 Row = dict[str, Any]
 
@@ -35,6 +41,8 @@ def schema(client: MilvusClient, origin: Origin, *, lite: bool) -> object:
         fields.add_field(name, DataType.VARCHAR, max_length=MAX_BYTES)
     for name in ("start_offset", "end_offset"):
         fields.add_field(name, DataType.INT64)
+    if origin.parameters.partition:
+        fields.add_field(GROUP_FIELD, DataType.VARCHAR, max_length=MAX_BYTES, is_partition_key=True)
     dimension, kind = origin.model.dimension, "fp32" if lite else origin.parameters.vectors
     if dimension:
         types = {"fp32": DataType.FLOAT_VECTOR, "int8": DataType.INT8_VECTOR, "binary": DataType.BINARY_VECTOR}
@@ -105,7 +113,11 @@ def index_fields(client: MilvusClient, origin: Origin, missing: Sequence[str], *
     parameters = origin.parameters
     index = client.prepare_index_params()
     if "vector" in missing:
-        build = {**BUILD_DEFAULTS[parameters.type], **parameters.build}
+        build: dict[str, int | str] = {**TYPES[parameters.type].build, **parameters.build}
+        if parameters.type == "HNSW_SQ" and not lite:
+            build["sq_type"] = "SQ8"
+        if parameters.type == "SCANN":
+            build["with_raw_data"] = "true"  # reorders by the vectors themselves
         metric = stored_metric(parameters, lite=lite)
         index.add_index("vector", index_name="vector", index_type=stored_type(parameters, lite=lite), metric_type=metric, params=build)
     if "words" in missing:
@@ -139,6 +151,8 @@ def row_of(name: str, passage: Passage, vector: object, origin: Origin) -> Row:
         row["vector"] = vector
     if origin.parameters.words:
         row["content"] = passage.content
+    if origin.parameters.partition:
+        row[GROUP_FIELD] = passage.group or ""
     return row
 
 
@@ -155,6 +169,20 @@ def batches(rows: Sequence[Row], dimension: int) -> Iterator[list[Row]]:
         size += length
     if batch:
         yield batch
+
+
+def store(client: MilvusClient, name: str, rows: Sequence[Row], *, partitioned: bool, timeout_s: float) -> None:
+    """Rows in the place of those with the same ids.
+
+    With a partition key they are deleted and inserted: the upsert of a 2.3.5 server puts them into other partitions than their groups'
+    (29 of 30 were not found by their group), and which later version doesn't could not be tried.
+    """
+    if not partitioned:
+        client.upsert(name, list(rows), timeout=timeout_s)
+        return
+    ids = ", ".join(f'"{escaped(row["passage_id"])}"' for row in rows)  # pymilvus puts `ids` between quotes as they are: an id could end them
+    client.delete(name, filter=f"passage_id in [{ids}]", timeout=timeout_s)
+    client.insert(name, list(rows), timeout=timeout_s)
 
 
 def escaped(text: str) -> str:

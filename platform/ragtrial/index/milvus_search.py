@@ -1,7 +1,7 @@
 """Searches of Milvus by vector and by words, with ties ordered before the cut."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,21 +10,24 @@ from pymilvus import MilvusClient
 from ragtrial.contracts import Vectors
 from ragtrial.domain.trial import Hit
 from ragtrial.errors import StoreError
-from ragtrial.index.milvus_rows import asked_vectors, similarity_of, stored_metric
-from ragtrial.index.rules import TIE, Origin, cuts_a_tie, ranked, search_parameters
+from ragtrial.index.index_types import search_parameters
+from ragtrial.index.milvus_rows import GROUP_FIELD, asked_vectors, escaped, similarity_of, stored_metric
+from ragtrial.index.rules import TIE, Origin, cuts_a_tie, ranked
 from ragtrial.index.words import WORD_TIE
 
+_ALL_IDS = 10_000_000
 MAX_HITS = 16_384
 """Rows that a server returns at most, for searches and for pages of a query."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What Milvus keeps of a collection; `name` is its own, even where it was asked for by an alias."""
+    """What Milvus keeps of a collection; `name` is its own, even where it was asked for by an alias; `mapped`: from disk."""
 
     name: str
     origin: Origin
     complete: bool
+    mapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +37,25 @@ class SearchLimits:
     Attributes:
         lite: It is Milvus Lite.
         timeout_s: For each call.
+        consistency: See `milvus_loading.Reading`.
+        within: Milvus's expression for the passages that are searched; all where it is empty.
     """
 
     lite: bool
     timeout_s: float
+    consistency: str = "Bounded"
+    within: str = ""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """For every search."""
+        found: dict[str, Any] = {"consistency_level": self.consistency, "timeout": self.timeout_s}
+        return found | {"filter": self.within} if self.within else found
+
+
+def within(limits: SearchLimits, group: str | None) -> SearchLimits:
+    """The same, confined to a group; None is no group."""
+    return limits if group is None else replace(limits, within=f'{GROUP_FIELD} == "{escaped(group)}"')
 
 
 FoundRows = list[list[tuple[str, float]]]
@@ -67,8 +85,7 @@ def vector_search(client: MilvusClient, record: Record, queries: Any, top_k: int
         limit=limit,
         output_fields=["passage_id"],  # with none, Milvus Lite returns the vectors
         search_params={"metric_type": stored_metric(origin.parameters, lite=limits.lite), "params": chosen},
-        consistency_level="Bounded",
-        timeout=limits.timeout_s,
+        **limits.options,
     )
     return [
         list(zip(hits.ids, similarity_of(origin, asked, place, hits.distances, lite=limits.lite), strict=True))
@@ -86,8 +103,7 @@ def word_search(client: MilvusClient, record: Record, queries: Any, top_k: int, 
         limit=limit,
         output_fields=["passage_id"],
         search_params={"metric_type": "BM25"},
-        consistency_level="Bounded",
-        timeout=limits.timeout_s,
+        **limits.options,
     )
     # Milvus Lite's scores are negative
     return [[(key, abs(score)) for key, score in zip(hits.ids, hits.distances, strict=True) if score] for hits in results]
@@ -114,3 +130,24 @@ def nearest(
 def indexed(origin: Origin) -> tuple[str, ...]:
     """The fields that have an index."""
     return (*(("vector",) if origin.model.dimension else ()), *(("words",) if origin.parameters.words else ()))
+
+
+def read_ids(client: MilvusClient, name: str, *, limits: SearchLimits) -> set[str]:
+    """Ids of all rows of a loaded collection, as of its last write."""
+    # Not pymilvus' iterator: it doesn't escape the id that it goes on from, drops the consistency level, and lets a server
+    # end a page where its first segment ends.
+    ids: set[str] = set()
+    last = ""
+    while True:
+        page = client.query(
+            name,
+            filter=f'passage_id > "{escaped(last)}"',
+            output_fields=["passage_id"],
+            limit=_ALL_IDS if limits.lite else MAX_HITS,
+            consistency_level="Strong",
+            timeout=limits.timeout_s,
+        )
+        ids.update(row["passage_id"] for row in page)
+        if limits.lite or not page:
+            return ids
+        last = max(row["passage_id"] for row in page)

@@ -4,7 +4,8 @@ import re
 
 from ragtrial.contracts import IndexParameters
 from ragtrial.errors import StoreError
-from ragtrial.index.rules import BUILD_DEFAULTS, check_parameters
+from ragtrial.index.index_types import TYPES, check_parameters
+from ragtrial.index.reading import Reading
 
 
 def check_supported(parameters: IndexParameters, *, lite: bool) -> None:
@@ -22,31 +23,52 @@ def check_supported(parameters: IndexParameters, *, lite: bool) -> None:
         )
 
 
-def check_version(version: str, parameters: IndexParameters) -> None:
+def check_version(version: str, parameters: IndexParameters, reading: Reading | None = None) -> None:
     """Whether a server of this version has what is asked for.
 
     Raises:
-        StoreError: It is too old.
+        StoreError: It is too old, or a build that lacks it.
     """
+    if parameters.type == "DISKANN" and version.endswith("-lite"):
+        raise StoreError(
+            f"the Milvus server is {version}, a build that fits into a Python package and never finishes a DISKANN index: use a full server, "
+            "or index.type HNSW or IVF_SQ8"
+        )
     found = re.match(r"v?(\d+)\.(\d+)", version)
     if found is None:  # a build without a number: it will say itself what it can't do
         return
     number = (int(found[1]), int(found[2]))
-    for wanted, since, what in (
-        (parameters.words, (2, 5), "BM25 (retrieval.method 'hybrid' or 'bm25')"),
-        (parameters.vectors == "int8", (2, 6), "int8 vectors (index.vectors 'int8')"),
+    kind = TYPES[parameters.type]
+    for wanted, since, what, lite in (
+        (parameters.words, (2, 5), "BM25 (retrieval.method 'hybrid' or 'bm25')", True),
+        (parameters.vectors == "int8", (2, 6), "int8 vectors (index.vectors 'int8')", True),
+        (True, kind.since, f"index.type {parameters.type}", kind.lite),
+        (bool(parameters.partition), (2, 3), "a partition key (index.partition_by)", True),
+        (reading is not None and reading.mmap, (2, 4), "mapping a collection from disk (index.mmap)", False),
     ):
         if wanted and number < since:
             raise StoreError(
-                f"the Milvus server is {version}, but {what} needs {since[0]}.{since[1]} or newer: use a newer server, or Milvus Lite"
+                f"the Milvus server is {version}, but {what} needs {since[0]}.{since[1]} or newer: use a newer server"
+                f"{', or Milvus Lite' if lite else ''}"
             )
 
 
+def needs_version(parameters: IndexParameters, reading: Reading) -> bool:
+    """Whether the server's version decides; it is asked for only then."""
+    return bool(parameters.words or parameters.vectors == "int8" or parameters.partition or reading.mmap) or TYPES[
+        parameters.type
+    ].since > (2, 0)
+
+
 def _check_lite_parameters(parameters: IndexParameters) -> None:
-    fixed = BUILD_DEFAULTS[parameters.type]
+    kind = TYPES[parameters.type]
+    if not kind.lite:
+        raise StoreError(
+            f"Milvus Lite has no {parameters.type} index and would search every vector one by one: use type HNSW, or a Milvus server"
+        )
     for name, value in parameters.build.items():
-        if value != fixed[name]:
+        if value != kind.build[name]:
             raise StoreError(
-                f"build parameter {name!r} of index {parameters.type} is {value}, but Milvus Lite always builds with {fixed[name]}: "
+                f"build parameter {name!r} of index {parameters.type} is {value}, but Milvus Lite always builds with {kind.build[name]}: "
                 "leave it out, or use a Milvus server"
             )

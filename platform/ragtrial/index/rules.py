@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,9 +20,6 @@ UNIT_TOLERANCE = 1e-3
 TIE = 1e-6
 """Similarities this near to each other are equal: the difference is float32 rounding, which another store, build or number of threads
 rounds otherwise. Without it, the order of passages that are equally near would depend on the machine."""
-
-BUILD_DEFAULTS: Mapping[str, Mapping[str, int]] = {"FLAT": {}, "IVF_FLAT": {"nlist": 128}, "HNSW": {"M": 16, "efConstruction": 200}}
-SEARCH_DEFAULTS: Mapping[str, Mapping[str, int]] = {"FLAT": {}, "IVF_FLAT": {"nprobe": 16}, "HNSW": {"ef": 64}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +77,10 @@ def plain_parameters(parameters: IndexParameters) -> dict[str, object]:
         plain["vectors"] = parameters.vectors
     if parameters.words:
         plain["words"] = True
+    if parameters.shards != 1:
+        plain["shards"] = parameters.shards
+    if parameters.partition:
+        plain["partition"] = parameters.partition
     return plain
 
 
@@ -101,40 +102,6 @@ def check_model(name: str, *, found: ModelIdentity, asked: ModelIdentity) -> Non
         f"collection {name!r} holds vectors of {holds!r}, but these come from {asks!r}: "
         "index the corpus again (ragtrial index EXPERIMENT.yaml), or give the model a collection of its own"
     )
-
-
-def check_parameters(parameters: IndexParameters) -> None:
-    """Refuse parameters that the index type doesn't have: a store would ignore them.
-
-    Raises:
-        StoreError: An unknown name, or a value below 1.
-    """
-    if parameters.vectors == "binary" and parameters.type == "HNSW":
-        raise StoreError("index.vectors is 'binary', for which there is no HNSW index: use type FLAT or IVF_FLAT")
-    for kind, given, known in (
-        ("build", parameters.build, BUILD_DEFAULTS[parameters.type]),
-        ("search", parameters.search, SEARCH_DEFAULTS[parameters.type]),
-    ):
-        for name, value in given.items():
-            if name not in known:
-                expected = ", ".join(known) or "none"
-                raise StoreError(f"index {parameters.type} has no {kind} parameter {name!r}: it takes {expected}")
-            if value < 1:
-                raise StoreError(f"{kind} parameter {name!r} of index {parameters.type} is {value!r}: give at least 1")
-
-
-def search_parameters(parameters: IndexParameters, *, top_k: int) -> dict[str, int]:
-    """The search parameters, defaults filled in; HNSW's `ef` is raised to `top_k` where it was not given.
-
-    Raises:
-        StoreError: `ef` is given and below `top_k`: HNSW can't return more than it visits.
-    """
-    chosen = {**SEARCH_DEFAULTS[parameters.type], **parameters.search}
-    if "ef" in chosen and chosen["ef"] < top_k:
-        if "ef" in parameters.search:
-            raise StoreError(f"search parameter 'ef' of index HNSW is {chosen['ef']}, below top_k {top_k}: give at least top_k")
-        chosen["ef"] = top_k
-    return chosen
 
 
 def check_vectors(name: str, vectors: Vectors, *, dimension: int, ids: Sequence[str] | None = None) -> Vectors:
@@ -179,6 +146,34 @@ def check_words(name: str, parameters: IndexParameters) -> None:
             f"collection {name!r} was made without words: index the corpus again with retrieval.method 'hybrid' or 'bm25' "
             "(ragtrial index EXPERIMENT.yaml)"
         )
+
+
+def check_groups(name: str, parameters: IndexParameters, groups: Sequence[str | None] | None, *, queries: int) -> Sequence[str | None]:
+    """The group of each query, None where it is searched everywhere.
+
+    Raises:
+        StoreError: Groups are given for a collection that knows none, or not one for each query.
+    """
+    if groups is None:
+        return (None,) * queries
+    if len(groups) != queries:
+        raise StoreError(f"collection {name!r} was given {len(groups)} groups for {queries} queries: give one each")
+    if not parameters.partition and any(group is not None for group in groups):
+        raise StoreError(
+            f"collection {name!r} was made without groups: index the corpus again with index.partition_by 'group' (ragtrial index EXPERIMENT.yaml)"
+        )
+    return groups
+
+
+def in_groups(
+    asked: Sequence[str | None], found: Callable[[str | None, list[int]], Sequence[tuple[Hit, ...]]]
+) -> tuple[tuple[Hit, ...], ...]:
+    """The hits of each query, found once for each group with the places of its queries."""
+    hits: dict[int, tuple[Hit, ...]] = {}
+    for group in dict.fromkeys(asked):
+        places = [place for place, each in enumerate(asked) if each == group]
+        hits.update(zip(places, found(group, places), strict=True))
+    return tuple(hits[place] for place in range(len(asked)))
 
 
 def ranked(name: str, found: Sequence[tuple[str, float]], *, top_k: int, tie: float | None = None) -> tuple[Hit, ...]:

@@ -6,13 +6,20 @@ from functools import partial
 from typing import Any
 
 from ragtrial.domain.evaluation import ArmFacts
+from ragtrial.domain.experiment import Experiment
 from ragtrial.index.codes import vector_bytes
 from ragtrial.report import live_words, words
 from ragtrial.report.live_summary import LiveSummary, LiveUsage
 from ragtrial.report.summary import STAGES, ArmUsage, StageLatency, Summary
 from ragtrial.report.verdict_words import PER, cost_of
 
-STAGE_NAMES = {"embed": "embed the query", "search": "search the index", "generate": "make the answer", "total": "all together"}
+STAGE_NAMES = {
+    "embed": "embed the query",
+    "search": "search the index",
+    "rerank": "rerank the passages",
+    "generate": "make the answer",
+    "total": "all together",
+}
 NO_FEE = "Answers are sentences picked from passages: no LLM, no fee"
 _STORED: tuple[tuple[str, Callable[[int], int]], ...] = (
     ("float32", partial(vector_bytes, "fp32")),
@@ -103,7 +110,12 @@ def slowest_stage(rows: Sequence[StageLatency], arm: str) -> str | None:
         said = f"Of {words.milliseconds(total)} at the median, {arm}'s stages take about {words.milliseconds(stages)}"
         return f"{said}: most is waiting for a turn, and what lies between the stages"
     stage = max(timed, key=timed.__getitem__)
-    doing = {"embed": "Embedding the query", "search": "Searching the index", "generate": "Making the answer"}[stage]
+    doing = {
+        "embed": "Embedding the query",
+        "search": "Searching the index",
+        "rerank": "Reranking the passages",
+        "generate": "Making the answer",
+    }[stage]
     return f"{doing} takes {timed[stage] / sum(timed.values()):.0%} of what {arm}'s stages take at their medians"
 
 
@@ -125,8 +137,26 @@ def latency_rows(rows: Sequence[StageLatency]) -> list[dict[str, Any]]:
     ]
 
 
+def rerank_fee(experiment: Experiment, arm: str) -> float | None:
+    """USD for reranking `PER` queries, as the experiment declares it; None where it says nothing, 0 where nothing is reranked."""
+    spec = next(experiment.retrieval_of(each).rerank for each in experiment.arms if each.name == arm)
+    if spec is None or not spec.is_remote:
+        return 0.0
+    return None if spec.usd_per_1000_queries is None else spec.usd_per_1000_queries * PER / 1_000
+
+
 def money_finding(content: Summary) -> str:
-    """What answers cost, as a finding."""
+    """What answers cost, and what reranking does, as a finding."""
+    fees = [(arm, rerank_fee(content.experiment, arm)) for arm in (content.control, content.treatment)]
+    said = [
+        f"reranking {PER:,} queries with {arm} costs {'an unknown fee' if fee is None else f'{fee:,.2f} USD, as declared'}"
+        for arm, fee in fees
+        if fee != 0
+    ]
+    return "; ".join([_answers_cost(content), *said])
+
+
+def _answers_cost(content: Summary) -> str:
     if not content.generators:
         return "Answers were not made, so they cost nothing"
     if content.extractive:
@@ -141,10 +171,14 @@ def money_finding(content: Summary) -> str:
 def gain_for_a_dollar(content: Summary) -> str:
     """What quality custom adds for the money that it adds; in words where there is no such ratio."""
     effect, metric = content.primary.effect, content.primary.metric
-    left, right = (cost_of(content.usage, arm) for arm in (content.control, content.treatment))
     if effect is None:
         return f"The gain in {metric.name} is not known, so it has no price."
-    if content.extractive or not content.generators:
+    fees = [rerank_fee(content.experiment, arm) for arm in (content.control, content.treatment)]
+    if None in fees:
+        return f"What reranking costs was not declared (rerank.usd_per_1000_queries), so the gain in {metric.name} has no price in dollars."
+    answers = [0.0 if content.extractive or not content.generators else cost_of(content.usage, arm) for arm in _arms_of(content)]
+    left, right = (None if cost is None else cost + (fee or 0.0) for cost, fee in zip(answers, fees, strict=True))
+    if (content.extractive or not content.generators) and not any(fees):
         return f"The gain in {metric.name} costs no fee: only the time and the room that stand below."
     if left is None or right is None:
         return f"The cost of the answers was not reported, so the gain in {metric.name} has no price in dollars."
@@ -155,6 +189,10 @@ def gain_for_a_dollar(content: Summary) -> str:
         f"For each dollar more on {PER:,} queries, {metric.name} moves by {per[0]:+.4g} [{per[1]:+.4g}, {per[2]:+.4g}] "
         f"({content.level} interval of the gain; the cost is a sum)."
     )
+
+
+def _arms_of(content: Summary) -> tuple[str, str]:
+    return content.control, content.treatment
 
 
 def usage_rows(usage: Sequence[ArmUsage]) -> list[dict[str, Any]]:

@@ -97,13 +97,16 @@ def latencies(times: Mapping[str, Sums], *, arms: Sequence[str]) -> tuple[StageL
     """Each stage of each arm.
 
     Args:
-        times: By arm the milliseconds of embedding, search, generation and in total of each trial, shape (n_trials, 4).
+        times: By arm the milliseconds of embedding, search, reranking (0: there is none), generation and in total of each trial, shape
+            (n_trials, 5).
         arms: Those that are expected, in order; others follow.
     """
     rows = []
     for arm in dict.fromkeys([*arms, *times]):
         for place, stage in enumerate(STAGES):
             values = np.sort(times[arm][:, place]) if arm in times else np.empty(0)
+            if stage == "rerank" and not values.any():
+                continue
             if not values.size:
                 rows.append(StageLatency(arm=arm, stage=stage, quantiles=None, reason="nothing that counts was timed so far"))
                 continue

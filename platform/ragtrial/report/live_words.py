@@ -286,9 +286,10 @@ def tail(found: Tail | None) -> str | None:
     if found.control is None or found.treatment is None:
         return f"{name} can't be told yet: {found.reason}"
     said = f"{name} {words.milliseconds(found.control)} with the baseline, {words.milliseconds(found.treatment)} with custom"
+    of = "" if found.drawn is None else f", of {found.drawn[0]:,} users drawn from {found.drawn[1]:,}"
     if found.ratio is None or found.ratio_low is None or found.ratio_high is None:
-        return said
-    return f"{said} ({found.ratio - 1:+.1%} [{found.ratio_low - 1:+.1%}, {found.ratio_high - 1:+.1%}], at a single look)"
+        return f"{said}{of}"
+    return f"{said} ({found.ratio - 1:+.1%} [{found.ratio_low - 1:+.1%}, {found.ratio_high - 1:+.1%}], at a single look{of})"
 
 
 def checks(content: LiveContent) -> str:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
+from ragtrial.domain.inert import inert_markdown
 from ragtrial.domain.verdict import CheckState, Comparison, Slice
 from ragtrial.report import findings, words
 from ragtrial.report.content import ReportContent
 
 MARKS: dict[CheckState, str] = {"pass": "✅", "warn": "⚠️", "fail": "❌", "unknown": "❔"}
 GUARD_MARKS = {"holds": "✅ holds", "broken": "❌ broken", "not shown": "❔ not shown"}
-_ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{mark: f"\\{mark}" for mark in "\\`*[]|#~"}}
 
 
 def as_markdown(content: ReportContent) -> str:
@@ -34,7 +34,7 @@ def as_markdown(content: ReportContent) -> str:
 
 def text(value: str) -> str:
     """Data as it is to be read: no mark-up of it is carried out, no line break leaves a table cell."""
-    return "".join(_ESCAPED.get(character, character) for character in words.plain(" ".join(value.split())))
+    return inert_markdown(words.plain(value))
 
 
 def table_of(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,7 +11,7 @@ from ragtrial.report.content import ReportContent
 
 NOT_SCORED = "not scored for this line"
 _USAGE = ("prompt_tokens", "completion_tokens", "cost_usd")
-_STAGES = ("embed_ms", "search_ms", "generate_ms")
+_STAGES = ("embed_ms", "search_ms", "rerank_ms", "generate_ms")
 
 
 def write_parquet(path: Path, content: ReportContent) -> None:

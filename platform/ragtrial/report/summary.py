@@ -30,8 +30,8 @@ MOST_TIMINGS = 200
 
 _N = TypeVar("_N", int, float)
 
-LatencyStage = Literal["embed", "search", "generate", "total"]
-STAGES: tuple[LatencyStage, ...] = ("embed", "search", "generate", "total")
+LatencyStage = Literal["embed", "search", "rerank", "generate", "total"]
+STAGES: tuple[LatencyStage, ...] = ("embed", "search", "rerank", "generate", "total")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class StageLatency:
 
     Attributes:
         arm: The arm's name.
-        stage: `total` is from the query to the answer.
+        stage: `total` is from the query to the answer. An arm that doesn't rerank has no `rerank`; `search` is without it here.
         quantiles: In milliseconds; None where nothing was timed, and `reason` says why.
         reason: Or None.
         sample_ms: The timings themselves, sorted, thinned to `MOST_TIMINGS`; the shortest and the longest are always there.
@@ -250,12 +250,15 @@ def _latency(arm: str, trials: Sequence[Trial]) -> list[StageLatency]:
     timings = [trial.timings for trial in trials if trial.timings is not None]
     values = {
         "embed": [t.embed_ms for t in timings],
-        "search": [t.search_ms for t in timings],
+        "search": [t.search_ms - (t.rerank_ms or 0.0) for t in timings],
+        "rerank": [t.rerank_ms for t in timings if t.rerank_ms is not None],
         "generate": [t.generate_ms for t in timings],
         "total": [t.latency_ms for t in timings],
     }
     rows = []
     for stage in STAGES:
+        if stage == "rerank" and not values[stage]:
+            continue
         try:
             sample = tuple(thinned(sorted(values[stage]), MOST_TIMINGS))
             rows.append(StageLatency(arm=arm, stage=stage, quantiles=latency_quantiles(values[stage]), sample_ms=sample))

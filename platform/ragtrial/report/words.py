@@ -30,6 +30,7 @@ CHECK_NAMES = {
     "retried": "Nothing was tried twice",
     "leakage": "Gold set kept out of training",
     "archived": "No archived model runs",
+    "unmapped": "Every hit is a passage of the corpus",
     "free_method": "Better than a free method",
     "independence": "Shared sources are accounted for",
     "plan": "Planned before the data",

@@ -1,6 +1,5 @@
 """The arms made ready: model, collection, parity, leakage."""
 
-import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,28 +10,43 @@ from ragtrial.build import (
     check_index,
     index_parameters,
     model_location,
+    reading_of,
 )
-from ragtrial.contracts import Embedder, Generator, Progress, VectorIndex, no_progress
+from ragtrial.contracts import Embedder, Generator, Progress, Reranker, VectorIndex, no_progress
 from ragtrial.domain.evaluation import ArmFacts, IndexFacts
 from ragtrial.domain.experiment import Arm, RetrievalSpec
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.parity import Conditions
+from ragtrial.domain.retriever import OWN_ANSWERS, RetrieverSpec
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
 from ragtrial.errors import StoreError
 from ragtrial.evaluation import order_of
 from ragtrial.finetuning.leakage import check_lineage
 from ragtrial.finetuning.registry import Registry
+from ragtrial.foreign.retriever import ForeignAnswers, ForeignRetriever
 from ragtrial.formats.experiment import milvus_uri
-from ragtrial.indexing import alias_of, index_arm, measured_recall
-from ragtrial.suite.preparing import Prepared
+from ragtrial.index.recall import MOST_PASSAGES, RecallBarrier
+from ragtrial.indexing import alias_of, index_arm
+from ragtrial.reranking.cache import CachedReranker
+from ragtrial.reranking.reordering import RerankedRetriever
+from ragtrial.suite.distributing import index_on_ray
+from ragtrial.suite.foreign_arms import check_retriever, foreign_conditions, has_own, open_foreign
+from ragtrial.suite.preparing import Configured, Prepared
 from ragtrial.suite.promotion_journal import recover
-from ragtrial.suite.retrieving import ArmRetriever, build_arm_embedder, build_retriever
+from ragtrial.suite.retrieving import (
+    ArmRetriever,
+    build_arm_embedder,
+    build_retriever,
+    check_reranker,
+    load_rerankers,
+    reordering_of,
+)
 
 if TYPE_CHECKING:
     from ragtrial.llm.gate import Gate
 
 RECALL_SAMPLE = 100
-RECALL_MAX_PASSAGES = 200_000
+RECALL_MAX_PASSAGES = MOST_PASSAGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +57,11 @@ class ReadyArm:
         arm: As planned.
         facts: What it is made of.
         generator: Makes its answers; None where generation is off.
-        retriever: With the vector cache, for quality.
-        timed_retriever: Without it, for latency.
+        retriever: With the caches of vectors and rerankers' scores, for quality.
+        timed_retriever: Without them, for latency.
+        reranker: Without its cache; None where nothing is reranked.
+        foreign: The arm's own pipeline, where it brings one; then it has no collection.
+        check: State and detail of what is to be said of that pipeline.
     """
 
     arm: Arm
@@ -52,9 +69,12 @@ class ReadyArm:
     generator: Generator | None
     retriever: ArmRetriever
     timed_retriever: ArmRetriever
+    reranker: Reranker | None = None
+    foreign: ForeignRetriever | None = None
+    check: tuple[str, str] | None = None
 
 
-def load_models(prepared: Prepared, *, progress: Progress = no_progress) -> dict[str, Embedder]:
+def load_models(prepared: Configured, *, progress: Progress = no_progress) -> dict[str, Embedder]:
     """Each arm's embedder, by arm; loaded before anything is written, but after a promotion that was interrupted is finished.
 
     Raises:
@@ -87,7 +107,7 @@ def load_generators(prepared: Prepared, gate: "Gate | None" = None) -> dict[str,
     return {arm.name: by_spec[experiment.generation_of(arm)] for arm in experiment.arms}
 
 
-def open_index(prepared: Prepared, *, timeout_s: float = 60.0) -> VectorIndex:
+def open_index(prepared: Configured, *, timeout_s: float = 60.0) -> VectorIndex:
     """The experiment's Milvus, after a look at what it will be asked to build.
 
     Args:
@@ -98,11 +118,13 @@ def open_index(prepared: Prepared, *, timeout_s: float = 60.0) -> VectorIndex:
         StoreError: It can't be reached, is no Milvus, or can't build what an arm asks for.
     """
     uri = milvus_uri(prepared.file)
-    asked = [index_parameters(prepared.experiment.retrieval_of(arm)) for arm in prepared.experiment.arms]
+    searched = [prepared.experiment.retrieval_of(arm) for arm in prepared.experiment.arms if not has_own(prepared.experiment, arm)]
+    asked = [index_parameters(retrieval) for retrieval in searched]
     for parameters in asked:
         check_index(parameters, uri)
     token = prepared.around.settings.secret(prepared.experiment.stores.milvus_token_env)
-    index = build_index(uri, token=token, timeout_s=timeout_s)
+    reading = reading_of([retrieval.index for retrieval in searched]) if searched else None
+    index = build_index(uri, token=token, timeout_s=timeout_s, reading=reading)
     try:
         for parameters in asked:
             index.check(parameters)
@@ -117,34 +139,67 @@ def ready_arms(
     embedders: Mapping[str, Embedder],
     generators: Mapping[str, Generator | None] | None = None,
     *,
+    rerankers: Mapping[str, Reranker | None] | None = None,
     index: VectorIndex,
     cache: VectorCache,
     progress: Progress,
 ) -> tuple[ReadyArm, ...]:
-    """Index the corpus with each arm's model, and measure the index's recall; control first.
+    """Index the corpus with each arm's model, and measure the index's recall; an arm's own pipeline is tried instead; control first.
 
     Args:
         prepared: The experiment with its data.
         embedders: From `load_models`.
         generators: From `load_generators`; None loads them here.
+        rerankers: From `load_rerankers`; None loads them here.
         index: From `open_index`.
-        cache: Of vectors.
+        cache: Of vectors, and of rerankers' scores.
         progress: Told how many passages are embedded.
     """
-    if generators is None:
-        generators = load_generators(prepared)
+    generators = load_generators(prepared) if generators is None else generators
+    rerankers = load_rerankers(prepared.experiment, prepared.around) if rerankers is None else rerankers
+    if prepared.experiment.execution == "ray":
+        index_on_ray(
+            prepared,
+            embedders,
+            index=index,
+            cache=cache,
+            corpus=prepared.corpus,
+            progress=progress,
+        )
     return tuple(
-        _ready(prepared, arm, bare=embedders[arm.name], index=index, cache=cache, generator=generators[arm.name], progress=progress)
+        _ready(
+            prepared,
+            arm,
+            bare=embedders[arm.name],
+            index=index,
+            cache=cache,
+            generator=generators[arm.name],
+            reranker=rerankers[arm.name],
+            progress=progress,
+        )
         for arm in (prepared.experiment.control, prepared.experiment.treatment)
     )
 
 
 def _ready(
-    prepared: Prepared, arm: Arm, *, bare: Embedder, index: VectorIndex, cache: VectorCache, generator: Generator | None, progress: Progress
+    prepared: Prepared,
+    arm: Arm,
+    *,
+    bare: Embedder,
+    index: VectorIndex,
+    cache: VectorCache,
+    generator: Generator | None,
+    reranker: Reranker | None,
+    progress: Progress,
 ) -> ReadyArm:
-    cached = CachedEmbedder(bare, cache) if bare.identity.dimension else bare  # nothing to keep of an arm without vectors
     retrieval = prepared.experiment.retrieval_of(arm)
+    if retrieval.retriever is not None:
+        return _ready_foreign(prepared, arm, retrieval.retriever, cache=cache, generator=generator, reranker=reranker)
+    cached = CachedEmbedder(bare, cache) if bare.identity.dimension else bare  # nothing to keep of an arm without vectors
     facts = index_facts(prepared, arm, embedder=cached, index=index, progress=progress)
+    passages = prepared.corpus.by_id
+    kept = None if reranker is None else reordering_of(retrieval, CachedReranker(reranker, cache), passages)
+    fresh = reordering_of(retrieval, reranker, passages)
     return ReadyArm(
         arm=arm,
         facts=ArmFacts(
@@ -152,37 +207,79 @@ def _ready(
             role=arm.role,
             model=bare.identity,
             index=facts,
-            conditions=_conditions(prepared, arm, bare, facts, generator),
+            conditions=_conditions(prepared, arm, bare, facts, generator, reranker),
             lineage=_lineage(prepared, arm, bare.identity),
         ),
         generator=generator,
-        retriever=build_retriever(retrieval, embedder=cached, index=index, collection=facts.collection),
-        timed_retriever=build_retriever(retrieval, embedder=bare, index=index, collection=facts.collection),
+        retriever=build_retriever(retrieval, embedder=cached, index=index, collection=facts.collection, reordering=kept),
+        timed_retriever=build_retriever(retrieval, embedder=bare, index=index, collection=facts.collection, reordering=fresh),
+        reranker=reranker,
+    )
+
+
+def _ready_foreign(
+    prepared: Prepared, arm: Arm, spec: RetrieverSpec, *, cache: VectorCache, generator: Generator | None, reranker: Reranker | None
+) -> ReadyArm:
+    """An arm that brings its own pipeline: nothing is indexed."""
+    retrieval = prepared.experiment.retrieval_of(arm)
+    opened = open_foreign(prepared, arm, spec)
+    own = opened.retriever
+    if prepared.experiment.generation_of(arm).provider == OWN_ANSWERS:
+        generator = ForeignAnswers(own)
+    passages = prepared.corpus.by_id
+    kept = None if reranker is None else reordering_of(retrieval, CachedReranker(reranker, cache), passages)
+    fresh = reordering_of(retrieval, reranker, passages)
+    conditions = foreign_conditions(
+        prepared,
+        arm,
+        own,
+        rerank=_rerank_settings(retrieval, reranker),
+        generation={} if generator is None else {"version": generator.version, **generator.settings},
+    )
+    return ReadyArm(
+        arm=arm,
+        facts=ArmFacts(arm=arm.name, role=arm.role, model=own.identity, conditions=conditions),
+        generator=generator,
+        retriever=own if kept is None else RerankedRetriever(own, kept),
+        timed_retriever=own if fresh is None else RerankedRetriever(own, fresh),
+        reranker=reranker,
+        foreign=own,
+        check=opened.check,
     )
 
 
 def index_facts(prepared: Prepared, arm: Arm, *, embedder: Embedder, index: VectorIndex, progress: Progress) -> IndexFacts:
     """Index the corpus for the arm where that is still to do, and measure the recall of approximate search."""
     retrieval = prepared.experiment.retrieval_of(arm)
-    facts = index_arm(
+    return index_arm(
         corpus=prepared.corpus,
         embedder=embedder,
         index=index,
         parameters=index_parameters(retrieval),
         alias=alias_of(prepared.experiment.name, arm.name),
+        barrier=recall_barrier(prepared, retrieval, embedder),
         progress=progress,
     )
-    if len(prepared.corpus.passages) > RECALL_MAX_PASSAGES or not embedder.identity.dimension:
-        return facts
+
+
+def recall_barrier(prepared: Prepared, retrieval: RetrievalSpec, embedder: Embedder) -> RecallBarrier | None:
+    """What the arm's index must find of exact search before the arm is used; None for an arm without vectors."""
+    if not embedder.identity.dimension:
+        return None
     sample = order_of(prepared.gold, seed=prepared.experiment.analysis.seed, limit=RECALL_SAMPLE)
-    vectors = embedder.embed([query.text for query in sample], kind="query")
-    matrix = embedder.embed([passage.content for passage in prepared.corpus.passages], kind="passage")
-    ids = [passage.passage_id for passage in prepared.corpus.passages]
-    recall = measured_recall(index, facts.collection, embedder.identity, vectors, matrix, ids, top_k=retrieval.top_k)
-    return dataclasses.replace(facts, ann_recall=recall)
+    return RecallBarrier(
+        embedder=embedder,
+        passages=prepared.corpus.by_id,
+        queries=[query.text for query in sample],
+        top_k=retrieval.top_k,
+        least=retrieval.index.least_recall,
+        parameters=index_parameters(retrieval),
+    )
 
 
-def _conditions(prepared: Prepared, arm: Arm, embedder: Embedder, facts: IndexFacts, generator: Generator | None) -> Conditions:
+def _conditions(
+    prepared: Prepared, arm: Arm, embedder: Embedder, facts: IndexFacts, generator: Generator | None, reranker: Reranker | None
+) -> Conditions:
     experiment, identity = prepared.experiment, embedder.identity
     retrieval, generation = experiment.retrieval_of(arm), experiment.generation_of(arm)
     settings = {} if generator is None else {"version": generator.version, **generator.settings}
@@ -199,6 +296,7 @@ def _conditions(prepared: Prepared, arm: Arm, embedder: Embedder, facts: IndexFa
             "index": facts.index_type,
             "metric": facts.metric,
             **_method_settings(retrieval),
+            **_rerank_settings(retrieval, reranker),
             **{f"build.{name}": str(value) for name, value in retrieval.index.build.items()},
             **{f"search.{name}": str(value) for name, value in retrieval.index.search.items()},
         },
@@ -210,12 +308,23 @@ def _conditions(prepared: Prepared, arm: Arm, embedder: Embedder, facts: IndexFa
 def _method_settings(retrieval: RetrievalSpec) -> dict[str, str]:
     """What is not dense search over float32 vectors; left out where it is, so that older certificates stay as they are."""
     found: dict[str, str] = {} if retrieval.index.vectors == "fp32" or retrieval.method == "bm25" else {"vectors": retrieval.index.vectors}
+    if retrieval.index.partition_by != "none":
+        found |= {"partition_by": retrieval.index.partition_by, "partition_tag": retrieval.index.partition_tag or "none"}
     if retrieval.method != "dense":
         found["method"] = retrieval.method
     if retrieval.method == "hybrid":
         found |= {"fusion": retrieval.fusion, "candidates": str(max(retrieval.candidates, retrieval.top_k))}
         found |= {"rrf_k": str(retrieval.rrf_k)} if retrieval.fusion == "rrf" else {"dense_weight": str(retrieval.dense_weight)}
     return found
+
+
+def _rerank_settings(retrieval: RetrievalSpec, reranker: Reranker | None) -> dict[str, str]:
+    """What orders the hits anew; nothing where nothing does, so that older certificates stay as they are."""
+    if reranker is None or retrieval.rerank is None:
+        return {}
+    identity = reranker.identity
+    named = {"rerank": str(identity), "rerank.revision": identity.revision, "rerank.candidates": str(retrieval.depth)}
+    return named | {f"rerank.{name}": value for name, value in _pairs(identity.settings).items()}
 
 
 def _pairs(settings: Sequence[str]) -> dict[str, str]:
@@ -250,7 +359,8 @@ def leakage(prepared: Prepared) -> tuple[str, str]:
             states[arm.role] = found
             details.append(f"{arm.name}: {detail}")
         else:
-            details.append(f"{arm.name}: no training record of {arm.embedding.model!r}")
+            what = f"the pipeline {own.path!r}" if (own := prepared.experiment.retrieval_of(arm).retriever) else repr(arm.embedding.model)
+            details.append(f"{arm.name}: no training record of {what}")
     state = "fail" if "fail" in states.values() else states.get("treatment", "unknown")
     return state, "; ".join(details)
 
@@ -291,7 +401,12 @@ def check_models(prepared: Prepared, *, to_train: Collection[str] = ()) -> None:
         ModelError: An arm's model does not exist.
     """
     for arm in prepared.experiment.arms:
-        if prepared.experiment.retrieval_of(arm).method == "bm25":
+        retrieval = prepared.experiment.retrieval_of(arm)
+        if retrieval.rerank is not None:
+            check_reranker(retrieval.rerank, prepared.around)
+        if retrieval.retriever is not None:
+            check_retriever(retrieval.retriever)
+        if retrieval.method == "bm25":
             continue
         if arm.embedding.provider == "sentence-transformers" and _registered_name(arm) not in to_train:
             model_location(arm.embedding.model, prepared.around)

@@ -237,8 +237,9 @@ def _failures(prepared: Prepared, seen: Seen, cached: CachedEmbedder) -> tuple[F
 
 
 def _named(prepared: Prepared, embedder: Embedder) -> str:
-    method = prepared.experiment.retrieval_of(prepared.experiment.control).method
-    return {"dense": f"{embedder.identity}", "hybrid": f"hybrid of {embedder.identity} and BM25", "bm25": "BM25"}[method]
+    retrieval = prepared.experiment.retrieval_of(prepared.experiment.control)
+    searched = {"dense": f"{embedder.identity}", "hybrid": f"hybrid of {embedder.identity} and BM25", "bm25": "BM25"}[retrieval.method]
+    return searched if retrieval.rerank is None else f"{searched}, before its reranker"
 
 
 def _names(prepared: Prepared) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ragtrial.build import check_index, index_parameters
+from ragtrial.build import check_index, index_parameters, reading_of
 from ragtrial.domain.corpus import Corpus
 from ragtrial.domain.data import DataSpec
 from ragtrial.domain.gold import GoldSet
@@ -15,6 +15,7 @@ from ragtrial.formats.pairs import check_pairs
 from ragtrial.settings import Settings
 from ragtrial.suite.arms import archived, check_models, missing_models
 from ragtrial.suite.calls import check_llm
+from ragtrial.suite.places import places
 from ragtrial.suite.preparing import Prepared, load, prepare
 from ragtrial.suite.running import check_measurable
 
@@ -45,12 +46,16 @@ def check(path: Path, settings: Settings) -> Found:
     A model that isn't there is a warning: files are often checked where nothing is evaluated.
     """
     try:
-        file = load_experiment(path)
+        file = load_experiment(path, settings)
     except ValidationError as error:
         return Found(problems=error.problems)
     problems: list[Problem] = []
     warnings: list[Problem] = []
     summary: list[str] = []
+    try:
+        summary += places(file, settings)
+    except RagtrialError as error:
+        problems.append(Problem(message=str(error), path=str(file.path)))
     training = file.experiment.training
     judged = None if training is None else training.data
     for path_of_pairs in () if training is None else training.pairs:
@@ -90,6 +95,7 @@ def _faults(prepared: Prepared) -> list[Problem]:
     try:
         check_measurable(prepared.experiment, prepared.gold)
         check_llm(prepared, keys=False)
+        reading_of([prepared.experiment.retrieval_of(arm).index for arm in prepared.experiment.arms])
         for arm in prepared.experiment.arms:
             check_index(index_parameters(prepared.experiment.retrieval_of(arm)), milvus_uri(prepared.file))
     except RagtrialError as error:

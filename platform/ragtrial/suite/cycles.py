@@ -146,5 +146,5 @@ def _read(path: Path) -> Cycle:
         record = json.loads(path.read_text("utf-8"))
         record.pop("form")
         return Cycle(**{**record, "reasons": tuple(record["reasons"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{str(path)!r} is no record of a cycle ({error}): restore it, or remove its folder") from error

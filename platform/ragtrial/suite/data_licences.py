@@ -29,7 +29,7 @@ def licence_beside(corpus: Path) -> str | None:
         return None
     try:
         found = json.loads(card.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _broken(card, f"can't be read ({error})") from error
     if not isinstance(found, dict):
         raise _broken(card, "is no JSON object")

@@ -17,6 +17,9 @@ from ragtrial.domain.corpus import Passage
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.embedding.sentence_transformers import SentenceTransformersEmbedder, folder_of_package
 from ragtrial.errors import RagtrialError
+from ragtrial.formats.experiment import load_experiment
+from ragtrial.settings import Settings, read_settings
+from ragtrial.suite.places import places, try_milvus, try_sql
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +47,17 @@ _EXTRAS = (
 )
 
 
-def diagnose() -> tuple[Finding, ...]:
-    """Try Python, Milvus Lite, SQLite, the bundled model and the optional packages."""
+def diagnose(experiment: Path | None = None, settings: Settings | None = None) -> tuple[Finding, ...]:
+    """Try Python, Milvus Lite, SQLite, the bundled model and the optional packages.
+
+    Args:
+        experiment: Its own stores are tried, too, and where their places come from is said.
+        settings: The environment; default: this process's.
+
+    Raises:
+        InputError: The experiment file is wrong.
+        SetupError: The file of a secret can't be read.
+    """
     version = ".".join(map(str, sys.version_info[:3]))
     findings = [Finding(part="Python", state="ok", detail=version)]
     with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +69,16 @@ def diagnose() -> tuple[Finding, ...]:
         detail = "installed" if there else f"not installed; {purpose} needs it: pip install 'ragtrial[{extra}]'"
         findings.append(Finding(part=f"{purpose} ({package})", state="ok" if there else "optional", detail=detail))
     findings.append(_ragas())
+    if experiment is not None:
+        findings += _of_experiment(experiment, settings or read_settings())
     return tuple(findings)
+
+
+def _of_experiment(path: Path, settings: Settings) -> tuple[Finding, ...]:
+    """The experiment's stores, asked from here with the secrets that are set here."""
+    file = load_experiment(path, settings)
+    said = [Finding(part=part, state="ok", detail=detail) for part, _, detail in (line.partition(": ") for line in places(file, settings))]
+    return (*said, _tried("SQL log", lambda: try_sql(file)), _tried("Milvus", lambda: try_milvus(file, settings)))
 
 
 def _ragas() -> Finding:

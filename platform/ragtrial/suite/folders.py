@@ -6,7 +6,7 @@ from pathlib import Path
 from ragtrial.db.engine import current_revision, parse_url
 from ragtrial.errors import InputError, StoreError
 from ragtrial.formats.experiment import milvus_uri, resolve_path, sql_url
-from ragtrial.suite.preparing import Prepared
+from ragtrial.suite.preparing import Configured
 
 
 def output_folder(path: Path) -> Path:
@@ -21,7 +21,7 @@ def output_folder(path: Path) -> Path:
     return path
 
 
-def check_stores(prepared: Prepared) -> None:
+def check_stores(prepared: Configured) -> None:
     """Whether the places of the stores can be written to, and the database is ours; nothing is made yet.
 
     Raises:

@@ -1,17 +1,53 @@
 """`ragtrial index`: both arms' collections, and nothing else."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from ragtrial.contracts import Progress, no_progress
+from ragtrial.contracts import Embedder, Progress, VectorIndex, no_progress
 from ragtrial.domain.evaluation import IndexFacts
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
 from ragtrial.errors import InputError, StoreError
 from ragtrial.formats.experiment import milvus_uri, resolve_path
 from ragtrial.indexing import alias_of, rollback
+from ragtrial.settings import Settings
 from ragtrial.suite.arms import index_facts, load_models, open_index
+from ragtrial.suite.distributing import examined, index_on_ray
 from ragtrial.suite.folders import check_stores
-from ragtrial.suite.preparing import Prepared
+from ragtrial.suite.foreign_arms import has_own
+from ragtrial.suite.leading import leadership
+from ragtrial.suite.preparing import Prepared, configure, prepare
+
+
+def index_file(path: Path, *, settings: Settings, progress: Progress = no_progress) -> dict[str, IndexFacts]:
+    """Index the corpus of an experiment file where the file says; what is known of each collection, by arm.
+
+    On Ray the corpus is streamed from its shards. It is read into memory only afterwards, and only where the recall of an index is measured
+    (`distributing.examined`).
+    """
+    configured = configure(path, settings=settings)
+    if configured.experiment.execution == "local":
+        return index_all(prepare(path, settings=settings), progress=progress)
+    check_stores(configured)
+    embedders = load_models(configured, progress=progress)
+    with ExitStack() as stack:
+        stack.enter_context(leadership(configured.file, "indexing").held())
+        index = stack.enter_context(closing(open_index(configured)))
+        cache = stack.enter_context(VectorCache(resolve_path(configured.file.folder, configured.experiment.stores.vectors)))
+        facts = index_on_ray(configured, embedders, index=index, cache=cache, progress=progress)
+        if not facts or not examined(configured, next(iter(facts.values())).n_passages):
+            return facts
+        return _indexed(prepare(path, settings=settings), embedders, index=index, cache=cache, progress=progress)
+
+
+def _indexed(
+    prepared: Prepared, embedders: Mapping[str, Embedder], *, index: VectorIndex, cache: VectorCache, progress: Progress
+) -> dict[str, IndexFacts]:
+    return {
+        arm.name: index_facts(prepared, arm, embedder=CachedEmbedder(embedders[arm.name], cache), index=index, progress=progress)
+        for arm in prepared.experiment.arms
+        if not has_own(prepared.experiment, arm)
+    }
 
 
 def index_all(prepared: Prepared, *, progress: Progress = no_progress) -> dict[str, IndexFacts]:
@@ -19,12 +55,10 @@ def index_all(prepared: Prepared, *, progress: Progress = no_progress) -> dict[s
     check_stores(prepared)
     embedders = load_models(prepared, progress=progress)
     with ExitStack() as stack:
+        stack.enter_context(leadership(prepared.file, "indexing").held())  # a service that starts meanwhile waits, and finds it done
         index = stack.enter_context(closing(open_index(prepared)))
         cache = stack.enter_context(VectorCache(resolve_path(prepared.file.folder, prepared.experiment.stores.vectors)))
-        return {
-            arm.name: index_facts(prepared, arm, embedder=CachedEmbedder(embedders[arm.name], cache), index=index, progress=progress)
-            for arm in prepared.experiment.arms
-        }
+        return _indexed(prepared, embedders, index=index, cache=cache, progress=progress)
 
 
 def roll_back(prepared: Prepared, arm: str) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,24 @@ from ragtrial.analysis.live_deciding import full_days
 from ragtrial.analysis.live_planning import FEW_UNITS, LivePlan, Spread, VarianceSource, observed_words, plan_live, split_spread
 from ragtrial.analysis.live_setting import EVERY_TRIAL, Clock, LiveSetting, Table, live_of
 from ragtrial.db.engine import current_revision
-from ragtrial.db.live_reader import LiveReader
+from ragtrial.db.live_board_reader import LiveBoardReader
+from ragtrial.db.live_reader import LiveExperiment, LiveReader
 from ragtrial.db.reader import Reader
+from ragtrial.db.unit_reader import UnitTables
 from ragtrial.domain.experiment import Experiment
-from ragtrial.domain.live_verdict import LiveAnalysis
+from ragtrial.domain.live_verdict import LiveAnalysis, Look
 from ragtrial.domain.parity import ParityCertificate
 from ragtrial.domain.verdict import Check
 from ragtrial.errors import InputError, NotEnoughDataError, StoreError
 from ragtrial.formats.experiment import ExperimentFile, load_experiment, sql_url
 from ragtrial.report.live_content import LiveContent
 from ragtrial.report.live_json import live_dict
+from ragtrial.report.live_summary import read_live_summary
 from ragtrial.stats.paired import paired_t
+from ragtrial.suite.reading_place import read_url, replica_note
+
+READ_BY_TIME = 300_000
+"""Trials up to which the pictures of a log that is kept by unit are made from the log anew."""
 
 ASSUMED_SHARE = 0.5
 """A rate whose variance is assumed where nothing is known: the largest that a metric from 0 to 1 can have."""
@@ -65,11 +72,30 @@ def analyse_live(file: ExperimentFile, reader: LiveReader, *, pictures: bool = T
         InputError: The experiment has no section `live`, or was never served under this plan.
         StoreError: The database can't be read.
     """
-    return analyse_tables(live_setting(file.experiment, reader, pictures=pictures))
+    live_id = reader.live_id(file.experiment)
+    return analyse_tables(
+        live_setting(file.experiment, reader, pictures=pictures, live_id=live_id, looked=lambda: _stored_looks(file, reader, live_id))
+    )
+
+
+def _stored_looks(file: ExperimentFile, reader: LiveReader, live_id: int) -> tuple[Look, ...]:
+    """What the snapshots of the dashboard have seen; nothing where there is none that can be read."""
+    with LiveBoardReader(read_url(sql_url(file))) as board:
+        try:
+            stored = read_live_summary(reader, board, live_id)
+        except StoreError:
+            return ()
+    return () if stored is None else stored.analysis.looks
 
 
 def live_setting(
-    experiment: Experiment, reader: LiveReader, *, pictures: bool = True, live_id: int | None = None, now: float | None = None
+    experiment: Experiment,
+    reader: LiveReader,
+    *,
+    pictures: bool = True,
+    live_id: int | None = None,
+    now: float | None = None,
+    looked: Callable[[], Sequence[Look]] = tuple,
 ) -> LiveSetting:
     """Everything that the analysis looks at, read from the log.
 
@@ -79,6 +105,7 @@ def live_setting(
         pictures: As in `analyse_live`.
         live_id: The experiment's number, where the plan was read from the log; None: it is found by the plan's digest.
         now: Seconds since 1970; default: the present.
+        looked: What was seen at earlier looks; asked where the log is kept by unit and holds more trials than `READ_BY_TIME`.
 
     Raises:
         InputError: As `analyse_live`.
@@ -86,6 +113,11 @@ def live_setting(
     live = live_of(experiment)
     live_id = reader.live_id(experiment) if live_id is None else live_id
     found = next(each for each in reader.experiments() if each.live_id == live_id)
+    if live.mode == "split":
+        names = list(dict.fromkeys([*_readable(experiment), EVERY_TRIAL]))
+        units = reader.unit_tables(live_id, names, experiment=experiment)
+        if units is not None:
+            return _of_units(experiment, reader, found, units, pictures=pictures, now=now, looked=looked)
     times = reader.times(live_id)
     reached = None if live.units_planned is None else reader.exposed_at(live_id, live.units_planned)
     names = _readable(experiment)
@@ -112,6 +144,46 @@ def live_setting(
         given=_checks(found.facts),
         clock=Clock(
             now=time.time() if now is None else now, first=times.first, last=times.last, backwards=times.backwards, planned_at=reached
+        ),
+    )
+
+
+def _of_units(
+    experiment: Experiment,
+    reader: LiveReader,
+    found: LiveExperiment,
+    units: UnitTables,
+    *,
+    pictures: bool,
+    now: float | None,
+    looked: Callable[[], Sequence[Look]],
+) -> LiveSetting:
+    """The same from the sums by unit. A large log is not read by time: what was seen at earlier looks stays as it was seen."""
+    live, live_id = live_of(experiment), found.live_id
+    by_time = pictures and int(units.exposure.trials.sum()) <= READ_BY_TIME
+    return LiveSetting(
+        experiment=experiment,
+        stored_digest=found.live_digest,
+        tables=units.tables,
+        frozen=units.frozen,
+        exposure=units.exposure,
+        votes=units.votes,
+        votes_by_unit=units.votes_by_unit,
+        latencies=units.latencies,
+        drawn=units.drawn if units.drawn[0] < units.drawn[1] else None,
+        timed=reader.timed(live_id, live.metrics.primary.name, experiment=experiment) if by_time else None,
+        assigned=reader.timed(live_id, EVERY_TRIAL, experiment=experiment, first=True) if by_time else None,
+        looked=tuple(looked()) if pictures and not by_time else None,
+        traffic=reader.traffic_history(live_id),
+        outages=reader.outages(live_id),
+        parity=_parity(found.facts),
+        given=_checks(found.facts),
+        clock=Clock(
+            now=time.time() if now is None else now,
+            first=units.times.first,
+            last=units.times.last,
+            backwards=units.times.backwards,
+            planned_at=units.planned_at,
         ),
     )
 
@@ -206,8 +278,17 @@ def live_content_of(path: Path) -> LiveContent:
     """
     file = load_experiment(path)
     live_of(file.experiment)
-    with LiveReader(sql_url(file)) as reader:
+    with LiveReader(read_url(sql_url(file))) as reader:
         return live_content(file, reader)
+
+
+def replica_said(path: Path) -> str | None:
+    """What is to be said of the replica that `live_content_of` reads; None where it reads the database itself.
+
+    Raises:
+        StoreError: The replica can't be reached.
+    """
+    return replica_note(sql_url(load_experiment(path)))
 
 
 def analysis_json(file: ExperimentFile, reader: LiveReader) -> dict[str, Any]:

@@ -93,7 +93,9 @@ def summarise_live(
         StoreError: The database fails.
     """
     experiment = logged_experiment(live.plan, f"the plan of {live.name!r} in the log")
-    setting = live_setting(experiment, reader, live_id=live.live_id, now=now)
+    setting = live_setting(
+        experiment, reader, live_id=live.live_id, now=now, looked=lambda: () if before is None else before.analysis.looks
+    )
     # The plan is the log's own: its digest differs only where units are named in it, which the log keeps as pseudonyms.
     setting = dataclasses.replace(setting, stored_digest=experiment.live_digest())
     analysis = analyse_tables(setting)
@@ -134,7 +136,7 @@ def _guardrail_looks(
         if planned.name not in setting.tables:
             continue
         seen = () if before is None else before.guardrail_looks.get(planned.name, ())
-        if seen and setting.clock.last is not None:
+        if (seen or setting.looked is not None) and setting.clock.last is not None:
             found[planned.name] = with_look(seen, setting.clock.last, setting.tables[planned.name], planned, setting.experiment)
             continue
         timed = reader.timed(live_id, planned.name, experiment=setting.experiment)

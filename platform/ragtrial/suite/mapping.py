@@ -24,6 +24,7 @@ from ragtrial.settings import Settings
 from ragtrial.stats.projection import on_a_plane
 from ragtrial.suite.arms import load_models
 from ragtrial.suite.concluding import find_evaluation
+from ragtrial.suite.foreign_arms import refuse_own
 from ragtrial.suite.preparing import Prepared, prepare
 
 _Text = TypeVar("_Text", Query, Passage)
@@ -78,6 +79,7 @@ def map_file(
     _require("another corpus", evaluation, evaluation.corpus_fingerprint == prepared.corpus.fingerprint, path)
     _require("other queries or judgments", evaluation, evaluation.gold_fingerprint == prepared.gold.fingerprint, path)
     chosen = choose(prepared, tag=tag)
+    refuse_own(prepared.experiment, "ragtrial has no vectors of it to draw a map of")
     for arm in prepared.experiment.arms:
         if prepared.experiment.retrieval_of(arm).method == "bm25":
             raise InputError(f"arm {arm.name!r} searches by words alone (retrieval.method bm25): it has no vectors to draw a map of")

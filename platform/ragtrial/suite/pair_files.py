@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from ragtrial.domain.inert import inert_cell
 from ragtrial.domain.pair import Pair, PairOrigin, Split
 from ragtrial.errors import InputError
 from ragtrial.formats.pairs import read_pairs
@@ -163,7 +164,8 @@ def _csv(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows(rows)
+        # a spreadsheet is what CSV is opened with; who trains on the texts as they are takes JSON lines or Parquet
+        writer.writerows({name: inert_cell(cell) if isinstance(cell, str) else cell for name, cell in row.items()} for row in rows)
 
 
 def _parquet(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from ragtrial.embedding.cache import CachedEmbedder, VectorCache
 from ragtrial.errors import InputError
 from ragtrial.finetuning.leakage import part_of
 from ragtrial.finetuning.pairs import training_pairs
-from ragtrial.formats.data import load_data
+from ragtrial.formats.data import corpus_location, load_data
 from ragtrial.formats.experiment import resolve_path
 from ragtrial.formats.files import read_objects
 from ragtrial.formats.records import read_documents
@@ -86,8 +86,8 @@ def _documents(prepared: Prepared, folder: Path | None) -> tuple[Path, tuple[Doc
 
 
 def corpus_path(spec: DataSpec, folder: Path) -> Path:
-    """The `corpus.jsonl` that a specification names."""
-    return resolve_path(folder, spec.path) / "corpus.jsonl" if spec.format == "beir" else resolve_path(folder, spec.corpus or "")
+    """The `corpus.jsonl`, or the place of the shards, that a specification names."""
+    return Path(corpus_location(spec, folder))
 
 
 def _splits(path: Path) -> dict[str, Split]:

@@ -19,24 +19,16 @@ from ragtrial.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """An experiment with its data, ready to be indexed and evaluated.
+class Configured:
+    """An experiment, its data unread.
 
     Attributes:
         file: The experiment file.
         around: What its specifications are resolved against.
-        corpus: The passages.
-        gold: The queries asked, with judgments on passages.
-        n_gold: Queries of the whole gold set; more than are asked where a sample is.
-        turnover: What became of the judgments when the documents were cut.
     """
 
     file: ExperimentFile
     around: Surroundings
-    corpus: Corpus
-    gold: GoldSet
-    n_gold: int
-    turnover: Turnover
 
     @property
     def experiment(self) -> Experiment:
@@ -44,10 +36,37 @@ class Prepared:
         return self.file.experiment
 
 
+@dataclass(frozen=True, kw_only=True)
+class Prepared(Configured):
+    """An experiment with its data, ready to be indexed and evaluated; with the attributes of `Configured`.
+
+    Attributes:
+        corpus: The passages.
+        gold: The queries asked, with judgments on passages.
+        n_gold: Queries of the whole gold set; more than are asked where a sample is.
+        turnover: What became of the judgments when the documents were cut.
+    """
+
+    corpus: Corpus
+    gold: GoldSet
+    n_gold: int
+    turnover: Turnover
+
+
 def surroundings(file: ExperimentFile, settings: Settings) -> Surroundings:
     """What the file's specifications are resolved against."""
     registry = resolve_path(file.folder, file.experiment.stores.registry)
     return Surroundings(folder=file.folder, registry=registry, settings=settings)
+
+
+def configure(path: Path, *, settings: Settings) -> Configured:
+    """Read the experiment file alone.
+
+    Raises:
+        InputError: It is wrong.
+    """
+    file = load_experiment(path, settings)
+    return Configured(file=file, around=surroundings(file, settings))
 
 
 def prepare(path: Path, *, settings: Settings, limit: int | None = None) -> Prepared:
@@ -61,7 +80,7 @@ def prepare(path: Path, *, settings: Settings, limit: int | None = None) -> Prep
     Raises:
         InputError: Anything in these files is wrong.
     """
-    file = load_experiment(path)
+    file = load_experiment(path, settings)
     experiment = file.experiment
     corpus, gold, turnover = load(experiment.data, file)
     gold = _clustered(gold, experiment.analysis.cluster)

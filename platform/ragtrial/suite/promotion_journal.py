@@ -129,7 +129,7 @@ def read_intent(home: Path) -> Intent | None:
         return _intent(read)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"{str(path)!r} can't be read ({error}): compare both aliases (ragtrial models list), then remove it") from error
 
 

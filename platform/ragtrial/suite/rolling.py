@@ -155,6 +155,7 @@ class Rolling:
         known = self._known.setdefault(live.live_id, _Known())
         begin = time.monotonic()
         rolled = self._writer.roll(live.live_id, progress=progress)
+        self._writer.roll_units(live.live_id, progress=progress)
         rolled_s = time.monotonic() - begin
         if made is not None and made.form != SNAPSHOT_FORM:
             made = None

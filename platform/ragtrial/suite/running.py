@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ragtrial.analysis.analysing import planned_mde
@@ -20,6 +21,7 @@ from ragtrial.domain.parity import certify
 from ragtrial.embedding.cache import VectorCache
 from ragtrial.errors import InputError, ModelError
 from ragtrial.evaluation import Line, evaluate, order_of
+from ragtrial.foreign.retriever import ForeignRetriever
 from ragtrial.formats.experiment import resolve_path, sql_url
 from ragtrial.pipeline import Pipeline
 from ragtrial.scoring.choosing import Judging, build_scorers
@@ -37,8 +39,10 @@ from ragtrial.suite.arms import (
 from ragtrial.suite.calls import Estimate, check_llm, estimate, judging_of, open_gate
 from ragtrial.suite.environment import environment
 from ragtrial.suite.folders import check_stores
+from ragtrial.suite.foreign_arms import has_own
 from ragtrial.suite.preparing import Prepared
 from ragtrial.suite.resuming import open_or_resume, resumption, retried
+from ragtrial.suite.retrieving import load_rerankers
 from ragtrial.suite.training import train_model
 
 if TYPE_CHECKING:
@@ -161,13 +165,14 @@ def run(
     with ExitStack() as stack:
         gate = stack.enter_context(_counted_gate(prepared, progress, say)) if prepared.experiment.asks_llm else None
         embedders, generators = load_models(prepared, progress=progress), load_generators(prepared, gate)
+        rerankers = load_rerankers(prepared.experiment, prepared.around)
         similarity = _similarity(prepared, embedders)
         judging = None if gate is None else judging_of(prepared.experiment, gate, prepared.around)
         index = stack.enter_context(closing(open_index(prepared)))
         recorder = stack.enter_context(Recorder(sql_url(prepared.file)))
         reader = stack.enter_context(Reader(sql_url(prepared.file)))
         cache = stack.enter_context(VectorCache(resolve_path(prepared.file.folder, stores.vectors)))
-        arms = ready_arms(prepared, embedders, generators, index=index, cache=cache, progress=progress)
+        arms = ready_arms(prepared, embedders, generators, rerankers=rerankers, index=index, cache=cache, progress=progress)
         metrics = metrics_of(prepared.experiment, prepared.gold)
         lines = _lines(prepared, arms, metrics, similarity, judging)
         evaluation = evaluation_of(prepared, arms, lines, reader)
@@ -243,6 +248,8 @@ def metrics_of(experiment: Experiment, gold: GoldSet) -> tuple[Metric, ...]:
     names = [*experiment.metrics.names, f"Judged@{experiment.retrieval.top_k}"]
     if experiment.analysis.latency_queries:
         names.append("latency_ms")
+    if any(has_own(experiment, arm) for arm in experiment.arms):
+        names.append("unmapped")
     providers = {experiment.generation_of(arm).provider for arm in experiment.arms}
     if providers != {"none"}:
         names += ["citation_support", "abstained"]
@@ -268,7 +275,8 @@ def _lines(
     prepared: Prepared, arms: Sequence[ReadyArm], metrics: Sequence[Metric], similarity: Embedder | None, judging: Judging | None
 ) -> tuple[Line, ...]:
     experiment = prepared.experiment
-    scorers = build_scorers(metrics, corpus=prepared.corpus, similarity=similarity, judging=judging)
+    unmapped = {arm.arm.name: partial(_unmapped, arm.foreign) for arm in arms if arm.foreign is not None}
+    scorers = build_scorers(metrics, corpus=prepared.corpus, similarity=similarity, judging=judging, unmapped=unmapped)
     lines = [_arm_line(prepared, arm, scorers) for arm in arms]
     control = lines[0].pipeline
     free = [metric for metric in metrics if metric.kind != "operation" and metric.judge is None]
@@ -287,6 +295,11 @@ def _lines(
         own = build_scorers(quality, corpus=prepared.corpus, similarity=similarity, retrieval=not borrows)
         lines.append(Line(pipeline=pipeline, scorers=own, borrows=borrows, is_arm=False))
     return tuple(lines)
+
+
+def _unmapped(retriever: ForeignRetriever, query_id: str) -> float | None:
+    found = retriever.mapped_of(query_id)
+    return None if found is None else found.unmapped_share
 
 
 def _arm_line(prepared: Prepared, arm: ReadyArm, scorers: tuple[Scorer, ...]) -> Line:
@@ -334,6 +347,7 @@ def evaluation_of(prepared: Prepared, arms: Sequence[ReadyArm], lines: Sequence[
             "leakage": leakage(prepared),
             "judgments": _judgments(prepared),
             **archived(prepared),
+            **{f"pipeline[{arm.arm.name}]": arm.check for arm in arms if arm.check is not None},
             **_sample(prepared),
             **_earlier_looks(known, prepared, plan_digest),
         },

@@ -22,7 +22,6 @@ from ragtrial.indexing import alias_of
 from ragtrial.redaction import Redactor, query_digest, stored_query
 from ragtrial.serving.answering import ServingArm
 from ragtrial.serving.batching import SearchArm
-from ragtrial.serving.leading import Leadership
 from ragtrial.serving.parts import ServiceLimits, ServiceParts
 from ragtrial.serving.service import LiveService
 from ragtrial.settings import Settings
@@ -30,8 +29,10 @@ from ragtrial.suite.arms import ReadyArm, archived, check_models, leakage, load_
 from ragtrial.suite.calls import check_llm
 from ragtrial.suite.environment import environment
 from ragtrial.suite.folders import check_stores
+from ragtrial.suite.foreign_arms import refuse_own
+from ragtrial.suite.leading import leadership
 from ragtrial.suite.preparing import Prepared, prepare
-from ragtrial.suite.retrieving import blend_of
+from ragtrial.suite.retrieving import blend_of, load_rerankers, reordering_of
 from ragtrial.suite.running import arm_pipeline
 from ragtrial.suite.serving_beside import score_beside, scored_metrics, watch_beside
 from ragtrial.suite.serving_calls import serving_generators
@@ -52,6 +53,7 @@ def live_service(
     workers: int = 1,
     limits: ServiceLimits | None = None,
     background: bool = True,
+    altered: Callable[[ServiceParts], ServiceParts] | None = None,
     progress: Progress = no_progress,
 ) -> LiveService:
     """The service of a live experiment; nothing is loaded or opened before its `start`, which indexes what is missing.
@@ -62,6 +64,7 @@ def live_service(
         workers: Processes that will serve it.
         limits: What it takes on.
         background: Score, and watch the guardrails.
+        altered: Puts other parts in the place of some, once all are open; for the self-test, which plants faults there.
         progress: Told how far indexing is.
 
     Raises:
@@ -72,12 +75,18 @@ def live_service(
     if experiment.live is None:
         raise InputError(f"{str(file.path)!r} has no section 'live': it says how traffic is split and what decides")
     check_workers(file, workers)
+    refuse_own(experiment, "it can be evaluated on a gold set, but `ragtrial serve` answers from collections of its own alone")
+    if any(experiment.retrieval_of(arm).index.partition_tag is not None for arm in experiment.arms):
+        raise InputError(
+            "retrieval.index.partition_tag confines a query by its tag in the gold set, and live queries have no tags: leave it out"
+        )
     if experiment.live.mode == "interleaved" and experiment.generation_of(experiment.control) != experiment.generation_of(
         experiment.treatment
     ):
         raise InputError("live.mode is 'interleaved', where one generator reads the passages of both arms: give them the same generation")
     own = dataclasses.replace(settings, torch_threads=settings.torch_threads or 1)
-    return LiveService(experiment, partial(_open, file, own, limits or ServiceLimits(), background, progress))
+    opened = partial(_open, file, own, limits or ServiceLimits(), background, progress)
+    return LiveService(experiment, opened if altered is None else lambda: altered(opened()))
 
 
 def check_workers(file: ExperimentFile, workers: int) -> None:
@@ -171,11 +180,12 @@ def _opened(
     if live is None:  # `live_service` has refused it
         raise InputError(f"experiment {experiment.name!r} has no section 'live'")
     embedders = load_models(prepared, progress=progress)
+    rerankers = load_rerankers(experiment, prepared.around, live=True)
     generators = serving_generators(prepared, stack)
     index = stack.enter_context(closing(_index(prepared)))
     # workers that start together index one after the other, so that only the first one has to
-    with VectorCache(resolve_path(folder, experiment.stores.vectors)) as cache, Leadership(folder / ".ragtrial" / "indexing.lock").held():
-        arms = ready_arms(prepared, embedders, generators, index=index, cache=cache, progress=progress)
+    with VectorCache(resolve_path(folder, experiment.stores.vectors)) as cache, leadership(prepared.file, "indexing").held():
+        arms = ready_arms(prepared, embedders, generators, rerankers=rerankers, index=index, cache=cache, progress=progress)
     serving = [
         ServingArm(
             pipeline=arm_pipeline(prepared, arm, timed=True),
@@ -187,6 +197,7 @@ def _opened(
                 top_k=experiment.retrieval_of(arm.arm).top_k,
                 alias=alias_of(experiment.name, arm.arm.name),
                 blend=blend_of(experiment.retrieval_of(arm.arm)),
+                reordering=reordering_of(experiment.retrieval_of(arm.arm), arm.reranker, prepared.corpus.by_id),
             ),
         )
         for arm in arms

@@ -18,12 +18,12 @@ from ragtrial.domain.metric import Metric, metric_named
 from ragtrial.errors import InputError
 from ragtrial.scoring.choosing import Judging, build_scorers
 from ragtrial.serving.borrowing import BorrowedEmbedder
-from ragtrial.serving.leading import Leadership
 from ragtrial.serving.renewing import Renewed, RenewedScorer
 from ragtrial.serving.scoring import BackgroundScoring, ScoringPlan
 from ragtrial.serving.service import LiveService
 from ragtrial.serving.watching import GuardrailWatch
 from ragtrial.suite.calls import judging_of
+from ragtrial.suite.leading import leadership, while_leading
 from ragtrial.suite.live_analysis import guardrail_tables
 from ragtrial.suite.preparing import Prepared
 from ragtrial.suite.serving_calls import Purse, serving_gate
@@ -40,15 +40,16 @@ def scored_metrics(experiment: Experiment) -> tuple[Metric, ...]:
 
 
 async def score_beside(prepared: Prepared, reader: LiveReader, recorder: LiveRecorder, service: LiveService) -> None:
-    """Score in the background, in one of the workers."""
-    leadership = Leadership(prepared.file.folder / ".ragtrial" / f"scoring-{prepared.experiment.name}.lock")
-    while not leadership.won():
-        await asyncio.sleep(5.0)
+    """Score in the background, in one of the workers, wherever they run: a judge is not paid twice for one trial."""
+    lead = leadership(prepared.file, f"scoring-{prepared.experiment.name}")
+    await while_leading(lead, partial(_score, prepared, reader, recorder, service))
+
+
+async def _score(prepared: Prepared, reader: LiveReader, recorder: LiveRecorder, service: LiveService) -> None:
     with ExitStack() as stack:
-        stack.callback(leadership.release)
         similarity = await asyncio.to_thread(_similarity, prepared)
         borrowed = None if similarity is None else BorrowedEmbedder(similarity, service.running.batcher, asyncio.get_running_loop())
-        plan = _scoring_plan(prepared, borrowed, stack)
+        plan = scoring_plan(prepared, borrowed, stack)
         tracing = service.running.tracing
         scoring = BackgroundScoring(plan, reader=reader, recorder=recorder, counts=service.counts, tracing=tracing)
         stack.callback(scoring.close)
@@ -61,7 +62,17 @@ def _similarity(prepared: Prepared) -> Embedder | None:
     return build_embedder(spec, prepared.around) if spec is not None and needed else None
 
 
-def _scoring_plan(prepared: Prepared, similarity: Embedder | None, stack: ExitStack) -> ScoringPlan:
+def scoring_plan(prepared: Prepared, similarity: Embedder | None, stack: ExitStack) -> ScoringPlan:
+    """What is scored of an experiment's live trials, and by whom.
+
+    Args:
+        prepared: The experiment.
+        similarity: Its model of similarity, where a metric needs one.
+        stack: Closes what asks an LLM.
+
+    Raises:
+        InputError: The experiment has no section `live`, or a judged metric no judge.
+    """
     experiment, live = prepared.experiment, prepared.experiment.live
     if live is None:
         raise InputError(f"experiment {experiment.name!r} has no section 'live'")

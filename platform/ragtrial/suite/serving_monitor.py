@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ragtrial.errors import SetupError
 from ragtrial.serving.counting import ServingCounts
-from ragtrial.serving.leading import Leadership
 from ragtrial.serving.service import LiveService
+from ragtrial.suite.leading import leadership
 from ragtrial.suite.monitoring import last_report
 from ragtrial.suite.preparing import Prepared
 
@@ -37,7 +37,7 @@ async def monitor_beside(prepared: Prepared, service: LiveService) -> None:
     if spec is None:
         return
     every_s = spec.every_minutes * 60.0
-    leadership = Leadership(prepared.file.folder / ".ragtrial" / f"monitor-{prepared.experiment.name}.lock")
+    lead = leadership(prepared.file, f"monitor-{prepared.experiment.name}")
     try:
         due = asyncio.get_running_loop().time() + min(FIRST_S, every_s)
         while True:
@@ -45,7 +45,7 @@ async def monitor_beside(prepared: Prepared, service: LiveService) -> None:
             try:
                 if now >= due:
                     due = now + every_s
-                    if leadership.won():
+                    if await asyncio.to_thread(lead.won):
                         await _look(prepared.file.path)
                 await _show(prepared, service.counts)
             except SetupError as error:
@@ -53,7 +53,7 @@ async def monitor_beside(prepared: Prepared, service: LiveService) -> None:
                 logger.warning("%s", error)
             await asyncio.sleep(max(0.1, min(_REFRESH_S, due - asyncio.get_running_loop().time())))
     finally:
-        leadership.release()
+        lead.release()
 
 
 async def _look(path: Path) -> None:

@@ -270,7 +270,7 @@ def _read(path: Path) -> Measured | None:
     try:
         found = json.loads(path.read_text("utf-8"))
         return Measured(scores=found["scores"], costs=Costs(**found["costs"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return None
 
 

@@ -1,0 +1,88 @@
+"""`ragtrial db retention`: which trials may go, and what is said of those that may not."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ragtrial.contracts import Progress, no_progress
+from ragtrial.db.retention import Old, Retention
+from ragtrial.errors import InputError
+from ragtrial.formats.experiment import load_experiment, sql_url
+
+
+@dataclass(slots=True, kw_only=True)
+class Retained:
+    """What a retention has removed, by experiment and table, and which experiments it has left alone with the reason."""
+
+    removed: dict[str, dict[str, int]] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+
+
+def retain(
+    path: Path,
+    *,
+    keep_days: float,
+    everything: bool = False,
+    running_too: bool = False,
+    dry_run: bool = False,
+    agree: Callable[[str], None] = lambda _question: None,
+    progress: Progress = no_progress,
+) -> Retained:
+    """Remove live trials older than `keep_days`.
+
+    Args:
+        path: The experiment file.
+        keep_days: Whole days (UTC).
+        everything: All experiments of the database.
+        running_too: Also what the verdict of a running experiment needs: it is then one of the trials that stay.
+        dry_run: Only count.
+        agree: Asked before anything is removed; raises where the answer is no.
+        progress: Told of trials.
+
+    Raises:
+        InputError: `keep_days` is too small.
+        StoreError: The database fails.
+    """
+    file = load_experiment(path)
+    done = Retained()
+    with Retention(sql_url(file), keep_days=keep_days) as retention:
+        chosen = []
+        for old in retention.old(None if everything else file.experiment.name):
+            reason = _why_not(old, running_too=running_too)
+            if reason is None:
+                chosen.append(old)
+            else:
+                done.left[_called(old)] = reason
+        if chosen and not dry_run:
+            agree(f"Remove {sum(old.trials for old in chosen):,} trials of {', '.join(map(_called, chosen))}? It can't be undone.")
+        for old in chosen:
+            counts = {"trials": old.trials} if dry_run else retention.remove(old, actor="command line", progress=progress)
+            done.removed[_called(old)] = counts
+    return done
+
+
+def _called(old: Old) -> str:
+    return f"{old.name} ({old.live_id})"
+
+
+def _why_not(old: Old, *, running_too: bool) -> str | None:
+    if old.running:
+        return None if running_too else f"it runs, and its verdict needs these {old.trials:,} trials: stop it, or give --running"
+    if not old.concluded:
+        return f"what it has come to is not stored yet ({old.trials:,} trials): run ragtrial roll-up first"
+    return None
+
+
+def days_of(text: str) -> float:
+    """Days, as in `180d`.
+
+    Raises:
+        InputError: It is no number of days.
+    """
+    try:
+        days = float(text.strip().removesuffix("d"))
+    except ValueError:
+        days = float("nan")
+    if not 0 < days < float("inf"):
+        raise InputError(f"--keep is {text!r}: give days, as in 180d")
+    return days

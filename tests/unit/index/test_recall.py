@@ -1,0 +1,137 @@
+"""The barrier between an index that was built and an arm that uses it."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragtrial.contracts import IndexParameters, Kind, Vectors
+from ragtrial.domain.corpus import Corpus, Passage
+from ragtrial.domain.index import IndexSpec
+from ragtrial.domain.model import ModelIdentity
+from ragtrial.domain.trial import Hit
+from ragtrial.errors import StoreError
+from ragtrial.index import recall
+from ragtrial.index.exact import ExactIndex
+from ragtrial.index.milvus import MilvusIndex
+from ragtrial.index.recall import RecallBarrier
+from ragtrial.indexing import index_arm, measured_recall
+
+N, D = 1_500, 24
+CORPUS = Corpus(
+    name="c", passages=tuple(Passage(passage_id=f"p{i}", document_id="d", text=str(i), start=0, end=len(str(i))) for i in range(N))
+)
+QUERIES = [str(i) for i in range(2_000, 2_040)]
+
+
+class Scattered:
+    """An embedder whose text `17` is the 17th of many random directions."""
+
+    def __init__(self) -> None:
+        rows = np.random.default_rng(1).normal(size=(2_100, D)).astype(np.float32)
+        self.rows: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        self.identity = ModelIdentity(name="scattered", revision="1", dimension=D)
+
+    def embed(self, texts: Sequence[str], *, kind: Kind, progress: Callable[[int], None] | None = None) -> Vectors:
+        del kind, progress
+        return self.rows[[int(text) for text in texts]]
+
+    def count_tokens(self, texts: Sequence[str]) -> int | None:
+        del texts
+        return None
+
+
+MODEL = Scattered()
+
+
+def barrier(parameters: IndexParameters, *, least: float) -> RecallBarrier:
+    return RecallBarrier(embedder=MODEL, passages=CORPUS.by_id, queries=QUERIES, top_k=10, least=least, parameters=parameters)
+
+
+class FindsHalfUntil(ExactIndex):
+    """Loses every second hit until it was finished so often, as a store does that answers from unfinished parts."""
+
+    def __init__(self, finishes: int) -> None:
+        super().__init__()
+        self.finishes, self.finished = finishes, 0
+
+    def finish(self, name: str) -> None:
+        super().finish(name)
+        self.finished += 1
+
+    def search(
+        self, name: str, vectors: Vectors, *, top_k: int, model: ModelIdentity, groups: Sequence[str | None] | None = None
+    ) -> tuple[tuple[Hit, ...], ...]:
+        found = super().search(name, vectors, top_k=2 * top_k, model=model, groups=groups)
+        return tuple(hits[::2] if self.finished < self.finishes else hits[:top_k] for hits in found)
+
+
+def test_an_alias_is_not_moved_to_an_index_that_finds_too_little_and_what_to_turn_is_said(tmp_path: Path) -> None:
+    good, coarse = (
+        IndexParameters(type="HNSW", build={}, search={"ef": 128}),
+        IndexParameters(type="IVF_FLAT", build={}, search={"nprobe": 1}),
+    )
+    with contextlib.closing(MilvusIndex(str(tmp_path / "milvus.db"))) as index:
+        first = index_arm(corpus=CORPUS, embedder=MODEL, index=index, parameters=good, alias="arm", barrier=barrier(good, least=0.95))
+        assert first.ann_recall is not None
+        assert first.ann_recall >= 0.95
+        message = r"finds \d+\.\d% of the 10 nearest passages of 40 queries, below index.min_recall 95.0%: raise index.search.nprobe"
+        for _ in range(2):  # also where the collection is there already, complete
+            with pytest.raises(StoreError, match=message):
+                index_arm(corpus=CORPUS, embedder=MODEL, index=index, parameters=coarse, alias="arm", barrier=barrier(coarse, least=0.95))
+            assert index.resolve("arm") == first.collection
+        last = index_arm(corpus=CORPUS, embedder=MODEL, index=index, parameters=coarse, alias="arm", barrier=barrier(coarse, least=0.0))
+        assert index.resolve("arm") == last.collection
+        assert last.ann_recall is not None
+        assert last.ann_recall < 0.5
+
+
+@pytest.mark.parametrize(("finishes", "passes"), [(1, True), (2, True), (99, False)])
+def test_an_index_that_is_not_whole_yet_is_waited_for_and_one_that_stays_so_is_not(finishes: int, passes: bool) -> None:
+    index, parameters = FindsHalfUntil(finishes), IndexParameters(type="HNSW", build={}, search={})
+    with contextlib.nullcontext() if passes else pytest.raises(StoreError, match=r"finds 50\.0% of the 10"):
+        facts = index_arm(
+            corpus=CORPUS, embedder=MODEL, index=index, parameters=parameters, alias="arm", barrier=barrier(parameters, least=0.95)
+        )
+        assert facts.ann_recall == 1.0
+    assert index.finished == (finishes if passes else 2)
+    assert (index.resolve("arm") is not None) == passes
+
+
+def test_recall_is_what_it_is_with_all_vectors_at_once_however_small_the_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    parameters = IndexParameters(type="IVF_SQ8", build={}, search={"nprobe": 8})
+    with contextlib.closing(MilvusIndex(str(tmp_path / "milvus.db"))) as index:
+        name = index_arm(corpus=CORPUS, embedder=MODEL, index=index, parameters=parameters, alias="arm").collection
+        ids = [passage.passage_id for passage in CORPUS.passages]
+        queries, matrix = MODEL.embed(QUERIES, kind="query"), MODEL.rows[:N]
+        whole = measured_recall(index, name, MODEL.identity, queries, matrix, ids, top_k=10)
+        for part in (7, 400, 10_000):
+            monkeypatch.setattr(recall, "_PART", part)
+            assert barrier(parameters, least=0).measure(index, name) == pytest.approx(whole, abs=1e-9)
+        assert 0.1 < whole < 0.95
+        info = index.describe(name)
+        assert info is not None
+        assert info.index_type == "IVF_SQ8"
+
+
+def test_a_large_corpus_is_measured_only_before_the_alias_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recall, "MOST_PASSAGES", N - 1)
+    index, parameters = ExactIndex(), IndexParameters(type="HNSW", build={}, search={})
+    once, again = (
+        index_arm(
+            corpus=CORPUS, embedder=MODEL, index=index, parameters=parameters, alias="arm", barrier=barrier(parameters, least=0.9)
+        ).ann_recall
+        for _ in range(2)
+    )
+    assert (once, again) == (1.0, None)
+
+
+def test_a_minimum_is_demanded_of_approximate_search_over_float32_unless_another_is_given() -> None:
+    assert IndexSpec(type="FLAT").least_recall == 0
+    assert IndexSpec(type="IVF_SQ8").least_recall == 0.95
+    assert IndexSpec(type="HNSW", vectors="int8").least_recall == 0
+    assert IndexSpec(type="HNSW", vectors="int8", min_recall=0.8).least_recall == 0.8
+    with pytest.raises(ValueError, match=r"min_recall is 1\.5"):
+        IndexSpec(min_recall=1.5)
