@@ -2,6 +2,7 @@
 #   make demo    run the main job on the bundled seeds and print the verdict
 #   make dashboard    show what was measured, in a browser
 #   make test    run every check and test
+#   make up      serve the demo, or EXPERIMENT=..., with its stores in containers (Docker Compose)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 
-.PHONY: help demo live-demo dashboard test check format docs bench-lift bench-methods bench-published bench-index bench-embedding bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-splitting bench-board browser clean
+.PHONY: help demo live-demo dashboard test check format docs bench-lift bench-methods bench-published bench-index bench-ray bench-swap bench-embedding bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-import bench-growth-sql bench-splitting bench-board browser up down logs secrets audit secrets-baseline sbom fuzz clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -45,22 +46,74 @@ dashboard: $(VENV)/.dashboard ## Show what was measured, in a browser
 	@$(BIN)/ragtrial dashboard
 
 check: $(VENV)/.dev ## Lint, types, import layers, docs, generated files
-	$(BIN)/ruff check platform dashboards tests experiments seeds
-	$(BIN)/ruff format --check platform dashboards tests experiments seeds
+	$(BIN)/ruff check platform dashboards tests experiments seeds deploy
+	$(BIN)/ruff format --check platform dashboards tests experiments seeds deploy
 	$(BIN)/mypy
 	$(BIN)/mypy dashboards
 	$(BIN)/lint-imports
 	$(BIN)/python seeds/build.py --check
 	$(BIN)/python -m pip check
+	$(BIN)/bandit --quiet --configfile pyproject.toml --severity-level medium --confidence-level medium --recursive platform dashboards
 	$(BIN)/python -m pytest -q tests/architecture
 
 # Three workers keep two cores busy: a third of the time a test waits for a browser or a server.
 test: $(VENV)/.dev browser check ## Every check and every test
 	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore tests/architecture
 
+# Containers, see docs/operating.md. EXPERIMENT is the demo, or a file of yours; WORKSPACE is the folder that holds it and its data.
+COMPOSE_FILES := -f docker-compose.yml
+ifneq ($(EXPERIMENT),)
+WORKSPACE ?= $(dir $(abspath $(EXPERIMENT)))
+IN_WORKSPACE := $(patsubst $(patsubst %/,%,$(abspath $(WORKSPACE)))/%,%,$(abspath $(EXPERIMENT)))
+COMPOSE_FILES += -f deploy/own-experiment.yml
+COMPOSE_SET := RAGTRIAL_WORKSPACE='$(abspath $(WORKSPACE))' EXPERIMENT='$(IN_WORKSPACE)'
+endif
+ifneq ($(OBSERVABILITY),)
+COMPOSE_PROFILE := --profile observability
+COMPOSE_SET += OTEL_EXPORTER_OTLP_ENDPOINT=http://otel-collector:4318
+endif
+COMPOSE = $(COMPOSE_SET) docker compose $(COMPOSE_FILES) $(COMPOSE_PROFILE)
+
+up: secrets ## Serve EXPERIMENT (default: the demo) with Milvus, PostgreSQL, dashboard; OBSERVABILITY=1 adds Prometheus and Grafana
+	@test -z '$(EXPERIMENT)' || test -f '$(EXPERIMENT)' || { echo "there is no experiment file $(EXPERIMENT)"; exit 2; }
+	@case '$(IN_WORKSPACE)' in /*) echo "$(EXPERIMENT) is not in WORKSPACE=$(WORKSPACE): name the folder that holds the file and its data"; exit 2;; esac
+	$(COMPOSE) up --detach --build --wait api dashboard tester roll-up $(if $(OBSERVABILITY),prometheus otel-collector grafana)
+	@echo "service      http://127.0.0.1:$(or $(API_PORT),8000)   (key: deploy/secrets/operator-key)"
+	@echo "dashboard    http://127.0.0.1:$(or $(DASHBOARD_PORT),8501)   (sign in with the same key)"
+	@echo "tester page  http://127.0.0.1:$(or $(TESTER_PORT),8502)   (make a key: docker compose exec api ragtrial keys create $(or $(IN_WORKSPACE),experiments/live-demo.yaml) NAME --role tester)"
+	@test -z '$(OBSERVABILITY)' || echo "grafana      http://127.0.0.1:$(or $(GRAFANA_PORT),3000)   (admin, password: deploy/secrets/grafana-password)"
+
+down: ## Stop what `make up` started; volumes stay (docker compose down --volumes removes them)
+	docker compose --profile observability down
+
+logs: ## Follow the logs of what `make up` started
+	docker compose --profile observability logs --follow --tail 100
+
+secrets: ## Make the secrets of the compose file that are missing (deploy/secrets)
+	@$(PYTHON) deploy/make_secrets.py
+
+# Where the advisories (pypi.org) can be reached: known holes in what is pinned, and every line of every file for secrets.
+audit: $(VENV)/.dev ## Known holes in the pinned packages (asks pypi.org), and a full scan for secrets
+	$(BIN)/pip-audit --progress-spinner off --disable-pip --no-deps --requirement constraints.txt
+	git ls-files -co --exclude-standard -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+
+secrets-baseline: $(VENV)/.dev ## Write .secrets.baseline anew, once what was found is known to be no secret
+	$(BIN)/detect-secrets scan --disable-plugin HexHighEntropyString --disable-plugin Base64HighEntropyString \
+		--exclude-files '^tests/fuzz/corpus/|\.secrets\.baseline$$|^constraints\.txt$$' $$(git ls-files -co --exclude-standard | grep -v '^tests/fuzz/corpus') > .secrets.baseline.part
+	mv .secrets.baseline.part .secrets.baseline
+
+sbom: $(VENV)/.dev ## The packages of this environment as a CycloneDX bill of materials, sbom.json
+	$(BIN)/python .ci/sbom.py sbom.json
+
+SECONDS ?= 60
+FUZZERS = experiment policy preparation terms prices pairs query_log labels trec beir table html markdown mail pdf word tickets completion verdict bodies units registry
+fuzz: $(VENV)/.dev ## Fuzz every parser for SECONDS=60 each; what is found is written to crash-*
+	@for target in $(FUZZERS); do echo "== $$target"; \
+		$(BIN)/python tests/fuzz/fuzz.py $$target -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2000 -max_len=4096 -print_final_stats=1 2>&1 | grep -aE 'Uncaught|Error|Test unit|stat::number' ; done
+
 format: $(VENV)/.dev ## Format the code
-	$(BIN)/ruff check --fix platform dashboards tests experiments seeds
-	$(BIN)/ruff format platform dashboards tests experiments seeds
+	$(BIN)/ruff check --fix platform dashboards tests experiments seeds deploy
+	$(BIN)/ruff format platform dashboards tests experiments seeds deploy
 
 # The report is opened in a real browser by a test, which skips by name where there is none.
 browser:
@@ -83,6 +136,12 @@ bench-published: $(VENV)/.dev ## The published PubMedQA experiment's shape: from
 bench-index: $(VENV)/.dev ## Embedding and indexing against bare encode and bare insert
 	$(BIN)/python experiments/benchmarks/indexing.py
 
+bench-swap: $(VENV)/.dev ## An alias moved under 100 queries a second on a real Milvus server: what fails, and what another model answers
+	$(BIN)/python experiments/benchmarks/alias_swap.py
+
+bench-ray: $(VENV)/.dev ## Indexing on Ray against the local path on the same cores, and from how many workers it pays
+	$(BIN)/python experiments/benchmarks/ray_indexing.py
+
 bench-embedding: $(VENV)/.dev ## Exported and quantized models against plain float32 encode, with what they lose
 	$(BIN)/python experiments/benchmarks/embedding.py
 
@@ -101,6 +160,13 @@ bench-serving: $(VENV)/.dev ## The live service against a plain handler that mak
 
 bench-live-log: $(VENV)/.dev ## Durable group commit against one commit for each trial
 	$(BIN)/python experiments/benchmarks/live_log.py
+
+BENCH_SQL ?= postgresql+psycopg://localhost/ragtrial_bench
+bench-import: $(VENV)/.dev ## db import against bare COPY of the same rows, into the empty PostgreSQL BENCH_SQL
+	$(BIN)/python experiments/benchmarks/bulk_import.py --url '$(BENCH_SQL)'
+
+bench-growth-sql: $(VENV)/.dev ## The analysis of ten million trials in the empty PostgreSQL BENCH_SQL
+	$(BIN)/python experiments/benchmarks/growth_sql.py --trials 10000000 --url '$(BENCH_SQL)'
 
 bench-splitting: $(VENV)/.dev ## An assignment against a bare hash
 	$(BIN)/python experiments/benchmarks/splitting.py

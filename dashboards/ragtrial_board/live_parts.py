@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import cast
 
 import streamlit as st
@@ -161,18 +160,3 @@ def notice(tone: str, sign: str, text: str) -> None:
 def mark(badges: Mapping[str, tuple[str, str, str]], state: str) -> str:
     """The badge of a state; what is not known has one, too."""
     return badge(*badges.get(state, ("calm", "?", words.STATES.get("unknown", state))))
-
-
-def clock(at: float) -> str:
-    """A moment in UTC, to the second; with its day where that is another one than today."""
-    moment = datetime.fromtimestamp(at, UTC)
-    return moment.strftime("%H:%M:%S UTC" if abs(time.time() - at) < 43_200 else "%Y-%m-%d %H:%M:%S UTC")
-
-
-def ago(seconds: float) -> str:
-    """How long ago, in one unit."""
-    passed = max(0, int(seconds))
-    for size, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
-        if passed >= 2 * size:
-            return f"{words.count(passed // size, name)} ago"
-    return f"{passed} s ago"

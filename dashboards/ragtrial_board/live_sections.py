@@ -11,9 +11,10 @@ from ragtrial.domain.live_verdict import LiveComparison
 from ragtrial.report import effects, live_charts, live_time_charts, live_words, words
 from ragtrial.report import live_verdict_words as told
 from ragtrial.report.live_summary import LiveSummary
+from ragtrial.report.moments import ago, as_of, clock
 from ragtrial.report.page import CHECK_SIGNS, CHECK_TONES, SIGNS, TONES, URGENCY
 from ragtrial_board.frame import badge, chart, empty, facts, heading, plain, table
-from ragtrial_board.live_parts import CHECK_BADGES, GUARD_BADGES, Seen, ago, buckets_of, clock, holds_now, lines, mark, part, sentence
+from ragtrial_board.live_parts import CHECK_BADGES, GUARD_BADGES, Seen, buckets_of, holds_now, lines, mark, part, sentence
 from ragtrial_board.saying import escaped
 from ragtrial_board.tables import downloads, formats
 from ragtrial_board.verdict_parts import fold
@@ -72,8 +73,7 @@ def _as_of(seen: Seen) -> str:
     if seen.stored is None or seen.summary is None:
         return ""
     progress = seen.summary.analysis.progress
-    of = f"{words.count(progress.n_units, 'unit')}, {words.count(progress.n_trials, 'trial')}"
-    return f"as of {clock(seen.stored.made_at)}, {ago(seen.now - seen.stored.made_at)}, from {of}"
+    return as_of(seen.stored.made_at, now=seen.now, n_units=progress.n_units, n_trials=progress.n_trials)
 
 
 def traffic_now(seen: Seen) -> None:

@@ -14,7 +14,13 @@ from ragtrial_board.query_reading import Asked, Line
 from ragtrial_board.saying import badge, escaped, plain
 from ragtrial_board.tables import table
 
-_STAGES = {"embed": "embed_ms", "search": "search_ms", "generate": "generate_ms", "in all": "latency_ms"}
+_STAGES = {
+    "embed": "embed_ms",
+    "search": "search_ms",
+    "of it reranking": "rerank_ms",
+    "generate": "generate_ms",
+    "in all": "latency_ms",
+}
 _TOKENS = {"prompt tokens": "prompt_tokens", "of them cached": "cached_tokens", "completion tokens": "completion_tokens"}
 _SIGNALS = {"copied": "copied the answer", "rephrased": "asked again in other words", "citation_clicked": "opened a source"}
 _THUMBS = {"up": ("good", "▲", "thumb up"), "down": ("bad", "▼", "thumb down"), "withdrawn": ("open", "○", "vote withdrawn")}

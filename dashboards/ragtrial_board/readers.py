@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.reader import Reader
 from ragtrial.suite.opening import check_database
+from ragtrial.suite.reading_place import read_url
 from ragtrial_board.told import database_url
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class Stores:
 
 @lru_cache(maxsize=8)
 def opened_stores(url: str) -> Stores:
-    """The readers of a database, whoever asks."""
-    return Stores(url=url)
+    """The readers of a database, or of its replica, whoever asks."""
+    return Stores(url=read_url(url))
 
 
 def anything_there() -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from ragtrial.domain.inert import inert_cell
 from ragtrial.report import words
 from ragtrial_board.naming import download_name, slug
 from ragtrial_board.saying import escaped
@@ -93,17 +94,8 @@ def _frame_of(rows: Rows | Callable[[], Rows]) -> pd.DataFrame:
 def csv_of(frame: pd.DataFrame) -> bytes:
     """The table as CSV. Texts that a spreadsheet would run as a formula begin with an apostrophe, as spreadsheets write texts themselves."""
     texts = frame.select_dtypes(include=["object", "str"])
-    return frame.assign(**{str(column): texts[column].map(_as_text) for column in texts}).to_csv(index=False).encode()
-
-
-def _as_text(value: Any) -> Any:
-    if not isinstance(value, str) or not value.lstrip().startswith(("=", "+", "-", "@", "\t", "\r")):
-        return value
-    try:
-        float(value)
-    except ValueError:
-        return f"'{value}"
-    return value
+    inert = {str(column): texts[column].map(lambda value: inert_cell(value) if isinstance(value, str) else value) for column in texts}
+    return frame.assign(**inert).to_csv(index=False).encode()
 
 
 def parquet_of(frame: pd.DataFrame) -> bytes:

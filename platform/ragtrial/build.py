@@ -1,28 +1,34 @@
 """Specifications to objects: the only module that names providers, and where heavy packages are first imported."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ragtrial.contracts import Embedder, Generator, IndexParameters, Retriever, VectorIndex
+from ragtrial.contracts import Embedder, Generator, IndexParameters, Reranker, Retriever, VectorIndex
 from ragtrial.domain.corpus import Corpus
-from ragtrial.domain.experiment import EmbeddingSpec, IndexSpec, RetrievalSpec
+from ragtrial.domain.experiment import EmbeddingSpec, RetrievalSpec
 from ragtrial.domain.generation import GenerationSpec, JudgeSpec, LlmSpec
+from ragtrial.domain.index import IndexSpec
+from ragtrial.domain.reranking import RerankSpec
 from ragtrial.errors import InputError, ModelError, SetupError
-from ragtrial.finetuning.registry import Registry
+from ragtrial.finetuning.registry import Registry, unsafe_weights
+from ragtrial.index.reading import Reading
 from ragtrial.llm.cache import CallCache
 from ragtrial.llm.chat import Endpoint, Sampling
 from ragtrial.llm.prices import PriceTable, read_prices
 from ragtrial.settings import Settings
 
 if TYPE_CHECKING:
+    from ragtrial.index.milvus_bulk import BulkImport
     from ragtrial.llm.gate import Gate
     from ragtrial.llm.prompt import Prompt
 
 OPENAI = "https://api.openai.com/v1"
-UNKNOWN_GENERATOR = "generation.provider {!r} is unknown: give extractive, openai-compatible, none or 'package.module:Class'"
+_HOLD_OFF_S = 5.0
+_RERANK_RETRIES = 5
+UNKNOWN_GENERATOR = "generation.provider {!r} is unknown: give extractive, openai-compatible, none, pipeline or 'package.module:Class'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +81,8 @@ def build_embedder(spec: EmbeddingSpec, around: Surroundings) -> Embedder:
             from ragtrial.embedding.hashing import HashingEmbedder
 
             return HashingEmbedder(model=spec.model, dimension=spec.dimensions or 256)
+        case "none":
+            raise InputError("this arm has a retriever of its own (retrieval.retriever) and no embedding model, which is needed here")
         case provider if ":" in provider:
             embedder: Embedder = _imported(provider, "embedding.provider")(spec)
             return embedder
@@ -87,29 +95,44 @@ def model_location(model: str, around: Surroundings) -> tuple[Path | str, str | 
     """Where a model named in a specification lies (a folder, or a hub id), and its name for people where it has one.
 
     Raises:
-        ModelError: No such package, registered model or folder; or a registered model's files are not those that were registered.
+        ModelError: No such package, registered model or folder; a registered model's files are not those that were registered; or its weights are a
+            pickle, and those are not allowed.
     """
     scheme, _, name = model.partition(":")
     if scheme == "package":
         from ragtrial.embedding.sentence_transformers import folder_of_package
 
-        return folder_of_package(name), name.removeprefix("gt_").replace("_", "-")
+        return _safe(folder_of_package(name), around), name.removeprefix("gt_").replace("_", "-")
     if scheme == "registry":
         registered = Registry(around.registry).get(name, verify=True)
-        return registered.folder, f"{registered.name}-{registered.version}"
+        return _safe(registered.folder, around), f"{registered.name}-{registered.version}"
     local = around.folder / model
     if model.startswith((".", "/")) or local.is_dir():
         if not local.is_dir():
             raise ModelError(
                 f"model folder {str(local)!r} does not exist: give a sentence-transformers folder, 'package:NAME' or 'registry:NAME'"
             )
-        return local.resolve(), None
+        return _safe(local.resolve(), around), None
     if model.count("/") != 1:
         raise ModelError(
             f"model {model!r} is no folder ({str(local)!r} does not exist) and no hub id: give a folder, 'package:NAME', "
             "'registry:NAME' or 'organisation/model'"
         )
     return model, None
+
+
+def _safe(folder: Path, around: Surroundings) -> Path:
+    """The folder of a model that can be loaded without running code of whoever made it.
+
+    torch reads pickles with `weights_only`, which has had holes (CVE-2025-32434); safetensors has nothing that could be run.
+    """
+    found = () if around.settings.allow_pickle_models else unsafe_weights(folder)
+    if found:
+        raise ModelError(
+            f"model folder {str(folder)!r} keeps its weights in a pickle, {found[0]!r}, which can run code when it is loaded: save it as "
+            "safetensors (SentenceTransformer(FOLDER).save_pretrained(OTHER)), or set RAGTRIAL_ALLOW_PICKLE_MODELS=1 where you trust who made it"
+        )
+    return folder
 
 
 def _sentence_transformers(spec: EmbeddingSpec, around: Surroundings) -> Embedder:
@@ -152,7 +175,57 @@ def _sentence_transformers(spec: EmbeddingSpec, around: Surroundings) -> Embedde
     )
 
 
-def build_index(uri: str, *, token: str | None, timeout_s: float = 60.0) -> VectorIndex:
+def build_reranker(spec: RerankSpec, around: Surroundings, *, live: bool = False) -> Reranker:
+    """The reranker that a specification asks for.
+
+    Args:
+        spec: Of the experiment or the arm.
+        around: For models and keys.
+        live: Users wait for it: an endpoint is asked once, and left alone for a moment where it gives no answer.
+
+    Raises:
+        ModelError: There is no such model, or the endpoint gives no answer.
+        InputError: No such provider.
+    """
+    match spec.provider:
+        case "sentence-transformers":
+            from ragtrial.reranking.cross_encoder import BATCH_SIZE, CrossEncoderReranker
+
+            location, name = model_location(spec.model, around)
+            return CrossEncoderReranker(
+                location,
+                name=name,
+                revision=spec.revision,
+                max_length=spec.max_length,
+                batch_size=spec.batch_size or BATCH_SIZE,
+                threads=around.settings.torch_threads,
+            )
+        case "cohere-compatible" | "tei" as shape:
+            from ragtrial.reranking.endpoint import EndpointReranker
+
+            return EndpointReranker(
+                spec.model,
+                shape=shape,
+                base_url=spec.base_url or "",
+                api_key=around.settings.secret(spec.api_key_env),
+                batch_size=spec.batch_size,
+                timeout_s=spec.timeout_s,
+                max_retries=0 if live else _RERANK_RETRIES,
+                hold_off_s=_HOLD_OFF_S if live else 0.0,
+            )
+        case "overlap":
+            from ragtrial.reranking.overlap import OverlapReranker
+
+            return OverlapReranker(spec.model)
+        case provider if ":" in provider:
+            reranker: Reranker = _imported(provider, "rerank.provider")(spec)
+            return reranker
+    raise InputError(
+        f"rerank.provider {spec.provider!r} is unknown: give sentence-transformers, cohere-compatible, tei, overlap or 'package.module:Class'"
+    )
+
+
+def build_index(uri: str, *, token: str | None, timeout_s: float = 60.0, reading: Reading | None = None) -> VectorIndex:
     """The Milvus behind a file path or an address; each call to it may take so long."""
     from ragtrial.index.milvus import MilvusIndex
 
@@ -163,7 +236,14 @@ def build_index(uri: str, *, token: str | None, timeout_s: float = 60.0) -> Vect
             raise SetupError(
                 f"folder {str(Path(uri).parent)!r} for Milvus Lite can't be made ({error.strerror}): change stores.milvus"
             ) from error
-    return MilvusIndex(uri, token=token, timeout_s=timeout_s)
+    return MilvusIndex(uri, token=token, timeout_s=timeout_s, reading=reading)
+
+
+def build_import(uri: str, *, token: str | None, folder: Path, prefix: str | None) -> "BulkImport":
+    """What has a Milvus server import files of rows; arguments as for `index.milvus_bulk.BulkImport`."""
+    from ragtrial.index.milvus_bulk import BulkImport
+
+    return BulkImport(uri, token=token, folder=folder, prefix=prefix)
 
 
 def check_index(parameters: IndexParameters, uri: str) -> None:
@@ -187,7 +267,26 @@ def index_parameters(spec: IndexSpec | RetrievalSpec) -> IndexParameters:
         search=dict(index.search),
         vectors=index.vectors,
         words=words,
+        shards=index.shards,
+        partition="" if index.partition_by == "none" else index.partition_by,
     )
+
+
+def reading_of(specs: Sequence[IndexSpec]) -> Reading:
+    """How the arms' collections are loaded and searched: alike, for replicas and consistency show in an arm's latency.
+
+    Raises:
+        InputError: The arms differ in it.
+    """
+    first, *others = specs
+    for name in ("replicas", "consistency", "mmap", "resource_groups"):
+        for other in others:
+            if getattr(other, name) != getattr(first, name):
+                raise InputError(
+                    f"retrieval.index.{name} is {getattr(first, name)!r} for one arm and {getattr(other, name)!r} for the other: give both the "
+                    "same, or their latencies can't be compared"
+                )
+    return Reading(replicas=first.replicas, consistency=first.consistency, mmap=first.mmap, resource_groups=first.resource_groups)
 
 
 def build_prices(spec: LlmSpec, around: Surroundings) -> PriceTable:
@@ -233,7 +332,7 @@ def endpoint_of(spec: GenerationSpec | JudgeSpec, around: Surroundings) -> Endpo
 
 
 def build_generator(spec: GenerationSpec, corpus: Corpus, around: Surroundings, *, gate: "Gate | None" = None) -> Generator | None:
-    """The generator that a specification asks for; None for `none`.
+    """The generator that a specification asks for; None for `none`, and for `pipeline`, whose answers the arm's retriever has.
 
     Args:
         spec: Of the experiment or the arm.
@@ -245,7 +344,7 @@ def build_generator(spec: GenerationSpec, corpus: Corpus, around: Surroundings, 
         InputError: No such provider, a setting that it doesn't take, or no such prompt.
     """
     match spec.provider:
-        case "none":
+        case "none" | "pipeline":
             return None
         case "extractive":
             from ragtrial.generation.extractive import ExtractiveGenerator

@@ -32,6 +32,7 @@ class Whole:
                 text=document.text,
                 start=0,
                 end=len(document.text),
+                group=document.group,
             ),
         )
 
@@ -63,6 +64,7 @@ class Cutter:
                 text=text,
                 start=start,
                 end=start + len(text),
+                group=document.group,
             )
             for start, text in self.splitter.chunk_indices(document.text)
             if text.strip()  # Rust counts U+001C to U+001F as text, Python as white space

@@ -4,7 +4,7 @@ Each has a conformance suite under `tests/conformance/` that runs on every shipp
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,6 +19,7 @@ from ragtrial.domain.trial import Answer, Hit, Trial
 from ragtrial.errors import CallError
 
 Vectors = NDArray[np.float32]
+Scores = NDArray[np.float32]
 Kind = Literal["query", "passage"]
 Reading = tuple[Query, Sequence[Passage]]
 """What a generator is given."""
@@ -74,6 +75,9 @@ class Embedder(Protocol):
         ...
 
 
+IndexType = Literal["FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "HNSW_SQ", "SCANN", "DISKANN"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexParameters:
     """Which index to build and how to search it.
@@ -85,14 +89,18 @@ class IndexParameters:
         search: Its search parameters.
         vectors: How they are stored.
         words: Passages can be searched by BM25 too.
+        shards: Channels that a server writes a collection through.
+        partition: Digest of the passages' groups where the store keeps them apart, so that a search can be confined to one; else empty.
     """
 
-    type: Literal["FLAT", "IVF_FLAT", "HNSW"] = "FLAT"
+    type: IndexType = "FLAT"
     metric: Literal["COSINE", "IP", "L2"] = "COSINE"
     build: Mapping[str, int]
     search: Mapping[str, int]
     vectors: VectorKind = "fp32"
     words: bool = False
+    shards: int = 1
+    partition: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +115,7 @@ class CollectionInfo:
         index_type: The index really used, as far as the store tells; `FLAT` where it searches exactly.
         n_passages: Rows that a search can see.
         complete: Whether `finish` was called after the last insert.
+        loaded: Whether it was in the store's memory when this was asked; asking loads it.
     """
 
     name: str
@@ -116,6 +125,22 @@ class CollectionInfo:
     index_type: str
     n_passages: int
     complete: bool
+    loaded: bool = field(default=True, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionRef:
+    """What a name or an alias meant at one moment; both were read in one answer of the store.
+
+    Attributes:
+        name: The collection's own name.
+        model: What its vectors were made with.
+        metric: Of its similarities.
+    """
+
+    name: str
+    model: ModelIdentity
+    metric: str = "COSINE"
 
 
 class VectorIndex(Protocol):
@@ -164,17 +189,33 @@ class VectorIndex(Protocol):
         """What the collection (or the one an alias points to) says about itself; None where there is none."""
         ...
 
-    def search(self, name: str, vectors: Vectors, *, top_k: int, model: ModelIdentity) -> tuple[tuple[Hit, ...], ...]:
+    def referred(self, name: str) -> CollectionRef | None:
+        """What a name or an alias means now, asked of the store itself and cheap enough to ask often; None where there is none."""
+        ...
+
+    def search(
+        self, name: str, vectors: Vectors, *, top_k: int, model: ModelIdentity, groups: Sequence[str | None] | None = None
+    ) -> tuple[tuple[Hit, ...], ...]:
         """The nearest passages of each vector, best first, similarity ties by passage id; `name` may be an alias.
 
+        Args:
+            name: Of the collection.
+            vectors: Shape (n_queries, dimension).
+            top_k: Passages wanted.
+            model: What the vectors were made with.
+            groups: The group that each query is searched in; None among them, or in their place, is the whole collection.
+
         Raises:
-            StoreError: No such collection, it was built with another model than `model`, a vector is not finite
+            MissingCollectionError: There is no such collection, or there is none any more.
+            StoreError: It was built with another model than `model`, groups are given and it has none, a vector is not finite
                 or of another dimension, or the store failed.
         """
         ...
 
-    def search_words(self, name: str, texts: Sequence[str], *, top_k: int) -> tuple[tuple[Hit, ...], ...]:
-        """The passages with the highest BM25 of each text, best first, ties by passage id; `name` may be an alias.
+    def search_words(
+        self, name: str, texts: Sequence[str], *, top_k: int, groups: Sequence[str | None] | None = None
+    ) -> tuple[tuple[Hit, ...], ...]:
+        """The passages with the highest BM25 of each text, best first, ties by passage id; `name` may be an alias; `groups` as for `search`.
 
         A passage that shares no word with the text is no hit. Scores are above 0.
 
@@ -198,8 +239,10 @@ class VectorIndex(Protocol):
     def point(self, alias: str, name: str) -> str | None:
         """Let `alias` point to a complete collection, at once; the collection that it pointed to before, or None.
 
+        The collection is loaded first, so that no search waits for that.
+
         Raises:
-            StoreError: The collection is missing or not complete.
+            StoreError: The collection is missing, not complete, or can't be loaded.
         """
         ...
 
@@ -219,12 +262,14 @@ class Retrieved:
     Attributes:
         hits: Best first, for each query in order.
         embed_ms: Wall-clock milliseconds spent embedding all of them.
-        search_ms: Wall-clock milliseconds spent searching for all of them.
+        search_ms: Wall-clock milliseconds spent searching for all of them, reranking included.
+        rerank_ms: The part of `search_ms` that reranking took; None where nothing is reranked.
     """
 
     hits: tuple[tuple[Hit, ...], ...]
     embed_ms: float
     search_ms: float
+    rerank_ms: float | None = None
 
 
 class Retriever(Protocol):
@@ -234,7 +279,29 @@ class Retriever(Protocol):
         """The best passages of each query, in the order of the queries.
 
         Raises:
-            RagtrialError: Embedding or search failed (`ModelError` from embedding, `StoreError` from search).
+            RagtrialError: Embedding, search or reranking failed (`ModelError` from embedding, `StoreError` from search, `RerankError`).
+        """
+        ...
+
+
+class Reranker(Protocol):
+    """Reads a query and a passage together, and says how well one answers the other."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """What makes the scores; equal identities give equal scores. Its dimension is 1."""
+        ...
+
+    def score(self, asked: Sequence[tuple[str, Sequence[str]]]) -> tuple[Scores, ...]:
+        """For each query a score of each of its passages, float32, shape (n_passages,), in their order; the higher, the better.
+
+        A pair's score is the same whatever else is asked with it, but for float rounding.
+
+        Args:
+            asked: Each query with the contents of its passages; either may be empty.
+
+        Raises:
+            RerankError: The model or endpoint failed, or returned scores that are not finite, too few or too many.
         """
         ...
 

@@ -1,5 +1,6 @@
 """Bytes by key in a folder: what the caches of vectors and of LLM calls are kept in."""
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from ragtrial.errors import StoreError
 
 T = TypeVar("T")
 FIRST_MAP_BYTES = 1 << 30
+_DAMAGED = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError, lmdb.PageNotFoundError, lmdb.PanicError)
 
 
 class DiskStore:
@@ -35,6 +37,9 @@ class DiskStore:
             folder.mkdir(parents=True, exist_ok=True)
             self._environment = lmdb.open(str(folder), map_size=first_map_bytes, subdir=True)
             self._environment.reader_check()  # killed processes leave their places behind
+            self._fill_up(folder / "data.mdb")
+        except _DAMAGED as error:
+            raise StoreError(f"{self._name} can't be opened ({type(error).__name__}: {error}): {if_damaged}") from error
         except (OSError, lmdb.Error) as error:
             raise StoreError(f"{self._name} can't be opened: {error}; give a writable folder in {setting}") from error
 
@@ -83,6 +88,17 @@ class DiskStore:
     def unreadable(self, error: Exception) -> StoreError:
         """What to raise where its content is not what it should be."""
         return StoreError(f"{self._name} can't be read ({type(error).__name__}: {error}): {self._if_damaged}")
+
+    def _fill_up(self, path: Path) -> None:
+        """Make the file as long as its last page says: reading what a truncated file lost would end the process (SIGBUS), zeros are an error.
+
+        A sound file may be shorter, too, by pages that were freed before they were written. Never makes it shorter: others may write.
+        """
+        n_bytes = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
+        if path.stat().st_size >= n_bytes or not hasattr(os, "posix_fallocate"):
+            return
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
 
     def _resize(self, n_bytes: int) -> None:
         with self._reading:

@@ -11,6 +11,7 @@
     │   ├── BusyError             another process does it just now
     │   ├── MissingExtraError     an optional package is not installed
     │   ├── StoreError            Milvus or SQL refused, is not there, or is not what it should be
+    │   │   ├── MissingCollectionError  Milvus has no such collection, or has none any more
     │   │   ├── QueueFullError    more waits to be logged than is allowed to
     │   │   ├── RecordRefusedError     this record alone can't be written; others can
     │   │   ├── DuplicateRequestError  a request with this idempotency key is logged already
@@ -21,7 +22,9 @@
     ├── AnswerFailedError         a live query got no answer; the failed trial is logged
     ├── TreatmentStoppedError     an operator or a guardrail has stopped the custom arm, so nobody is shown its answers
     ├── RedactionError            a text could not be freed from personal data: only its hash may be kept
+    ├── RerankError               a reranker has no usable scores for a query; counted
     ├── CallError                 one call to an LLM failed for good; its `kind` is counted
+    │   └── RetrieverError        a pipeline of somebody else's raised, took too long or returned no hits for a query
     ├── StoppedError              the run was stopped on purpose, nothing is lost, and it can be resumed
     └── NotEnoughDataError        a statistic has no value for these data (never a stand-in number)
 
@@ -140,6 +143,10 @@ class StoreError(SetupError):
     """Milvus or the SQL database refused, is missing, or holds something else than expected."""
 
 
+class MissingCollectionError(StoreError):
+    """There is no collection of that name; whoever follows an alias asks again what it means."""
+
+
 class QueueFullError(StoreError):
     """More waits to be logged than is allowed to: nothing of this was taken."""
 
@@ -199,6 +206,10 @@ class RedactionError(RagtrialError):
     """A text could not be freed from personal data: only its hash may be kept. The message never holds the text."""
 
 
+class RerankError(RagtrialError):
+    """A reranker failed, or returned scores that are no scores: the queries that it was asked about have no ranking, and the run goes on."""
+
+
 class CallError(RagtrialError):
     """One call to an LLM failed for good: the item that needed it has no result, and the run goes on.
 
@@ -211,6 +222,10 @@ class CallError(RagtrialError):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class RetrieverError(CallError):
+    """A pipeline of somebody else's gave no hits for a query: `timeout`, `malformed`, or the class of what it raised; the run goes on."""
 
 
 class StoppedError(RagtrialError):

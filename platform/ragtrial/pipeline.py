@@ -12,7 +12,7 @@ from ragtrial.contracts import Generator, ManyAtOnce, Retriever
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.gold import Query
 from ragtrial.domain.trial import Answer, Failure, Ranking, Stage, Timings, Trial
-from ragtrial.errors import CallError, ModelError, RagtrialError, StoppedError
+from ragtrial.errors import CallError, ModelError, RagtrialError, RerankError, StoppedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Pipeline:
             found = self.retriever.retrieve(queries, top_k=self.top_k)
         except RagtrialError as error:
             if len(queries) == 1:
-                return (_failure("embed" if isinstance(error, ModelError) else "search", error),)
+                return (_failure(_stage_of(error), error),)
             return tuple(result for query in queries for result in self.retrieve([query]))
         return tuple(Ranking(query_id=query.query_id, hits=hits) for query, hits in zip(queries, found.hits, strict=True))
 
@@ -98,15 +98,22 @@ class Pipeline:
         try:
             found = self.retriever.retrieve([query], top_k=self.top_k)
         except RagtrialError as error:
-            return self.trial(query, _failure("embed" if isinstance(error, ModelError) else "search", error), None)
+            return self.trial(query, _failure(_stage_of(error), error), None)
         ranking = Ranking(query_id=query.query_id, hits=found.hits[0])
         start = time.perf_counter()
         answer = self.answer(query, ranking) if known is None else known
         generate_ms = (time.perf_counter() - start) * 1000
         if isinstance(answer, Answer) and answer.generate_ms is not None:
             generate_ms = answer.generate_ms
-        timings = Timings(embed_ms=found.embed_ms, search_ms=found.search_ms, generate_ms=generate_ms)
+        timings = Timings(embed_ms=found.embed_ms, search_ms=found.search_ms, generate_ms=generate_ms, rerank_ms=found.rerank_ms)
         return self.trial(query, ranking, answer, timings=None if isinstance(answer, Failure) else timings)
+
+
+def _stage_of(error: RagtrialError) -> Stage:
+    """Where retrieval broke, by what it raised."""
+    if isinstance(error, RerankError):
+        return "rerank"
+    return "embed" if isinstance(error, ModelError) else "search"
 
 
 def _failure(stage: Stage, error: RagtrialError) -> Failure:

@@ -37,7 +37,7 @@ READABLE_BY_PAGES = (
 )
 """All that pages of the dashboard import of ragtrial: what reads, what draws, and the three places where people change something."""
 
-FOR_THE_DOOR = ("ragtrial.suite.opening", "ragtrial.suite.visiting")
+FOR_THE_DOOR = ("ragtrial.suite.opening", "ragtrial.suite.reading_place", "ragtrial.suite.visiting")
 """What the dashboard's frame needs besides, to find the database and to know who looks."""
 FRAME = ("told.py", "readers.py", "access.py")
 

@@ -114,7 +114,7 @@ def test_an_evaluation_that_fails_halfway_keeps_what_was_there(tmp_path: Path) -
 
 def test_a_collection_that_another_model_fills_is_left_alone(tmp_path: Path) -> None:
     from ragtrial.build import build_index, index_parameters
-    from ragtrial.domain.experiment import IndexSpec
+    from ragtrial.domain.index import IndexSpec
     from ragtrial.embedding.hashing import HashingEmbedder
     from ragtrial.indexing import collection_name
     from ragtrial.settings import read_settings

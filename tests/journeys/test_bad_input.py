@@ -106,7 +106,7 @@ def test_an_output_folder_that_cant_be_written_is_found_before_the_work(folder: 
 
 def test_a_model_of_another_dimension_for_an_existing_collection_is_refused(tmp_path: Path) -> None:
     from ragtrial.build import build_index, index_parameters
-    from ragtrial.domain.experiment import IndexSpec
+    from ragtrial.domain.index import IndexSpec
     from ragtrial.embedding.hashing import HashingEmbedder
     from ragtrial.formats.experiment import load_experiment
     from ragtrial.indexing import collection_name

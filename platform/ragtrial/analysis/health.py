@@ -25,6 +25,9 @@ MANY_EFFECTS = 3
 MIN_ANN_RECALL = 0.99
 """A loss of more than 1 % of the exact hits shows in nDCG."""
 
+MAX_UNMAPPED = 0.05
+"""Above this share of hits that are no passage of the corpus, a pipeline is not measured on this gold set; as for coverage."""
+
 MIN_CLUSTERS = 20
 """Below so many clusters, counted as (sum n)^2 / sum n^2, cluster-robust errors are too small (Carter, Schnepel, Steigerwald 2017)."""
 
@@ -37,6 +40,7 @@ def health_checks(setting: Setting, comparisons: Sequence[Comparison]) -> tuple[
         _coverage(setting),
         *_failure_check(setting),
         *_index_checks(setting.evaluation),
+        *_unmapped_check(setting),
         *_reference_check(setting, comparisons),
     ]
     return (*own[:2], *given, *own[2:], *_cluster_check(setting, comparisons), _plan_check(setting))
@@ -121,6 +125,31 @@ def _index_checks(evaluation: Evaluation) -> list[Check]:
         detail = f"the {arm.index.index_type} index returns {recall:.2%} of what exact search returns"
         checks.append(Check(name=name, state="pass" if recall >= MIN_ANN_RECALL else "warn", detail=detail))
     return checks
+
+
+def _unmapped_check(setting: Setting) -> list[Check]:
+    """How much of what an arm's own pipeline found is no passage of the corpus."""
+    table = setting.tables.get("unmapped")
+    if table is None:
+        return []
+    found, worst = [], 0.0
+    for arm in setting.experiment.arms:
+        shares = table.per_query(arm.name)
+        shares = shares[~np.isnan(shares)]
+        if shares.size and shares.max() > 0:
+            worst = max(worst, float(shares.mean()))
+            found.append(
+                f"{shares.mean():.2%} of the hits of {arm.name} are no passage of the corpus ({int((shares > 0).sum())} of {shares.size} queries)"
+            )
+    if not found:
+        return [Check(name="unmapped", state="pass", detail="every hit of both arms is a passage of the corpus")]
+    detail = (
+        f"{'; '.join(found)}: they are left out, and what stands below moves up; its scores are too high where they were irrelevant, too low where "
+        "they were judged passages under another id"
+    )
+    if worst > MAX_UNMAPPED:
+        return [Check(name="unmapped", state="fail", detail=f"{detail}; at most {MAX_UNMAPPED:.0%} may be so")]
+    return [Check(name="unmapped", state="warn", detail=detail)]
 
 
 def _reference_check(setting: Setting, comparisons: Sequence[Comparison]) -> list[Check]:

@@ -87,7 +87,7 @@ def _tail(setting: LiveSetting) -> Tail | None:
             rng=setting.rng("tail"),
         )
     except NotEnoughDataError as error:
-        return Tail(quantile=TAIL, reason=str(error))
+        return Tail(quantile=TAIL, reason=str(error), drawn=setting.drawn)
     return Tail(
         quantile=TAIL,
         control=found.control,
@@ -95,6 +95,7 @@ def _tail(setting: LiveSetting) -> Tail | None:
         ratio=found.ratio,
         ratio_low=found.ratio_low,
         ratio_high=found.ratio_high,
+        drawn=setting.drawn,
     )
 
 

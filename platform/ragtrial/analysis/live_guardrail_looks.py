@@ -1,14 +1,14 @@
 """How the guardrails of a live experiment came about: where each stood at the end of every step of time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ragtrial.analysis.live_guardrails import guardrail_of
-from ragtrial.analysis.live_looks import until
+from ragtrial.analysis.live_looks import until, without_history
 from ragtrial.analysis.live_setting import Table
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live_looks import TimedSums
-from ragtrial.domain.live_scores import SplitScores, Sums, WithinScores
+from ragtrial.domain.live_scores import Sums, WithinScores
 from ragtrial.domain.planned import Guardrail
 from ragtrial.errors import NotEnoughDataError
 
@@ -78,20 +78,13 @@ def with_look(
     before = [look for look in looks if look.at < at]
     while len(before) >= 2 * MOST_LOOKS:
         before = before[1 - len(before) % 2 :: 2]
-    return (*before, _look(at, _without_history(table), planned, experiment))
+    return (*before, _look(at, without_history(table), planned, experiment))
 
 
 def _steps(n: int) -> list[int]:
     """At most `MOST_LOOKS` with the last one, evenly taken from the end."""
     every = -(-n // MOST_LOOKS)
     return list(range((n - 1) % every, n, every))
-
-
-def _without_history(table: Table) -> Table:
-    if isinstance(table, WithinScores):
-        return replace(table, differences=replace(table.differences, pre_totals=None, pre_counts=None))
-    control, treatment = (replace(arm, pre_totals=None, pre_counts=None) for arm in (table.control, table.treatment))
-    return SplitScores(metric=table.metric, control=control, treatment=treatment)
 
 
 def _with_means(table: Table, twins: Sums | None, step: int) -> Table:

@@ -1,5 +1,7 @@
 """How an effect and the split came about: the same numbers that one would have seen by looking all the time."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +14,9 @@ from ragtrial.domain.live_scores import SplitScores, Sums, UnitSums, WithinScore
 from ragtrial.domain.live_verdict import Levels, Look
 from ragtrial.errors import NotEnoughDataError
 from ragtrial.stats.confidence_sequence import confidence_sequence
+
+MOST_LOOKS = 50
+"""Of earlier looks twice as many are kept."""
 
 
 class _Came(NamedTuple):
@@ -27,7 +32,7 @@ def looks_of(setting: LiveSetting) -> tuple[Look, ...]:
     """
     timed = setting.timed
     if timed is None:
-        return ()
+        return () if setting.looked is None else _with_present(setting, setting.looked)
     split = setting.live.mode == "split"
     came = None if setting.assigned is None or not split else _came(setting.assigned)
     looks = []
@@ -36,6 +41,26 @@ def looks_of(setting: LiveSetting) -> tuple[Look, ...]:
         counts = (0, 0) if came is None or step >= len(came.units) else (int(came.units[step, 0]), int(came.units[step, 1]))
         looks.append(_look(float(end), table, setting.levels, counts))
     return tuple(looks)
+
+
+def _with_present(setting: LiveSetting, looked: Sequence[Look]) -> tuple[Look, ...]:
+    """Earlier looks as they were seen then, every other one left out where they are many, and the present one."""
+    last, table = setting.clock.last, setting.tables.get(setting.live.metrics.primary.name)
+    if last is None or table is None:
+        return tuple(looked)
+    before = [look for look in looked if look.at < last]
+    while len(before) >= 2 * MOST_LOOKS:
+        before = before[1 - len(before) % 2 :: 2]
+    counts = setting.exposure.units.sum(axis=0)
+    return (*before, _look(last, without_history(table), setting.levels, (int(counts[0]), int(counts[1]))))
+
+
+def without_history(table: Table) -> Table:
+    """Without what the same units did before, which no earlier look has."""
+    if isinstance(table, WithinScores):
+        return replace(table, differences=replace(table.differences, pre_totals=None, pre_counts=None))
+    control, treatment = (replace(arm, pre_totals=None, pre_counts=None) for arm in (table.control, table.treatment))
+    return SplitScores(metric=table.metric, control=control, treatment=treatment)
 
 
 def until(timed: TimedSums, step: int, *, split: bool) -> Table:

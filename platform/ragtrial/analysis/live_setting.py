@@ -12,7 +12,7 @@ from ragtrial.domain.live import LiveSpec, TrafficState
 from ragtrial.domain.live_looks import TimedSums
 from ragtrial.domain.live_scores import Exposure, SplitScores, UnitSums, VoteCounts, VotesByUnit, WithinScores
 from ragtrial.domain.live_trial import Outage
-from ragtrial.domain.live_verdict import Levels
+from ragtrial.domain.live_verdict import Levels, Look
 from ragtrial.domain.parity import ParityCertificate
 from ragtrial.domain.verdict import Check
 from ragtrial.errors import InputError
@@ -84,8 +84,10 @@ class LiveSetting:
         votes: Thumbs by arm and solicitation.
         votes_by_unit: The same by arm and unit; without it they are counted, and not compared.
         latencies: By arm, the unit's number and the waiting time in milliseconds of each served trial.
+        drawn: Of how many units `latencies` are, and of how many they were drawn at random; None: of all.
         timed: The primary metric by unit and time; None where no picture is wanted.
         assigned: `failed` likewise: when each unit came.
+        looked: What was seen at earlier looks, oldest first, where the log is too large to be read by time; else None.
         traffic: Versions of the traffic's state, oldest first.
         outages: Times without a log.
         parity: Whether the arms differ only in what is under test; None where nothing was recorded.
@@ -101,8 +103,10 @@ class LiveSetting:
     votes: Sequence[VoteCounts] = ()
     votes_by_unit: Mapping[str, VotesByUnit] = field(default_factory=dict)
     latencies: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = field(default_factory=dict)
+    drawn: tuple[int, int] | None = None
     timed: TimedSums | None = None
     assigned: TimedSums | None = None
+    looked: Sequence[Look] | None = None
     traffic: Sequence[TrafficState]
     outages: Sequence[Outage] = ()
     parity: ParityCertificate | None = None

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from ragtrial.errors import InputError, MissingExtraError, StoreError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 """The schemas that this version knows, oldest first; the last one is current."""
 HEAD = REVISIONS[-1]
 VERSION_TABLE = "ragtrial_schema"
@@ -30,6 +31,16 @@ Synchronous = Literal["NORMAL", "FULL"]
 _WAIT_SECONDS = 30
 _READERS_CACHE_KIB = 65_536  # filled as needed: sums by unit look up scores all over their index
 _WRITER_LOCK = 0x7261677472  # PostgreSQL's advisory lock of whoever writes; any number that others don't use
+_PASSWORD = re.compile(r"(:)[^:@/].*@")
+_SECRET_OPTIONS = ("password", "passfile", "sslpassword")
+_POOL_OPTIONS = {
+    "pool_size": "connections that are kept, 5 by default",
+    "max_overflow": "connections beside them while many are needed, 10 by default",
+    "pool_recycle": "seconds after which a connection is made anew; by default never",
+    "pool_timeout": "seconds to wait for a free connection, 30 by default",
+    "pool_pre_ping": "1: ask a connection whether it lives before it is used",
+    "statement_timeout": "seconds that a reader's statement may take; 0, the default: any",
+}
 _WHAT_TO_DO = (
     ("not a database", "give another path (stores.sql), or move the file away"),
     ("malformed", "the file is damaged; restore a copy, or move it away and evaluate again"),
@@ -51,8 +62,9 @@ def parse_url(url: str) -> URL:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise InputError(f"{url!r} is no database URL: give sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE") from error
+    except (ArgumentError, ValueError):  # not chained: SQLAlchemy's message quotes the URL with its password
+        masked = _PASSWORD.sub(r"\1***@", url)
+        raise InputError(f"{masked!r} is no database URL: give sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE") from None
     if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
@@ -66,15 +78,15 @@ def shown(url: URL) -> str:
     """How messages name the database: SQLite's path as it was given, or the URL without its password."""
     if url.get_backend_name() == "sqlite" and url.database:
         return url.database
-    return url.render_as_string(hide_password=True)
+    return url.difference_update_query(_SECRET_OPTIONS).render_as_string(hide_password=True)
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be stored and shown; what is no URL stays as it is."""
+    """The URL as it may be stored and shown; what is no URL stays as it is, but for what looks like a password."""
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return url
+        return make_url(url).difference_update_query(_SECRET_OPTIONS).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):
+        return _PASSWORD.sub(r"\1***@", url)
 
 
 def open_engine(url: str, *, read_only: bool = False, wait_s: float = _WAIT_SECONDS, synchronous: Synchronous = "NORMAL") -> Engine:
@@ -149,16 +161,59 @@ def _holds_anything(path: Path) -> bool:
 
 
 def _open_postgresql(url: URL, *, read_only: bool, wait_s: float) -> Engine:
-    options: dict[str, Any] = {"connect_timeout": math.ceil(min(wait_s, 10)), "options": f"-c lock_timeout={math.ceil(1000 * wait_s)}ms"}
+    url, pool = _pool_options(url)
+    timeout = pool.pop("statement_timeout", 0)
+    server = f"-c lock_timeout={math.ceil(1000 * wait_s)}ms" + (f" -c statement_timeout={timeout}s" if timeout and read_only else "")
+    options: dict[str, Any] = {"connect_timeout": math.ceil(min(wait_s, 10)), "options": server}
     short = wait_s < _WAIT_SECONDS  # who can't wait must not begin with a connection that died while nobody used it
     isolation: Any = "REPEATABLE READ" if read_only else "READ COMMITTED"
     try:
         engine = create_engine(
-            url, json_serializer=_to_json, connect_args=options, isolation_level=isolation, paramstyle="format", pool_pre_ping=short
+            url,
+            json_serializer=_to_json,
+            connect_args=options,
+            isolation_level=isolation,
+            paramstyle="format",
+            **{"pool_pre_ping": short, **pool},
         )
     except ImportError as error:
         raise MissingExtraError(package="psycopg", extra="postgres", purpose=f"the database {shown(url)!r}") from error
     return engine.execution_options(postgresql_readonly=True) if read_only else engine
+
+
+def _pool_options(url: URL) -> tuple[URL, dict[str, Any]]:
+    """The URL without what is ours in its query, and that: the pool's size and habits, and how long a reader's statement may take."""
+    found: dict[str, Any] = {}
+    for name, meaning in _POOL_OPTIONS.items():
+        text = url.query.get(name)
+        if text is None:
+            continue
+        if not isinstance(text, str) or not text.isdecimal() or (name == "pool_pre_ping" and text not in ("0", "1")):
+            raise InputError(f"{name} is {text!r} in the URL of database {shown(url)!r}: give a whole number ({meaning})")
+        found[name] = bool(int(text)) if name == "pool_pre_ping" else int(text)
+    return url.difference_update_query(tuple(_POOL_OPTIONS)), found
+
+
+def replica_lag_s(url: str) -> float | None:
+    """How far a replica is behind, in seconds: since the last change that it has, unless it has all that it was sent; None: it is none.
+
+    Raises:
+        InputError: The URL is none of SQLite or PostgreSQL.
+        StoreError: It can't be reached.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return None
+    engine = open_engine(url, read_only=True)
+    caught_up = "pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()"
+    since = "extract(epoch FROM now() - pg_last_xact_replay_timestamp())"
+    query = f"SELECT CASE WHEN pg_is_in_recovery() THEN CASE WHEN {caught_up} THEN 0 ELSE coalesce({since}, 0) END END"
+    try:
+        with transaction(engine, shown(parsed)) as connection:
+            found = connection.exec_driver_sql(query).scalar()
+            return None if found is None else max(0.0, float(found))
+    finally:
+        engine.dispose()
 
 
 def _to_json(value: object) -> str:

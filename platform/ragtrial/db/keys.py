@@ -1,6 +1,7 @@
 """API keys of the live service, kept as digests: a stolen database opens nothing."""
 
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Callable, Collection
@@ -23,6 +24,7 @@ DEMONSTRATION = "live demo"
 _BEGIN = "rt"
 _PREFIX_BYTES = 5
 _SECRET_BYTES = 32
+_KEY = re.compile(r"rt_([0-9a-z]{6,16})_([0-9A-Za-z]{40,200})")
 
 
 class KeyStore:
@@ -66,8 +68,9 @@ class KeyStore:
         rate_per_minute: int | None = None,
         limited_to: Collection[Scope] | None = None,
         actor: str = "command line",
+        key: str | None = None,
     ) -> str:
-        """Make a key.
+        """Make a key, or take one that was made elsewhere.
 
         Args:
             name: Whose it is.
@@ -77,16 +80,19 @@ class KeyStore:
             rate_per_minute: Requests that it may make in a minute; None: no limit.
             limited_to: The only scopes of its role that it gets; None: all.
             actor: Who makes it.
+            key: `rt_<prefix>_<secret>`, from a store of secrets; given again it changes nothing, and revoked it stays refused.
 
         Returns:
             The key, `rt_<prefix>_<secret>`: this once, for it is not kept.
 
         Raises:
-            InputError: These are not what `ApiKey` allows, or the name is the guardrails' own.
+            InputError: These are not what `ApiKey` allows, the name is the guardrails' own, `key` is none, or its prefix is taken by
+                another key.
         """
         if name.strip().casefold() == GUARDRAIL:
             raise InputError(f"a key may not be called {name!r}: its changes of the traffic would pass for those of a broken guardrail")
-        prefix, secret, now = secrets.token_hex(_PREFIX_BYTES), secrets.token_hex(_SECRET_BYTES), self._clock()
+        prefix, secret = (secrets.token_hex(_PREFIX_BYTES), secrets.token_hex(_SECRET_BYTES)) if key is None else _parts(key)
+        now = self._clock()
         limits = None if limited_to is None else frozenset(limited_to)
         try:
             made = ApiKey(
@@ -112,8 +118,15 @@ class KeyStore:
             "revoked_at": None,
         }
         with database.transaction(self._writing, self._name) as connection:
-            connection.execute(insert(ApiKeyRow), row)
-            self._audit(connection, actor=actor, action="create key", made=made)
+            there = connection.execute(select(ApiKeyRow.__table__).where(ApiKeyRow.prefix == prefix)).first()
+            if there is None:
+                connection.execute(insert(ApiKeyRow), row)
+                self._audit(connection, actor=actor, action="create key", made=made)
+            elif not hmac.compare_digest(there.digest, row["digest"]) or there.role != role:
+                raise InputError(
+                    f"prefix {prefix!r} belongs to a key of role {there.role} that has another secret or was made with another pepper: "
+                    "give a new key, or the role and the pepper that it was made with"
+                )
         return f"{_BEGIN}_{prefix}_{secret}"
 
     def find(self, key: str, pepper: str) -> ApiKey | None:
@@ -146,6 +159,13 @@ class KeyStore:
     def _audit(self, connection: Connection, *, actor: str, action: str, made: ApiKey) -> None:
         row = {"live_id": None, "at": self._clock(), "actor": storable(actor), "action": action, "subject": made.prefix}
         connection.execute(insert(AuditRow), {**row, "detail": {"name": made.name, "role": made.role, "scopes": sorted(made.scopes)}})
+
+
+def _parts(key: str) -> tuple[str, str]:
+    found = _KEY.fullmatch(key.strip())
+    if found is None:
+        raise InputError("that is no key: give rt_, 6 to 16 digits or small letters, _, and at least 40 letters and digits drawn at random")
+    return found[1], found[2]
 
 
 def _digest(secret: str, pepper: str) -> str:

@@ -240,20 +240,21 @@ class LiveBoardReader(ReadOnly):
             return table_of(connection, wanted, width=2)[0]
 
     def stage_times(self, live_id: int, *, mode: Mode) -> dict[str, Sums]:
-        """By arm the milliseconds of embedding, search, generation and waiting of each trial, shape (n_trials, 4).
+        """By arm the milliseconds of embedding, search, reranking (0: there is none), generation and waiting of each trial, shape (n_trials, 5).
 
         Of trials that belong to the analysis, did not fail, and were timed. Nobody waits for a silent twin, so in mode shadow the last
         column is the sum of the others, in both arms.
         """
         trial = LiveTrialRow
-        stages = (trial.embed_ms, trial.search_ms, trial.generate_ms)
+        reranked = func.coalesce(trial.rerank_ms, 0.0)
+        stages = (trial.embed_ms, trial.search_ms - reranked, reranked, trial.generate_ms)
         total: _Column = trial.embed_ms + trial.search_ms + trial.generate_ms if mode == "shadow" else trial.waited_ms.expression
         mine = [*counted(live_id), trial.failure_stage.is_(None), trial.embed_ms.is_not(None)]
         with self._summing() as connection:
             if mode == "split" and connection.execute(units_in_both(live_id).limit(1)).first() is not None:
                 mine.append(trial.unit.not_in(units_in_both(live_id)))
             arms = connection.execute(select(trial.arm).where(*counted(live_id)).distinct()).scalars().all()
-            return {arm: table_of(connection, select(*stages, total).where(*mine, trial.arm == arm), width=4)[0] for arm in sorted(arms)}
+            return {arm: table_of(connection, select(*stages, total).where(*mine, trial.arm == arm), width=5)[0] for arm in sorted(arms)}
 
     def twin_sums(self, live_id: int, metric: str, *, arms: tuple[str, str], begin: float, ends: Sums) -> Sums:
         """Mode shadow: sums of both arms over the queries that both have a value for, and their number, until the end of each step.

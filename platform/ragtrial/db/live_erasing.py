@@ -12,6 +12,7 @@ from ragtrial.db import engine as database
 from ragtrial.db.board_models import CurationRow, LiveComparisonRow, LivePreferenceRow
 from ragtrial.db.live_models import AuditRow, ErasureRow, LiveExperimentRow, LiveScoreRow, LiveSignalRow, LiveTrialRow, LiveVoteRow
 from ragtrial.db.live_rows import ERASED, storable
+from ragtrial.db.unit_models import LiveUnitRow, LiveUnitScoreRow, UnitChangeRow
 from ragtrial.splitting import pseudonym
 
 _ABOUT_TRIALS: dict[str, type[LiveScoreRow] | type[LiveVoteRow] | type[LiveSignalRow]] = {
@@ -80,6 +81,8 @@ class Eraser:
             connection.execute(delete(LiveComparisonRow).where(LiveComparisonRow.comparison_id.in_(theirs)))
             _forget_curated(connection, trial.unit == hidden)
             connection.execute(delete(trial).where(trial.unit == hidden))
+            for kept in (LiveUnitRow, LiveUnitScoreRow, UnitChangeRow):  # the last one: what triggers have told of the deletions above
+                connection.execute(delete(kept).where(kept.live_id.in_({row["live_id"] for row in erased}), kept.unit == hidden))
             if erased:
                 connection.execute(insert(ErasureRow), erased)
             trials: Counter[int | None] = Counter()

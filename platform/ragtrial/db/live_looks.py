@@ -14,7 +14,7 @@ from ragtrial.domain.metric import Metric
 
 MOST_STEPS = 50
 _SHORTEST_STEP_SECONDS = 1.0
-_BACKWARDS_SECONDS = 60.0
+BACKWARDS_SECONDS = 60.0
 
 _Column = ColumnElement[Any]
 trial = LiveTrialRow
@@ -33,7 +33,7 @@ def times_of(connection: Connection, live_id: int) -> Times:
     first, last = connection.execute(select(func.min(trial.at), func.max(trial.at)).where(*counted(live_id))).one()
     step = (trial.at - func.max(trial.at).over(order_by=trial.id, rows=(None, -1))).label("step")
     steps = select(step).where(trial.live_id == live_id).subquery("steps")
-    backwards = connection.execute(select(func.count()).select_from(steps).where(steps.c.step < -_BACKWARDS_SECONDS)).scalar_one()
+    backwards = connection.execute(select(func.count()).select_from(steps).where(steps.c.step < -BACKWARDS_SECONDS)).scalar_one()
     return Times(first, last, int(backwards))
 
 

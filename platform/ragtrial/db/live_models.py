@@ -138,6 +138,7 @@ class LiveTrialRow(Base):
     cited: Mapped[list[Any] | None]
     teams: Mapped[dict[str, Any] | None]
     answer_text: Mapped[str | None]
+    rerank_ms: Mapped[float | None]
 
 
 class LiveScoreRow(Base):

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 
 from ragtrial.db import engine as database
 from ragtrial.db.live_models import LiveExperimentRow, LiveTrialRow
+from ragtrial.db.unit_sums import FORMULAE
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import LiveMetrics
 
@@ -34,6 +35,37 @@ def planned_metrics(plan: Mapping[str, Any]) -> tuple[str, ...]:
         return _METRICS.validate_python(plan["live"]["metrics"]).names
     except (LookupError, TypeError, ValidationError):
         return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummedPlan:
+    """What of a logged plan decides what is summed by unit.
+
+    Attributes:
+        scored: Planned metrics that scorers measure.
+        deciding: The primary metric and the secondary ones.
+        units_planned: Units at which the planned verdict is given, or None.
+    """
+
+    scored: tuple[str, ...]
+    deciding: tuple[str, ...]
+    units_planned: int | None
+
+
+def summed_plan(plan: Mapping[str, Any]) -> SummedPlan | None:
+    """None where it has another mode than split, or is no plan that this version understands."""
+    try:
+        live = plan["live"]
+        metrics = _METRICS.validate_python(live["metrics"])
+        mode, units = live.get("mode", "split"), live.get("units_planned")
+    except (LookupError, TypeError, ValidationError):
+        return None
+    if mode != "split":
+        return None
+    deciding = tuple(dict.fromkeys((metrics.primary.name, *metrics.secondary)))
+    return SummedPlan(
+        scored=tuple(dict.fromkeys(name for name in metrics.names if name not in FORMULAE)), deciding=deciding, units_planned=units
+    )
 
 
 def earlier_plan(url: str, experiment: Experiment) -> EarlierPlan | None:

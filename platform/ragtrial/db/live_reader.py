@@ -23,6 +23,7 @@ from ragtrial.db.live_models import (
 )
 from ragtrial.db.live_rows import live_trial_of, score_of, signal_of, state_of, storable, vote_of
 from ragtrial.db.reading import ReadOnly
+from ragtrial.db.unit_reader import UnitTables, unit_tables
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import TrafficState
 from ragtrial.domain.live_looks import TimedSums
@@ -282,7 +283,14 @@ class LiveReader(ReadOnly):
     def latencies(self, live_id: int) -> Latencies:
         """By arm: each trial's unit (numbered from 0 within the arm) and waited_ms; trials that failed are left out."""
         with self._reading(live_id) as (connection, _experiment):
-            return live_sums.latencies(connection, live_id)
+            arms = connection.execute(select(LiveTrialRow.arm).where(*live_sums.counted(live_id)).distinct()).scalars().all()
+            return live_sums.latencies(connection, live_id, arms=arms)
+
+    def unit_tables(self, live_id: int, metrics: Sequence[str], *, experiment: Experiment) -> UnitTables | None:
+        """All of the above that is kept by unit, as of one moment; None where it is not kept, or not up to date enough to be used."""
+        with self._reading(live_id) as (connection, found):
+            states = _states(connection, live_id)
+            return unit_tables(connection, live_id, states, experiment=experiment, start=found.created_at, metrics=metrics)
 
     def unscored(self, live_id: int, metrics: Sequence[str], *, limit: int) -> tuple[LiveTrial, ...]:
         """Trials without a score (a value, or the reason why there is none) of one of these metrics, oldest first."""

@@ -90,6 +90,7 @@ def _made_columns(trial: Trial) -> Row:
         "embed_ms": None if timings is None else timings.embed_ms,
         "search_ms": None if timings is None else timings.search_ms,
         "generate_ms": None if timings is None else timings.generate_ms,
+        "rerank_ms": None if timings is None else timings.rerank_ms,
         "failure_stage": None if failure is None else failure.stage,
         "failure_kind": None if failure is None else storable(failure.kind),
         "failure_message": None if failure is None else storable(failure.message),

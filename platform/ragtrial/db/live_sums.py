@@ -17,6 +17,8 @@ from ragtrial.splitting import counts
 
 NO_TWIN = "the silent answer was shed"
 IN_BOTH = "in both arms"
+OTHER_REASONS = ("override", "no unit", "outside", "holdout", "denied", "stopped", "fallback")
+"""Of the assignment, of trials that the analysis leaves out."""
 _DAY_SECONDS = 86_400
 _ROWS_AT_ONCE = 50_000
 
@@ -49,16 +51,16 @@ def split_scores(connection: Connection, live_id: int, metric: Metric, *, arms: 
     """Both arms' sums of a metric; units that saw both are left out."""
     outside = () if until is None else (trial.unit.not_in(units_in_both(live_id)),)  # also those that saw the other arm later
     values = values_of(metric, [live_id], *counted(live_id)[1:], *before(until), *outside)
-    earlier = _earlier(connection, live_id)
+    before_it = earlier(connection, live_id)
     columns: list[_Column] = []
     for name in arms:
         mine = values.c.arm == name
         value = case((mine, values.c.value), else_=null())
         columns += [func.count(case((mine, 1), else_=null())), func.coalesce(func.sum(value), 0.0), func.count(value)]
-    found, units = table_of(connection, select(*columns, *([values.c.unit] if earlier else [])).group_by(values.c.unit), width=6)
+    found, units = table_of(connection, select(*columns, *([values.c.unit] if before_it else [])).group_by(values.c.unit), width=6)
     both = (found[:, 0] > 0) & (found[:, 3] > 0)
     reasons = _reasons(connection, live_id, values, any_in_both=bool(both.any()))
-    history = _pre_sums(connection, metric, earlier, units)
+    history = pre_sums(connection, metric, before_it, units)
     control, treatment = (
         _unit_sums(found[:, place : place + 3], ~both, history, reasons.get(name, {})) for place, name in zip((0, 3), arms, strict=True)
     )
@@ -99,27 +101,27 @@ def _reasons(connection: Connection, live_id: int, values: Subquery, *, any_in_b
     return found
 
 
-class _Before(NamedTuple):
+class Before(NamedTuple):
     """The experiments that may have seen the same units before."""
 
     live_ids: tuple[int, ...]
     start: float
 
 
-def _earlier(connection: Connection, live_id: int) -> _Before | None:
+def earlier(connection: Connection, live_id: int) -> Before | None:
     """Experiments that began earlier, but for those that split by the same salt: they had treated the same units already."""
     rows = connection.execute(select(LiveExperimentRow.id, LiveExperimentRow.name, LiveExperimentRow.plan, LiveExperimentRow.created_at))
     salts = {row.id: (row.plan["live"]["salt"] or row.name, row.created_at) for row in rows}
     salt, start = salts[live_id]
     others = tuple(other for other, (its_salt, begun) in salts.items() if its_salt != salt and begun < start)
-    return _Before(others, start) if others else None
+    return Before(others, start) if others else None
 
 
-def _pre_sums(connection: Connection, metric: Metric, earlier: _Before | None, units: Sequence[str]) -> tuple[Sums, Sums] | None:
+def pre_sums(connection: Connection, metric: Metric, history: Before | None, units: Sequence[str]) -> tuple[Sums, Sums] | None:
     """The units' sums before this experiment began, by unit; None where there are none."""
-    if earlier is None:
+    if history is None:
         return None
-    values = values_of(metric, earlier.live_ids, trial.served.expression, trial.unit.is_not(None), trial.at < earlier.start)
+    values = values_of(metric, history.live_ids, trial.served.expression, trial.unit.is_not(None), trial.at < history.start)
     wanted = select(func.coalesce(func.sum(values.c.value), 0.0), func.count(values.c.value), values.c.unit).group_by(values.c.unit)
     found, names = table_of(connection, wanted, width=2)
     places = {unit: place for place, unit in enumerate(names)}
@@ -203,13 +205,18 @@ def exposure(connection: Connection, live_id: int, states: Sequence[TrafficState
         state_versions=tuple(versions),
         units=units,
         trials=trials,
-        expected=np.array([_expected(state, mode) for state in states]).reshape(len(states), 2),
+        expected=expected_shares(states, mode),
         in_both=len(both),
-        excluded=_excluded(connection, live_id, any_in_both=bool(both)),
+        excluded=excluded(connection, live_id) | ({IN_BOTH: _in_both(connection, live_id)} if both else {}),
         failed=failed,
-        erased=_erased(connection, live_id),
+        erased=erased(connection, live_id),
         new_units=_new_units(connection, live_id, start, outside),
     )
+
+
+def expected_shares(states: Sequence[TrafficState], mode: str) -> Sums:
+    """What each version of the traffic planned for the arms, shape (n_versions, 2)."""
+    return np.array([_expected(state, mode) for state in states], dtype=np.float64).reshape(len(states), 2)
 
 
 def _expected(state: TrafficState, mode: str) -> tuple[float, float]:
@@ -222,30 +229,42 @@ def _expected(state: TrafficState, mode: str) -> tuple[float, float]:
     return (0.0, 0.0) if state.stopped or not whole else (n_control / whole, n_treatment / whole)
 
 
-def _excluded(connection: Connection, live_id: int, *, any_in_both: bool) -> dict[str, int]:
-    wanted = select(trial.reason, func.count()).where(trial.live_id == live_id, trial.reason != "split", trial.served)
-    found = {row[0]: row[1] for row in connection.execute(wanted.group_by(trial.reason).order_by(trial.reason))}
-    if any_in_both:
-        both = select(func.count()).select_from(trial).where(*counted(live_id), trial.unit.in_(units_in_both(live_id)))
-        found[IN_BOTH] = connection.execute(both).scalar_one()
-    return found
+def excluded(connection: Connection, live_id: int) -> dict[str, int]:
+    """Served trials that were left out, by the reason of their assignment; found by index, reason by reason."""
+    wanted = select(trial.reason, func.count()).where(trial.live_id == live_id, trial.reason.in_(OTHER_REASONS), trial.served)
+    return {row[0]: row[1] for row in connection.execute(wanted.group_by(trial.reason).order_by(trial.reason))}
 
 
-def _erased(connection: Connection, live_id: int) -> dict[str, int]:
+def _in_both(connection: Connection, live_id: int) -> int:
+    both = select(func.count()).select_from(trial).where(*counted(live_id), trial.unit.in_(units_in_both(live_id)))
+    return int(connection.execute(both).scalar_one())
+
+
+def erased(connection: Connection, live_id: int) -> dict[str, int]:
+    """Trials that were erased, by arm."""
     mine = (ErasureRow.live_id == live_id, ErasureRow.reason == "split")
     wanted = select(ErasureRow.arm, func.sum(ErasureRow.trials)).where(*mine).group_by(ErasureRow.arm)
     return {arm: int(n) for arm, n in connection.execute(wanted)}
 
 
 def _new_units(connection: Connection, live_id: int, start: float, outside: Sequence[_Column]) -> NDArray[np.int64]:
-    """Units first seen on each day (UTC), from the day of the start; what a clock that was set back puts before it counts as that day."""
     first = select(func.min(trial.at).label("at")).where(*counted(live_id), *outside).group_by(trial.unit).subquery("first")
     day = bucket(connection, first.c.at, _DAY_SECONDS).label("day")
-    days = {row[0]: row[1] for row in connection.execute(select(day, func.count()).select_from(first).group_by(day))}
+    rows = connection.execute(select(day, func.count()).select_from(first).group_by(day)).all()
+    return _by_day(np.array([row[0] for row in rows], dtype=np.int64), np.array([row[1] for row in rows], dtype=np.int64), start)
+
+
+def new_by_day(first: Sums, start: float) -> NDArray[np.int64]:
+    """How many of these moments lie on each day (UTC), from the day of the start."""
+    days, n = np.unique(np.floor(first / _DAY_SECONDS).astype(np.int64), return_counts=True)
+    return _by_day(days, n.astype(np.int64), start)
+
+
+def _by_day(days: NDArray[np.int64], n: NDArray[np.int64], start: float) -> NDArray[np.int64]:
+    """From the day of the start; what a clock that was set back puts before it counts as that day."""
     begin = int(start // _DAY_SECONDS)
-    new = np.zeros(max(max(days, default=begin) - begin + 1, 1), dtype=np.int64)
-    for found, n in days.items():
-        new[max(found - begin, 0)] += n
+    new = np.zeros(max(int(days.max(initial=begin)) - begin + 1, 1), dtype=np.int64)
+    np.add.at(new, np.maximum(days - begin, 0), n)
     return new
 
 
@@ -297,10 +316,19 @@ def votes_by_unit(connection: Connection, live_id: int) -> dict[str, VotesByUnit
     }
 
 
-def latencies(connection: Connection, live_id: int) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """By arm: the number of each trial's unit, from 0, and how long it took; of trials that did not fail."""
-    mine = (*counted(live_id), trial.failure_stage.is_(None), trial.unit.not_in(units_in_both(live_id)))
-    arms = connection.execute(select(trial.arm).where(*counted(live_id)).distinct()).scalars().all()
+def latencies(
+    connection: Connection, live_id: int, *, arms: Sequence[str], chosen: Sequence[_Column] | None = None
+) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """By arm: the number of each trial's unit, from 0, and how long it took; of trials that did not fail.
+
+    Args:
+        connection: Of a reader.
+        live_id: The experiment.
+        arms: Those that are looked at.
+        chosen: Which trials are looked at; None: all of units that did not see both arms.
+    """
+    outside = (trial.unit.not_in(units_in_both(live_id)),) if chosen is None else chosen
+    mine = (*counted(live_id), trial.failure_stage.is_(None), *outside)
     found = {}
     for arm in arms:
         waited, units = table_of(connection, select(trial.waited_ms, trial.unit).where(*mine, trial.arm == arm), width=1)

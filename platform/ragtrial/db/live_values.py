@@ -14,6 +14,7 @@ from ragtrial.domain.metric import Metric
 
 FAILED = "the trial failed"
 NOT_TIMED = "not timed"
+NOT_RERANKED = "not reranked"
 NOT_REPORTED = "not reported by the generator"
 NO_ANSWER = "no answer was asked for"
 NOT_RATED = "not rated"
@@ -100,6 +101,7 @@ _OF_TRIALS: dict[str, Callable[[], tuple[_Column, _Column]]] = {
     "failed": lambda: (_share(_failed()), null()),
     "abstained": _abstained,
     **{name: partial(_unless_failed, getattr(trial, name), NOT_TIMED) for name in ("embed_ms", "search_ms", "generate_ms")},
+    "rerank_ms": partial(_unless_failed, trial.rerank_ms.expression, NOT_RERANKED),
     **{name: partial(_unless_failed, getattr(trial, name), NOT_REPORTED) for name in ("cost_usd", "prompt_tokens", "completion_tokens")},
 }
 

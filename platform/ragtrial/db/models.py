@@ -22,7 +22,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 import ragtrial.db.board_models  # whoever knows these tables knows those: they are one schema
 import ragtrial.db.live_models
-import ragtrial.db.monitor_models  # noqa: F401
+import ragtrial.db.monitor_models
+import ragtrial.db.unit_models  # noqa: F401
 from ragtrial.db.base import LARGEST, Base
 
 
@@ -137,6 +138,7 @@ class TrialRow(Base):
     """One query through one arm once. `n_hits` is NULL where there is no ranking; 0 is a search that found nothing.
 
     `generate_ms` belongs to a query timed alone; `answer_ms` is what the generator itself measured, where it did.
+    `rerank_ms` is the part of `search_ms` that reranking took, NULL where nothing was reranked.
     """
 
     __tablename__ = "trials"
@@ -171,6 +173,7 @@ class TrialRow(Base):
     cost_usd: Mapped[float | None]
     answer_ms: Mapped[float | None]
     created_at: Mapped[datetime]
+    rerank_ms: Mapped[float | None]
 
 
 class HitRow(Base):

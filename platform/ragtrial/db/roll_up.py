@@ -32,6 +32,7 @@ from ragtrial.db.roll_up_reading import (
     marked,
     summed_rows,
 )
+from ragtrial.db.unit_roll_up import UnitRollUp, UnitsRolled
 from ragtrial.errors import InputError
 
 ROWS_AT_ONCE = 200
@@ -96,6 +97,7 @@ class RollUp:
             self._reading.dispose()
             raise
         self._insert = sqlite.insert if self._writing.dialect.name == "sqlite" else postgresql.insert
+        self._units = UnitRollUp(self._writing, name=self._name, clock=clock)
         self._looks: dict[int, Look] = {}
         self._again: dict[int, list[int]] = {}  # stretches that another process may have written at the same time
 
@@ -148,6 +150,10 @@ class RollUp:
                 self._looks[live_id] = before
             return _rolled(changes, rows, look, version, complete=False)
         return _rolled(changes, rows, look, version, complete=True)
+
+    def roll_units(self, live_id: int, *, progress: Progress = no_progress) -> UnitsRolled | None:
+        """Bring the sums by unit of one live experiment up to date; None for one that is not summed by unit."""
+        return self._units.roll(live_id, progress=progress)
 
     def store_snapshot(self, live_id: int, snapshot: StoredSnapshot) -> None:
         """Write what an experiment has come to, unless what is there is of a later version: another process may be ahead."""

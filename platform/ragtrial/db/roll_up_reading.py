@@ -10,6 +10,7 @@ from ragtrial.db.live_models import ErasureRow, LiveTrialRow, LiveVoteRow
 from ragtrial.db.live_pages import BUCKET_SECONDS, in_stretches
 from ragtrial.db.live_sums import bucket
 from ragtrial.db.live_values import last_votes
+from ragtrial.db.unit_models import RetentionRow
 
 TRIALS_LOOKED_AT_AGAIN = 10_000
 """Ids behind the newest: of several workers on PostgreSQL, one may commit a trial with a lower id later."""
@@ -128,6 +129,8 @@ def changes_since(
     found |= voted | set(again)
     if not settled:
         found |= _of_votes(connection, live_id, marks.vote - VOTES_LOOKED_AT_AGAIN)
+    kept_from = connection.execute(select(func.max(RetentionRow.kept_from)).where(RetentionRow.live_id == live_id)).scalar() or 0.0
+    found = {number for number in found if number * BUCKET_SECONDS >= kept_from}  # what retention has removed stays in the sums
     return Changes(sorted(found), news=bool(voted) or erased or look.newest.trial > marks.trial)
 
 

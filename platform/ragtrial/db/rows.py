@@ -29,7 +29,7 @@ _NO_ANSWER: Row = dict.fromkeys(
     )
 )
 _NO_FAILURE: Row = dict.fromkeys(("failure_stage", "failure_kind", "failure_message"))
-_NO_TIMINGS: Row = dict.fromkeys(("embed_ms", "search_ms", "generate_ms"))
+_NO_TIMINGS: Row = dict.fromkeys(("embed_ms", "search_ms", "generate_ms", "rerank_ms"))
 
 
 def rows_of(
@@ -64,11 +64,7 @@ def _trial_row(evaluation_id: str, trial: Trial, number: int, now: datetime) -> 
             if failure is None
             else {"failure_stage": failure.stage, "failure_kind": failure.kind, "failure_message": failure.message}
         ),
-        **(
-            _NO_TIMINGS
-            if timings is None
-            else {"embed_ms": timings.embed_ms, "search_ms": timings.search_ms, "generate_ms": timings.generate_ms}
-        ),
+        **(_NO_TIMINGS if timings is None else {name: getattr(timings, name) for name in _NO_TIMINGS}),
     }
 
 
@@ -107,7 +103,7 @@ def timings_of(row: SqlRow[Any]) -> Timings | None:
     """The timings in a trial's columns, or None."""
     if row.embed_ms is None:
         return None
-    return Timings(embed_ms=row.embed_ms, search_ms=row.search_ms, generate_ms=row.generate_ms)
+    return Timings(embed_ms=row.embed_ms, search_ms=row.search_ms, generate_ms=row.generate_ms, rerank_ms=row.rerank_ms)
 
 
 def usage_of(row: SqlRow[Any]) -> Usage:

@@ -1,6 +1,8 @@
 """Vectors on disk by content: a text is embedded once for each model, in whatever experiment it stands."""
 
 import hashlib
+import logging
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +15,16 @@ from ragtrial.disk_store import FIRST_MAP_BYTES, DiskStore
 from ragtrial.domain.model import ModelIdentity
 
 _WRITE_EVERY = 1024
+_CHECKED = b"\x01"
+"""Ends a value that has a CRC-32 after its numbers; what earlier versions wrote has neither."""
+_log = logging.getLogger(__name__)
 
 
 class VectorCache:
     """An LMDB store of vectors: transactional, safe for several processes, never corrupted by a kill.
 
-    Keys are SHA-256 over the model's identity, query or passage, and the text; values are float32 rows.
+    Keys are SHA-256 over the model's identity, query or passage, and the text; values are float32 rows with a checksum, which LMDB has none
+    of: a vector that the disk has changed counts as missing, and is made and written anew.
 
     Args:
         folder: Made where it doesn't exist.
@@ -29,6 +35,7 @@ class VectorCache:
     """
 
     def __init__(self, folder: Path, *, first_map_bytes: int = FIRST_MAP_BYTES) -> None:
+        self._folder = folder
         self._store = DiskStore(
             folder,
             name="vector cache",
@@ -48,18 +55,38 @@ class VectorCache:
         self._store.close()
 
     def get(self, keys: Sequence[bytes]) -> list[Vectors | None]:
-        """The stored vector of each key, or None."""
+        """The stored vector of each key, or None where there is none, or it is damaged."""
         found = self._store.read(lambda transaction: [transaction.get(key) for key in keys])
-        return [None if value is None else np.frombuffer(value, dtype=np.float32) for value in found]
+        rows = [None if value is None else _row(value) for value in found]
+        damaged = sum(row is None and value is not None for row, value in zip(rows, found, strict=True))
+        if damaged:
+            _log.warning("%d of %d vectors in the vector cache %r are damaged: they are made again", damaged, len(keys), str(self._folder))
+        return rows
 
     def put(self, items: Sequence[tuple[bytes, Vectors]]) -> None:
         """Store all or none of the vectors."""
 
         def put_all(transaction: Any) -> None:
             for key, vector in items:
-                transaction.put(key, vector.tobytes())
+                transaction.put(key, _value(vector))
 
         self._store.write(put_all)
+
+
+def _value(vector: Vectors) -> bytes:
+    numbers = vector.tobytes()
+    return numbers + zlib.crc32(numbers).to_bytes(4, "little") + _CHECKED
+
+
+def _row(value: bytes) -> Vectors | None:
+    """The numbers of a value; None where they are not those that were written."""
+    if len(value) % 4 == 0:  # of an earlier version
+        row = np.frombuffer(value, dtype=np.float32)
+        return row if np.isfinite(row).all() and row.any() else None
+    numbers = value[:-5]
+    if value[-1:] != _CHECKED or zlib.crc32(numbers).to_bytes(4, "little") != value[-5:-1]:
+        return None
+    return np.frombuffer(numbers, dtype=np.float32)
 
 
 class CachedEmbedder:

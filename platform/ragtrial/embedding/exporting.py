@@ -105,7 +105,7 @@ def verify(folder: Path) -> None:
                     f"(SHA-256 {found[:12]}..., expected {expected[:12]}...): {again}"
                 )
 
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"export {str(folder)!r} is not whole ({error}): {again}") from error
 
 

@@ -9,12 +9,19 @@ from ragtrial.domain.model import ModelIdentity
 
 
 class NoEmbedder:
-    """Rows without a single dimension: an arm that has no model keeps no vectors. For the method `bm25` only."""
+    """Rows without a single dimension: an arm that has no model keeps no vectors.
+
+    Args:
+        identity: Of what searches in its place, with dimension 0; default: BM25.
+    """
+
+    def __init__(self, identity: ModelIdentity | None = None) -> None:
+        self._identity = identity or ModelIdentity(name="bm25", revision="1", dimension=0)
 
     @property
     def identity(self) -> ModelIdentity:
-        """Always the same."""
-        return ModelIdentity(name="bm25", revision="1", dimension=0)
+        """Of what searches."""
+        return self._identity
 
     def embed(self, texts: Sequence[str], *, kind: Kind, progress: Callable[[int], None] | None = None) -> Vectors:
         """Shape (len(texts), 0)."""

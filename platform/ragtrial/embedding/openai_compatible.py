@@ -8,6 +8,7 @@ import numpy as np
 import openai
 
 from ragtrial.contracts import Kind, Vectors
+from ragtrial.domain.addresses import why_refused
 from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.embedding.vectors import unit_rows
@@ -49,7 +50,13 @@ class OpenAICompatibleEmbedder:
         self._dimensions: int | openai.Omit = openai.omit if dimensions is None else dimensions
         self._prompts: dict[Kind, str] = {"query": query_prompt or "", "passage": passage_prompt or ""}
         self._where = base_url or "https://api.openai.com/v1"
-        self._client = openai.OpenAI(base_url=self._where, api_key=api_key or "none", max_retries=max_retries, timeout=timeout_s)
+        refused = why_refused(self._where)
+        if refused is not None:
+            raise ModelError(f"embedding endpoint {self._where!r}, model {model!r}: {refused}")
+        client = openai.DefaultHttpxClient(timeout=timeout_s, follow_redirects=False)  # texts go where base_url says, and nowhere else
+        self._client = openai.OpenAI(
+            base_url=self._where, api_key=api_key or "none", max_retries=max_retries, timeout=timeout_s, http_client=client
+        )
         self._dimension: int | None = dimensions
         try:
             self._dimension = self._request(["dimension"]).shape[1]

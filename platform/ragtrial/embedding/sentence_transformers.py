@@ -6,6 +6,7 @@ import importlib.util
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -242,7 +243,16 @@ def load_model(model: str | Path, revision: str | None = None) -> "SentenceTrans
         raise ModelError(f"model folder {shown!r} holds no model: neither modules.json nor config.json is in it")
     try:
         with quiet_libraries():
-            loaded = SentenceTransformer(shown, revision=revision, trust_remote_code=False, local_files_only=folder.is_dir())
+            loaded = SentenceTransformer(
+                shown,
+                revision=revision,
+                trust_remote_code=False,
+                local_files_only=folder.is_dir(),
+                # a folder was looked at where it was named (build.model_location); of the hub, pickles are not even fetched
+                model_kwargs=None if folder.is_dir() else {"use_safetensors": True},
+            )
+    except UnpicklingError as error:  # torch's own message goes on to say how to run what is in it
+        raise ModelError(f"model {shown!r} can't be loaded: its pickle holds something else than weights, which was not run") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         where = "folder" if folder.is_dir() else "hub id"

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from ragtrial.domain.inert import inert_markdown
 from ragtrial.finetuning.registry import RegisteredModel
 
 _TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "ragtrial")
@@ -134,9 +135,10 @@ def _results(results: Sequence[Mapping[str, Any]]) -> str:
         f"{latest.get('n_queries', 0):,} gold queries, both arms on the same ones, against {latest.get('against') or _UNKNOWN}."
     )
     others = len(results) - 1
+    said = inert_markdown(said)
     more = f"\n\nThere are {others} earlier evaluations of it." if others else ""
     head = ("metric", "baseline", "this model", "difference with its interval", "queries scored")
-    return f"## Results\n\n{said}\n\n{_table(head, rows)}\n\nVerdict: {latest.get('sentence')}{more}"
+    return f"## Results\n\n{said}\n\n{_table(head, rows)}\n\nVerdict: {inert_markdown(str(latest.get('sentence')))}{more}"
 
 
 def _intrinsic(record: Mapping[str, Any] | None) -> str:
@@ -153,8 +155,8 @@ def _intrinsic(record: Mapping[str, Any] | None) -> str:
     said = (
         f"Of its vectors themselves, against {record.get('base') or 'nothing'}; general text: {record.get('general_source') or _UNKNOWN}."
     )
-    warnings = "".join(f"\n\n**{warning}**" for warning in record.get("warnings") or ())
-    return f"## Beyond retrieval\n\n{said}\n\n{_table(('property', 'base', 'this model', 'change'), rows)}{warnings}"
+    warnings = "".join(f"\n\n**{inert_markdown(str(warning))}**" for warning in record.get("warnings") or ())
+    return f"## Beyond retrieval\n\n{inert_markdown(said)}\n\n{_table(('property', 'base', 'this model', 'change'), rows)}{warnings}"
 
 
 def _value(found: Mapping[str, Any] | None, *, sign: str = "") -> str:
@@ -216,7 +218,7 @@ def _limits(lineage: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) ->
     elif not results[-1].get("gate_passed"):
         lines.append(f"Its newest evaluation did not pass its gate: {results[-1].get('sentence')}")
     lines += [str(warning) for warning in lineage.get("warnings") or ()]
-    return "## Intended use and limits\n\n" + "\n".join(f"- {line}" for line in lines)
+    return "## Intended use and limits\n\n" + "\n".join(f"- {inert_markdown(line)}" for line in lines)
 
 
 def _lineage(model: RegisteredModel) -> str:
@@ -273,4 +275,4 @@ def _table(head: Sequence[str], rows: Any) -> str:
 
 
 def _cell(value: object) -> str:
-    return str(_UNKNOWN if value is None else value).replace("|", "\\|").replace("\n", " ")
+    return inert_markdown(str(_UNKNOWN if value is None else value))

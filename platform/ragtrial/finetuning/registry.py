@@ -28,6 +28,7 @@ LEFTOVER_HOURS = 1.0
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _VERSION = re.compile(r"v([1-9][0-9]*)")
+_WEIGHTS = ("pytorch_model", "adapter_model", "model", "consolidated")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
@@ -256,6 +257,12 @@ class Registry:
             return _read(home / version)
 
 
+def unsafe_weights(folder: Path) -> tuple[str, ...]:
+    """Weights of a model that would be read out of a pickle, because no safetensors file stands beside them, by their paths in the folder."""
+    weights = (path for path in folder.rglob("*") if path.suffix in _PICKLES and path.name.startswith(_WEIGHTS) and path.is_file())
+    return tuple(sorted(path.relative_to(folder).as_posix() for path in weights if not any(path.parent.glob("*.safetensors"))))
+
+
 def check_content(model: RegisteredModel) -> None:
     """Whether a version's files are those that were registered.
 
@@ -339,7 +346,7 @@ def _clean(home: Path) -> None:
 def _read(folder: Path) -> RegisteredModel:
     try:
         lineage = json.loads((folder / LINEAGE).read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"model folder {str(folder)!r} has no readable {LINEAGE}: {error}; remove the folder and train again") from error
     if not isinstance(lineage, dict):
         raise ModelError(f"model folder {str(folder)!r}: {LINEAGE} is no JSON object; remove the folder and train again")

@@ -203,7 +203,7 @@ def _refuse_interrupted(registry: Registry, model: RegisteredModel) -> None:
         intent = json.loads((registry.home(model.name) / INTENT).read_text("utf-8"))
     except FileNotFoundError:
         return
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         intent = None
     file = intent.get("experiment_file", "EXPERIMENT.yaml") if isinstance(intent, dict) else "EXPERIMENT.yaml"
     raise ModelError(

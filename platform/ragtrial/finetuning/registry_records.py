@@ -143,11 +143,12 @@ def read_records(home: Path) -> Records:
         text = path.read_text("utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return Records()
-    except OSError as error:
-        raise ModelError(f"model records {str(path)!r} can't be read ({error.strerror})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise ModelError(f"model records {str(path)!r} can't be read ({why}): restore the file from a copy") from error
     try:
         return _records(json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(
             f"model records {str(path)!r} can't be understood ({error}): restore the file from a copy; without it the versions are still "
             "there, but their aliases, notes and history are gone"

@@ -114,7 +114,8 @@ class ChatClient:
             api_key=self._key,
             max_retries=0,
             timeout=timeout,
-            http_client=openai.DefaultAioHttpClient(timeout=timeout, limits=limits),
+            # a redirection would carry the passages to wherever it says, with a base_url that was looked at
+            http_client=openai.DefaultAioHttpClient(timeout=timeout, limits=limits, follow_redirects=False),
         )
         self._formats = list(_STEPS[endpoint.response_format])
         self._limit_name = "max_tokens"

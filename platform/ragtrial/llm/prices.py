@@ -15,6 +15,9 @@ from ragtrial.errors import InputError
 _MILLION = 1_000_000
 
 
+_DEEPEST = 4
+
+
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -95,11 +98,23 @@ def _text(path: Path) -> str:
         raise InputError(f"price table {str(path)!r} can't be read: {error}") from error
 
 
+def _check_plain(text: str) -> None:
+    """Refuse what a list of prices needs none of, and what can make a small file take hours to read.
+
+    Raises:
+        yaml.YAMLError: It has aliases, or is nested deeper than a list of mappings is.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > _DEEPEST:
+            raise yaml.YAMLError("it has an alias (*name) or is nested too deeply: write each model out")
+
+
 def _entries(text: str, name: str) -> list[tuple[str, Price]]:
     try:
+        _check_plain(text)
         table = _File.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise InputError(f"price table {name!r} is no YAML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
@@ -107,6 +122,8 @@ def _entries(text: str, name: str) -> list[tuple[str, Price]]:
             f"price table {name!r}: {where}: {first['msg']}. It needs as_of (a date) and models, each with match, prompt and completion "
             "in US dollars for a million tokens"
         ) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"price table {name!r} is no YAML: {error}") from error
     return [
         (
             entry.match,

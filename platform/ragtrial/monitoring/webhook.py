@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from ragtrial import __version__
 from ragtrial.db.monitoring import MonitorStore
+from ragtrial.domain.addresses import why_refused
 from ragtrial.domain.monitor import Alert
 from ragtrial.errors import InputError
 
@@ -40,6 +41,9 @@ def checked_url(url: str) -> str:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InputError("the webhook is no URL that a message can be sent to: give http://HOST/PATH or https://HOST/PATH")
+    refused = why_refused(url, resolve=True)
+    if refused is not None:
+        raise InputError(f"nothing is sent to the webhook: {refused}")
     return url
 
 

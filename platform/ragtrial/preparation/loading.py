@@ -4,6 +4,8 @@ import re
 from collections.abc import Collection, Iterator
 
 from ragtrial.domain.preparation import TicketFields
+from ragtrial.errors import ValidationError
+from ragtrial.formats.yaml_lines import read_yaml
 from ragtrial.preparation.dates import day_of
 from ragtrial.preparation.decoding import decode
 from ragtrial.preparation.mail import read_mail
@@ -97,13 +99,11 @@ def _markdown(text: str, place: str, encoding: str) -> RawDocument:
 
 
 def _front_matter(text: str) -> tuple[dict[object, object], str]:
-    import yaml
-
     match = _FRONT.match(text)
     if match is None:
         return {}, text
     try:
-        about = yaml.safe_load(match[1])
-    except (yaml.YAMLError, ValueError, RecursionError):  # three dashes may also be a line
+        about = read_yaml(match[1], None).value
+    except ValidationError:  # three dashes may also be a line
         return {}, text
     return (about, text[match.end() :]) if isinstance(about, dict) else ({}, text)

@@ -53,7 +53,7 @@ def _objects(text: str) -> Iterator[Mapping[str, object] | str]:
     """The objects of the list that the file is, or of the first list of objects in it; or the file as one object."""
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         yield BROKEN_JSON
         return
     if isinstance(value, dict):
@@ -77,7 +77,7 @@ def _lines(text: str) -> Iterator[Mapping[str, object] | str]:
             continue
         try:
             value = json.loads(line)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             value = None
         yield value if isinstance(value, dict) else BROKEN_JSON
 

@@ -1,6 +1,6 @@
 """Which scorers compute which metrics: each metric by exactly one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ragtrial.contracts import Embedder, Scorer
@@ -44,6 +44,7 @@ def build_scorers(
     similarity: Embedder | None,
     retrieval: bool = True,
     judging: Judging | None = None,
+    unmapped: Mapping[str, Callable[[str], float | None]] | None = None,
 ) -> tuple[Scorer, ...]:
     """The scorers that compute these metrics.
 
@@ -53,6 +54,7 @@ def build_scorers(
         similarity: The model behind `answer_similarity` and `answer_relevancy`.
         retrieval: Score rankings too (not for lines that borrow them).
         judging: For metrics that an LLM judges; without it they are left out.
+        unmapped: As for `scoring.unmapped.UnmappedScorer`.
 
     Raises:
         MissingExtraError: A metric of RAGAS is asked for, and it is not installed.
@@ -62,6 +64,7 @@ def build_scorers(
     from ragtrial.scoring.operation import OperationScorer
     from ragtrial.scoring.retrieval import RetrievalScorer
     from ragtrial.scoring.similarity import SimilarityScorer
+    from ragtrial.scoring.unmapped import UnmappedScorer
 
     scorers: list[Scorer] = []
     names = {metric.name for metric in metrics}
@@ -76,9 +79,11 @@ def build_scorers(
         scorers.append(GroundingScorer(corpus.by_id))
     if "answer_similarity" in names and similarity is not None:
         scorers.append(SimilarityScorer(similarity))
-    operation = [metric for metric in metrics if metric.kind == "operation"]
+    operation = [metric for metric in metrics if metric.kind == "operation" and metric.name != "unmapped"]
     if operation:
         scorers.append(OperationScorer(operation))
+    if "unmapped" in names:
+        scorers.append(UnmappedScorer(unmapped or {}))
     if judging is not None:
         scorers += _judges(metrics, corpus, similarity, judging)
     return tuple(scorers)

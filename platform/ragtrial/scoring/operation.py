@@ -12,6 +12,7 @@ NOT_TIMED = "not timed alone"
 NOT_TIMED_NOW = "not timed alone, or its answer was made before this evaluation"
 """An answer from the cache keeps the time that it took on another day."""
 
+NOT_RERANKED = "not reranked, or not timed alone"
 NOT_REPORTED = "not reported by the generator"
 
 
@@ -47,13 +48,15 @@ def _measured(name: str, trial: Trial) -> float | None:
     if name == "generate_ms" and trial.answer is None:
         return None  # the clock ran around nothing
     if name.endswith("_ms"):
-        return None if trial.timings is None else float(getattr(trial.timings, name))
+        return None if trial.timings is None else getattr(trial.timings, name)
     return None if trial.answer is None else getattr(trial.answer.usage, name)
 
 
 def _why_not(metric: Metric, trial: Trial) -> str:
     needs_answer = metric.unit != "ms" or metric.name == "generate_ms"
     reason = why_no_answer(trial) if needs_answer or trial.failure is not None else None
+    if reason is None and metric.name == "rerank_ms":
+        return NOT_RERANKED
     if reason is None and metric.unit == "ms":
         return NOT_TIMED if trial.answer is None or trial.answer.generate_ms is None else NOT_TIMED_NOW
     return reason or NOT_REPORTED

@@ -132,7 +132,8 @@ class Answering:
             return Made(trial=pipeline.trial(query, found, None))
         ranking = Ranking(query_id=query.query_id, hits=found.hits)
         async with self._silent if silent else nullcontext():
-            return await self._answered(pipeline, query, ranking, embed_ms=found.embed_ms, search_ms=found.search_ms)
+            timings = Timings(embed_ms=found.embed_ms, search_ms=found.search_ms, generate_ms=0.0, rerank_ms=found.rerank_ms)
+            return await self._answered(pipeline, query, ranking, timings)
 
     async def _make_interleaved(self, query: Query, request_id: str) -> Made:
         """One context from both rankings: drafted to the length that the generator reads, so that every passage in it can earn credit.
@@ -152,8 +153,14 @@ class Answering:
         # Similarities of two models can't be compared, so a merged ranking has reciprocal ranks in their place.
         hits = tuple(Hit(passage_id=passage_id, similarity=1 / rank) for rank, (passage_id, _) in enumerate(drafted, 1))
         ranking = Ranking(query_id=query.query_id, hits=hits)
-        embed_ms, search_ms = max(part.embed_ms for part in found), sum(part.search_ms for part in found)
-        made = await self._answered(pipeline, query, ranking, embed_ms=embed_ms, search_ms=search_ms)
+        reranked = [part.rerank_ms for part in found if part.rerank_ms is not None]
+        timings = Timings(
+            embed_ms=max(part.embed_ms for part in found),
+            search_ms=sum(part.search_ms for part in found),
+            generate_ms=0.0,
+            rerank_ms=sum(reranked) if reranked else None,
+        )
+        made = await self._answered(pipeline, query, ranking, timings)
         return replace(made, teams=dict(drafted))
 
     async def _found(self, query: Query, arms: tuple[str, ...], *, silent: bool) -> Mapping[str, Found | Failure]:
@@ -168,15 +175,13 @@ class Answering:
         self._tracing.retrieved(query, found, began_ns=began_ns)
         return found
 
-    async def _answered(self, pipeline: Pipeline, query: Query, ranking: Ranking, *, embed_ms: float, search_ms: float) -> Made:
+    async def _answered(self, pipeline: Pipeline, query: Query, ranking: Ranking, retrieved: Timings) -> Made:
         start, began_ns = time.perf_counter(), time.time_ns()
         answer = None if pipeline.generator is None else await self._generated(pipeline, query, ranking)
         generate_ms = (time.perf_counter() - start) * 1000
         if pipeline.generator is not None:
             self._tracing.generated(query, pipeline.generator, answer, began_ns=began_ns)
-        timings = None
-        if not isinstance(answer, Failure):
-            timings = Timings(embed_ms=embed_ms, search_ms=search_ms, generate_ms=generate_ms)
+        timings = None if isinstance(answer, Failure) else replace(retrieved, generate_ms=generate_ms)
         trial = pipeline.trial(query, ranking, answer, timings=timings)
         return Made(trial=trial, sources=sources_of(pipeline, trial))
 

@@ -23,6 +23,7 @@ from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.trial import Failure, Hit, Stage
 from ragtrial.errors import OverloadedError, RagtrialError
 from ragtrial.index.hybrid import Blend, blended
+from ragtrial.reranking.reordering import Reordering
 from ragtrial.serving.counting import ServingCounts
 
 logger = logging.getLogger("ragtrial.serving")
@@ -45,6 +46,7 @@ class SearchArm:
         top_k: Passages retrieved.
         alias: That pointed to the collection at the start; only watched. Empty: none.
         blend: How BM25 comes into the search; None: dense vectors alone.
+        reordering: How what was found is put in a new order; None: not at all.
     """
 
     name: str
@@ -54,6 +56,7 @@ class SearchArm:
     top_k: int
     alias: str = ""
     blend: Blend | None = None
+    reordering: Reordering | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,8 @@ class Found:
         began_ns: When its pass began, nanoseconds since 1970.
         queued_ms: It waited for that pass to begin.
         embed_ms: Of all queries of the pass with this model, which is what each of them waited.
-        search_ms: Likewise, of the arm's search.
+        search_ms: Likewise, of the arm's search, reranking included.
+        rerank_ms: Likewise, of its reranking; None where nothing is reranked.
     """
 
     hits: tuple[Hit, ...]
@@ -73,6 +77,7 @@ class Found:
     queued_ms: float
     embed_ms: float
     search_ms: float
+    rerank_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,18 +283,23 @@ class MicroBatcher:
                 job.found = {name: job.found.get(name, failure) for name in job.arms}
 
     def _find(self, jobs: Sequence[_Job]) -> None:
-        """Fill in what each job found; each model embeds once, whatever arms and jobs share it."""
+        """Fill in what each job found; each model embeds once, whatever arms and jobs share it.
+
+        Arms that rerank come last, and whoever asked none of them has an answer before: a slow reranker shall not slow the other arm.
+        """
         began, began_ns = time.perf_counter(), time.time_ns()
         for job in jobs:
             job.queued_ms = (began - job.queued_at) * 1000
         vectors: dict[ModelIdentity, tuple[dict[str, Vectors | Failure], float]] = {}
-        for name, arm in self._arms.items():
+        for name, arm in sorted(self._arms.items(), key=lambda pair: pair[1].reordering is not None):
             asking = [job for job in jobs if name in job.arms]
             if not asking:
                 continue
             if arm.embedder.identity not in vectors:
                 vectors[arm.embedder.identity] = self._embedded(arm, jobs)
             by_text, embed_ms = vectors[arm.embedder.identity]
+            if arm.reordering is not None:
+                _deliver([(job, job.found, None) for job in jobs if job.found and job.found.keys() >= set(job.arms)])
             self._search(arm, asking, by_text, began_ns=began_ns, embed_ms=embed_ms)
 
     def _embedded(self, arm: SearchArm, jobs: Sequence[_Job]) -> tuple[dict[str, Vectors | Failure], float]:
@@ -313,17 +323,38 @@ class MicroBatcher:
         def search(some: Sequence[tuple[str, Vectors]]) -> list[tuple[Hit, ...]]:
             texts, vectors = [text for text, _ in some], np.stack([vector for _, vector in some])
             model = arm.embedder.identity
-            return list(blended(arm.index, arm.collection, texts, vectors, top_k=arm.top_k, model=model, blend=arm.blend))
+            depth = arm.top_k if arm.reordering is None else arm.reordering.depth(arm.top_k)
+            return list(blended(arm.index, arm.collection, texts, vectors, top_k=depth, model=model, blend=arm.blend))
 
         start = time.perf_counter()
         asked = [(job.text, vector) for job in left if not isinstance(vector := by_text[job.text], Failure)]
         results = _one_by_one(asked, search, stage="search")
-        search_ms = (time.perf_counter() - start) * 1000
+        searched = time.perf_counter()
+        if arm.reordering is not None:
+            results = _reranked(arm.reordering, [text for text, _ in asked], results, top_k=arm.top_k)
+        done = time.perf_counter()
+        rerank_ms = None if arm.reordering is None else (done - searched) * 1000
         for job, hits in zip(left, results, strict=True):
             if isinstance(hits, Failure):
                 job.found[arm.name] = hits
-            else:
-                job.found[arm.name] = Found(hits=hits, began_ns=began_ns, queued_ms=job.queued_ms, embed_ms=embed_ms, search_ms=search_ms)
+                continue
+            job.found[arm.name] = Found(
+                hits=hits,
+                began_ns=began_ns,
+                queued_ms=job.queued_ms,
+                embed_ms=embed_ms,
+                search_ms=(done - start) * 1000,
+                rerank_ms=rerank_ms,
+            )
+
+
+def _reranked(
+    how: Reordering, texts: Sequence[str], found: Sequence[tuple[Hit, ...] | Failure], *, top_k: int
+) -> list[tuple[Hit, ...] | Failure]:
+    """Each query's hits in the reranker's order, or why there is none: never in the order that the search left, which is another arm's."""
+    asked = [(text, hits) for text, hits in zip(texts, found, strict=True) if not isinstance(hits, Failure)]
+    ordered = iter(_one_by_one(asked, lambda some: list(how.reordered(some, top_k=top_k)), stage="rerank") if asked else [])
+    return [hits if isinstance(hits, Failure) else next(ordered) for hits in found]
 
 
 def _taken(lane: deque[_Job], most: int) -> list[_Job]:

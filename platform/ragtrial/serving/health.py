@@ -82,6 +82,10 @@ def _looking(arm: SearchArm) -> Callable[[], tuple[str | None, str | None]]:
         if found is None:
             gone = f"collection {arm.collection!r} of arm {arm.name!r} is gone: start the service anew, which indexes what is missing"
             return gone, target
-        return None if found.complete else f"collection {arm.collection!r} of arm {arm.name!r} is not complete", target
+        if not found.complete:
+            return f"collection {arm.collection!r} of arm {arm.name!r} is not complete", target
+        if not found.loaded:  # asking has loaded it, so that the next look finds it ready
+            return f"collection {arm.collection!r} of arm {arm.name!r} was not loaded", target
+        return None, target
 
     return look

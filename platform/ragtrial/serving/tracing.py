@@ -18,6 +18,7 @@ from ragtrial.domain.trial import Answer, Failure
 from ragtrial.serving.batching import Found
 
 _KIND = "openinference.span.kind"
+_FAILED_IN = {"embed": ("embed", "EMBEDDING"), "rerank": ("rerank", "RERANKER")}
 
 
 class Tracing:
@@ -63,15 +64,17 @@ class Tracing:
             span.set_attribute("output.value", text)
 
     def retrieved(self, query: Query, found: Mapping[str, Found | Failure], *, began_ns: int) -> None:
-        """Spans `embed` and `retrieve` of each arm, after the fact: they happened on another thread, for several queries together."""
+        """Spans `embed`, `retrieve` and, where an arm reranks, `rerank`, after the fact.
+
+        They happened on another thread, for several queries together.
+        """
         if not trace.get_current_span().is_recording():
             return
         for arm, each in found.items():
             model = self._models.get(arm, "")
             content: dict[str, AttributeValue] = {"input.value": query.text} if self._capture else {}
             if isinstance(each, Failure):
-                kind = "EMBEDDING" if each.stage == "embed" else "RETRIEVER"
-                name = "embed" if each.stage == "embed" else "retrieve"
+                name, kind = _FAILED_IN.get(each.stage, ("retrieve", "RETRIEVER"))
                 self._done(name, began_ns, time.time_ns(), {_KIND: kind, "ragtrial.arm": arm, **content}, failure=each)
                 continue
             embedded = each.began_ns + int(each.embed_ms * 1e6)
@@ -85,7 +88,11 @@ class Tracing:
             self._done("embed", each.began_ns, embedded, {**embedding, "ragtrial.arm": arm, **content})
             retrieval: dict[str, AttributeValue] = {_KIND: "RETRIEVER", "ragtrial.arm": arm, "ragtrial.n_passages": len(each.hits)}
             ids = {f"retrieval.documents.{rank}.document.id": hit.passage_id for rank, hit in enumerate(each.hits)}
-            self._done("retrieve", embedded, embedded + int(each.search_ms * 1e6), {**retrieval, **ids, **content})
+            ended = embedded + int(each.search_ms * 1e6)
+            if each.rerank_ms is not None:
+                searched = ended - int(each.rerank_ms * 1e6)
+                self._done("rerank", searched, ended, {_KIND: "RERANKER", "ragtrial.arm": arm, **content})
+            self._done("retrieve", embedded, searched if each.rerank_ms is not None else ended, {**retrieval, **ids, **content})
 
     def generated(self, query: Query, generator: Generator, answer: Answer | Failure | None, *, began_ns: int) -> None:
         """Span `generate`: of kind LLM where one was asked."""

@@ -91,6 +91,29 @@ def wilson(successes: int, n: int, *, alpha: float) -> Share:
     return Share(estimate=successes / n, low=float(low), high=float(high))
 
 
+def clopper_pearson(successes: int, n: int, *, alpha: float) -> Share:
+    """A share with its exact interval (Clopper and Pearson 1934), through statsmodels: it covers at least as often as it says, for any n.
+
+    Wider than Wilson's; for claims about error rates, where "at least" is what counts.
+
+    Args:
+        successes: How many of them.
+        n: Out of how many.
+        alpha: 1 minus the coverage.
+
+    Raises:
+        NotEnoughDataError: n is 0.
+        ValueError: successes is outside of 0..n, or alpha outside of (0, 1).
+    """
+    check_share(alpha, name="alpha")
+    if not 0 <= successes <= n:
+        raise ValueError(f"'successes' must lie between 0 and n = {n}; found {successes!r}")
+    if n == 0:
+        raise NotEnoughDataError("a share of 0 runs has no value")
+    low, high = proportion_confint(successes, n, alpha=alpha, method="beta")
+    return Share(estimate=successes / n, low=float(low), high=float(high))
+
+
 def most_unseen(n: int, *, alpha: float) -> float:
     """The largest share of a kind of query that n queries can fail to show: the exact one-sided upper end where none was seen.
 

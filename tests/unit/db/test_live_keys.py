@@ -100,3 +100,27 @@ def test_nobody_is_called_as_the_guardrails_are(sqlite_url: str, name: str) -> N
         with pytest.raises(InputError, match="would pass for those of a broken guardrail"):
             keys.create(name, "operator", pepper=PEPPER)
         assert keys.list() == ()
+
+
+def test_a_key_that_was_made_elsewhere_is_taken_once_and_stays_refused_when_it_was_revoked(url: str) -> None:
+    given = f"rt_0a1b2c_{'s' * 40}"
+    with KeyStore(url, clock=Clock()) as keys:
+        assert keys.create("prometheus", "viewer", pepper=PEPPER, key=f"{given}\n") == given
+        assert keys.create("prometheus", "viewer", pepper=PEPPER, key=given) == given
+        assert [one.prefix for one in keys.list()] == ["0a1b2c"]
+        assert keys.find(given, PEPPER) == keys.list()[0]
+        for changed in ({"key": given[:-1] + "t"}, {"key": given, "pepper": "another"}, {"key": given, "role": "admin"}):
+            with pytest.raises(InputError, match="has another secret or was made with another pepper"):
+                keys.create("prometheus", **{"role": "viewer", "pepper": PEPPER, **changed})
+        keys.revoke("0a1b2c", "ann")
+        keys.create("prometheus", "viewer", pepper=PEPPER, key=given)
+        found = keys.find(given, PEPPER)
+        assert found is not None
+        assert found.revoked_at is not None
+
+
+@pytest.mark.parametrize("key", ["", "rt_0a1b2c_short", f"xx_0a1b2c_{'s' * 40}", f"rt_0A_{'s' * 40}", f"rt_0a1b2c_{'s' * 39}_"])
+def test_what_is_no_key_is_refused_and_not_repeated(sqlite_url: str, key: str) -> None:
+    with KeyStore(sqlite_url) as keys, pytest.raises(InputError, match="that is no key") as refused:
+        keys.create("prometheus", "viewer", pepper=PEPPER, key=key)
+    assert "s" * 39 not in str(refused.value)

@@ -9,6 +9,7 @@ import pytest
 from ragtrial.domain.evaluation import ArmFacts, IndexFacts
 from ragtrial.domain.generation import GenerationSpec
 from ragtrial.domain.model import ModelIdentity
+from ragtrial.domain.reranking import RerankSpec
 from ragtrial.report import charts, cost_charts, cost_words, live_verdict_words, words
 from ragtrial.report.content import ReportContent
 from ragtrial.report.drawing import DARK, LIGHT, Look
@@ -48,6 +49,29 @@ def test_a_gain_that_costs_more_has_a_price_with_the_gains_interval(content: Rep
     assert "1,000 answers with custom cost 0.80 USD, 0.30 USD more than with baseline" in cost_words.money_finding(
         priced(content, 0.10, 0.16)
     )
+
+
+def reranking(content: ReportContent, fee: float | None) -> ReportContent:
+    """Custom asks an endpoint that charges this for 1,000 queries."""
+    rerank = RerankSpec(provider="tei", model="m", base_url="http://there", usd_per_1000_queries=fee)
+    retrieval = dataclasses.replace(content.experiment.retrieval, rerank=rerank)
+    arms = tuple(dataclasses.replace(arm, retrieval=retrieval) if arm.role == "treatment" else arm for arm in content.experiment.arms)
+    return dataclasses.replace(content, experiment=dataclasses.replace(content.experiment, arms=arms))
+
+
+def test_a_rerankers_fee_is_a_part_of_the_price_of_the_gain(content: ReportContent) -> None:
+    effect = content.primary.effect
+    assert effect is not None
+    # 0.50 and 0.80 for a thousand answers as above, and 2 for reranking: 2.30 more
+    found = reranking(priced(content, 0.10, 0.16), 2.0)
+    assert f"{effect.estimate / 2.3:+.4g} [" in cost_words.gain_for_a_dollar(found)
+    assert "; reranking 1,000 queries with custom costs 2.00 USD, as declared" in cost_words.money_finding(found)
+
+
+def test_a_fee_that_nobody_declared_is_unknown_and_never_0(content: ReportContent) -> None:
+    found = reranking(priced(content, 0.10, 0.16), None)
+    assert "rerank.usd_per_1000_queries" in cost_words.gain_for_a_dollar(found)
+    assert "reranking 1,000 queries with custom costs an unknown fee" in cost_words.money_finding(found)
 
 
 @pytest.mark.parametrize(("baseline", "custom"), [(0.2, 0.2), (0.2, 0.1)])

@@ -72,10 +72,12 @@ class Losable(ExactIndex):
         super().__init__()
         self.lost: set[str] = set()
 
-    def search(self, name: str, vectors: Vectors, *, top_k: int, model: ModelIdentity) -> tuple[tuple[Hit, ...], ...]:
+    def search(
+        self, name: str, vectors: Vectors, *, top_k: int, model: ModelIdentity, groups: Sequence[str | None] | None = None
+    ) -> tuple[tuple[Hit, ...], ...]:
         if name in self.lost:
             raise StoreError(f"collection {name!r} is gone")
-        return super().search(name, vectors, top_k=top_k, model=model)
+        return super().search(name, vectors, top_k=top_k, model=model, groups=groups)
 
     def describe(self, name: str):  # type: ignore[no-untyped-def]
         return None if name in self.lost else super().describe(name)

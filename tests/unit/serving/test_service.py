@@ -356,6 +356,28 @@ def test_readiness_says_whether_the_baseline_can_be_searched(tmp_path):
     assert "baseline" in gone.milvus
 
 
+def test_a_baseline_that_the_store_has_not_loaded_makes_the_service_unready_until_it_is(tmp_path):
+    made = house(tmp_path)
+    described = made.index.describe
+
+    async def run():
+        async with serving(made) as service:
+            made.index.describe = lambda name: replace(described(name), loaded=False)
+            await service.running.health.look()
+            released = service.ready()
+            made.index.describe = lambda name: replace(described(name), complete=False)
+            await service.running.health.look()
+            incomplete = service.ready()
+            made.index.describe = described
+            await service.running.health.look()
+            return released, incomplete, service.ready()
+
+    released, incomplete, back = asyncio.run(run())
+    assert (released.ok, released.milvus) == (False, "collection 'baseline' of arm 'baseline' was not loaded")
+    assert (incomplete.ok, incomplete.milvus) == (False, "collection 'baseline' of arm 'baseline' is not complete")
+    assert back.ok
+
+
 def test_an_alias_that_is_moved_while_serving_is_told_once(tmp_path, caplog):
     made = house(tmp_path)
 

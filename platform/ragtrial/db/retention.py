@@ -1,0 +1,154 @@
+"""Removing old trials from the live log, while what they came to stays in the sums."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
+
+from ragtrial.contracts import Progress, no_progress
+from ragtrial.db import engine as database
+from ragtrial.db.board_models import LiveComparisonRow, LivePreferenceRow, LiveSnapshotRow
+from ragtrial.db.live_models import AuditRow, LiveExperimentRow, LiveScoreRow, LiveSignalRow, LiveTrialRow, LiveVoteRow, TrafficStateRow
+from ragtrial.db.roll_up import RollUp
+from ragtrial.db.unit_models import CLOSED, RetentionRow, UnitChangeRow, UnitMarkRow
+from ragtrial.errors import InputError
+
+RUNNING_SECONDS = 7 * 86_400.0
+"""An experiment that is not stopped, and had a trial so lately, runs."""
+
+_DAY_SECONDS = 86_400
+_TRIALS_AT_ONCE = 5_000
+_ABOUT: dict[str, Any] = {"scores": LiveScoreRow, "votes": LiveVoteRow, "signals": LiveSignalRow}
+trial, retention = LiveTrialRow, RetentionRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Old:
+    """Trials of one live experiment that are older than what is kept.
+
+    Attributes:
+        live_id: The experiment.
+        name: Its name.
+        trials: How many there are to remove.
+        running: Whether it runs: its verdict needs them.
+        concluded: Whether what it came to is stored, so that it can be shown without its trials.
+    """
+
+    live_id: int
+    name: str
+    trials: int
+    running: bool
+    concluded: bool
+
+
+class Retention:
+    """Removes trials that arrived before a day, with their scores, votes, signals and comparisons, a few thousand in a transaction.
+
+    The sums by time stay as they are. The sums by unit of an experiment that is over are closed: its analysis reads them ever after, but
+    for the p95 of the waiting time and pictures by time, which are in its stored snapshot.
+
+    Args:
+        url: SQLAlchemy URL.
+        keep_days: Days (UTC, whole) that are kept.
+        clock: Seconds since 1970.
+
+    Raises:
+        InputError: `keep_days` is below 1.
+        StoreError: There is no such database, or the database fails.
+    """
+
+    def __init__(self, url: str, *, keep_days: float, clock: Callable[[], float] = time.time) -> None:
+        if not keep_days >= 1:
+            raise InputError(f"--keep is {keep_days:g} days: give at least 1")
+        self._url, self._clock = url, clock
+        self.kept_from = float((clock() - keep_days * _DAY_SECONDS) // _DAY_SECONDS * _DAY_SECONDS)
+        self._name = database.shown(database.parse_url(url))
+        self._stack = ExitStack()
+        self._roll_up = self._stack.enter_context(RollUp(url, clock=clock))
+        self._engine = database.open_engine(url)
+        self._stack.callback(self._engine.dispose)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._stack.close()
+
+    def old(self, experiment: str | None) -> tuple[Old, ...]:
+        """What there is to remove, of one experiment under all its plans, or of all."""
+        row = LiveExperimentRow
+        wanted = select(row.id, row.name).order_by(row.id)
+        with database.transaction(self._engine, self._name) as connection:
+            found = connection.execute(wanted if experiment is None else wanted.where(row.name == experiment)).all()
+            return tuple(old for live_id, name in found if (old := self._old(connection, live_id, name)).trials)
+
+    def _old(self, connection: Connection, live_id: int, name: str) -> Old:
+        n = connection.execute(select(func.count()).select_from(trial).where(*self._mine(live_id))).scalar_one()
+        last = connection.execute(select(func.max(trial.at)).where(trial.live_id == live_id)).scalar()
+        state = TrafficStateRow
+        stopped = select(state.stopped).where(state.live_id == live_id).order_by(state.version.desc()).limit(1)
+        running = last is not None and last > self._clock() - RUNNING_SECONDS and not connection.execute(stopped).scalar_one()
+        snapshot = LiveSnapshotRow
+        stored = select(snapshot.live_id).where(snapshot.live_id == live_id, snapshot.document.is_not(None))
+        return Old(live_id=live_id, name=name, trials=n, running=running, concluded=connection.execute(stored).first() is not None)
+
+    def _mine(self, live_id: int) -> tuple[Any, ...]:
+        return trial.live_id == live_id, trial.at < self.kept_from
+
+    def remove(self, old: Old, *, actor: str, progress: Progress = no_progress) -> dict[str, int]:
+        """Remove what `old` found; what was removed before a kill stays removed, and the next run goes on.
+
+        Returns:
+            Rows removed of `trials`, `scores`, `votes` and `signals`.
+        """
+        self._roll_up.roll(old.live_id)  # everything is in the sums before anything goes
+        self._roll_up.roll_units(old.live_id)
+        with database.transaction(self._engine, self._name) as connection:
+            zeros = dict.fromkeys(("trials", *_ABOUT), 0)
+            row = {"live_id": old.live_id, "kept_from": self.kept_from, "actor": actor, "at": self._clock(), **zeros}
+            number = int(connection.execute(insert(retention).returning(retention.id), row).scalar_one())
+            if not old.running:
+                connection.execute(
+                    update(UnitMarkRow).where(UnitMarkRow.live_id == old.live_id).values(form=CLOSED, **self._last(connection, old))
+                )
+        advance = progress("removing old trials", old.trials)
+        removed = dict(zeros)
+        while some := self._some(old, number):
+            removed = {name: removed[name] + n for name, n in some.items()}
+            advance(some["trials"])
+        with database.transaction(self._engine, self._name) as connection:
+            until = datetime.fromtimestamp(self.kept_from, UTC).date().isoformat()
+            row = {"live_id": old.live_id, "at": self._clock(), "actor": actor, "action": "retention", "subject": old.name}
+            connection.execute(insert(AuditRow), {**row, "detail": {"kept_from": until, **removed}})
+        return removed
+
+    def _last(self, connection: Connection, old: Old) -> dict[str, Any]:
+        last = connection.execute(select(func.max(trial.at)).where(trial.live_id == old.live_id, trial.reason == "split")).scalar()
+        return {"latest_at": last}
+
+    def _some(self, old: Old, number: int) -> dict[str, int] | None:
+        """Some trials with all about them, in one transaction with their count."""
+        with database.transaction(self._engine, self._name) as connection:
+            ids = (
+                connection.execute(select(trial.id).where(*self._mine(old.live_id)).order_by(trial.id).limit(_TRIALS_AT_ONCE))
+                .scalars()
+                .all()
+            )
+            if not ids:
+                return None
+            comparison = LiveComparisonRow
+            gone = select(comparison.comparison_id).where(or_(comparison.left_trial.in_(ids), comparison.right_trial.in_(ids)))
+            connection.execute(delete(LivePreferenceRow).where(LivePreferenceRow.comparison_id.in_(gone)))
+            connection.execute(delete(comparison).where(or_(comparison.left_trial.in_(ids), comparison.right_trial.in_(ids))))
+            counts = {name: connection.execute(delete(table).where(table.trial.in_(ids))).rowcount for name, table in _ABOUT.items()}
+            counts["trials"] = connection.execute(delete(trial).where(trial.id.in_(ids))).rowcount
+            if not old.running:  # the sums are closed: nothing of this is a change of them
+                connection.execute(delete(UnitChangeRow).where(UnitChangeRow.live_id == old.live_id))
+            values = {name: getattr(retention, name) + n for name, n in counts.items()}
+            connection.execute(update(retention).where(retention.id == number).values(**values))
+            return counts
