@@ -81,8 +81,10 @@ class DiskStore:
             self._resize(self._environment.info()["map_size"] * 2)
         except lmdb.MapResizedError:
             self._resize(0)
+        except _DAMAGED as error:
+            raise self.unreadable(error) from error
         except lmdb.Error as error:
-            raise StoreError(f"{self._name} can't be written: {error}") from error
+            raise StoreError(f"{self._name} can't be written: {error}; make room on the disk, or mend the folder's permissions") from error
         return self.write(work)
 
     def unreadable(self, error: Exception) -> StoreError:

@@ -44,7 +44,7 @@ def test_a_langchain_retriever_is_adopted_over_ragtrials_arm_and_the_certificate
     assert report["parity"]["ok"]
     assert "retrieval.retriever: None / 'langchain foreign_pipelines:langchain_retriever'" in declared
     assert "retrieval.retriever.inside: None / 'not known'" in declared
-    assert any(said.startswith("embedding.model: 'a@") and said.endswith("/ 'not known'") for said in declared)
+    assert any(said.startswith("embedding.model: 'hashing-a@") and said.endswith("/ 'not known'") for said in declared)
     checks = checks_of(report)
     assert checks["unmapped"]["state"] == "pass"
     assert checks["pipeline[team]"]["state"] == "unknown"

@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def this_machine() -> str:
 
 
 def read(path: Path) -> list[Measured]:
-    """All that was measured; the line that a kill left unfinished is left out.
+    """All that was measured; the line that a kill left unfinished is left out, and what was measured again counts as measured last.
 
     Raises:
         InputError: A finished line is no measurement.
@@ -62,22 +62,26 @@ def read(path: Path) -> list[Measured]:
     if not path.exists():
         return []
     *whole, _torn = path.read_bytes().split(b"\n")
-    found = []
+    found: dict[tuple[str, int, int], Measured] = {}
     for number, line in enumerate(whole, start=1):
         try:
-            found.append(Measured(**json.loads(line)))
+            measured = Measured(**json.loads(line))
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}:{number}: this is no measurement ({error}): give another --out, or remove the line") from error
-    return found
+        found[measured.step, measured.size, measured.repeat] = measured
+    return list(found.values())
 
 
-def append(path: Path, measured: Measured) -> None:
-    """Add a line, on the disk before this returns, after cutting off what a kill left of an unfinished one."""
-    line = json.dumps(asdict(measured), sort_keys=True).encode() + b"\n"
+def append(path: Path, measured: Iterable[Measured]) -> None:
+    """Add lines, on the disk before this returns, after cutting off what a kill left of an unfinished one.
+
+    The last one is the step that has a process of its own: where it is missing, the step is measured again.
+    """
+    lines = b"".join(json.dumps(asdict(each), sort_keys=True).encode() + b"\n" for each in measured)
     with path.open("a+b") as file:
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(line)
+        file.write(lines)
         file.flush()
         os.fsync(file.fileno())
 

@@ -7,6 +7,7 @@ standard normals, W a fixed random 384 x 32 matrix of orthonormal columns over s
 Passages: 60 to 160 words drawn from those of the bundled seeds.
 """
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -77,16 +78,20 @@ class NumberedEmbedder:
 
 def numbered_corpus(n: int) -> Corpus:
     """Passages whose vectors `NumberedEmbedder` makes; all of one length, some 80 bytes."""
-    made = (f"p{number:010}" for number in range(n))
     return Corpus(
         name=f"numbered {n}",
-        passages=tuple(Passage(passage_id=name, document_id=name, text=f"passage {name[1:]} of a corpus that was made up to be counted") for name in made),
+        passages=tuple(_passage(f"p{number:010}", f"passage {number:010} of a corpus that was made up to be counted") for number in range(n)),
     )
+
+
+def _passage(name: str, text: str) -> Passage:
+    return Passage(passage_id=name, document_id=name, text=text, start=0, end=len(text))
 
 
 def words() -> list[str]:
     """Those of the bundled seeds, as often as they stand there."""
-    return _WORD.findall((REPOSITORY / "seeds" / "corpus.jsonl").read_text(encoding="utf-8"))
+    lines = (REPOSITORY / "seeds" / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
+    return [word for line in lines for word in _WORD.findall(json.loads(line)["text"])]
 
 
 def texts(n: int, *, low: int = 60, high: int = 160, seed: int = SEED) -> list[str]:
@@ -102,5 +107,5 @@ def written_corpus(n: int) -> Corpus:
     """Passages for a real model."""
     return Corpus(
         name=f"written {n}",
-        passages=tuple(Passage(passage_id=f"p{number:08}", document_id=f"d{number:08}", text=text) for number, text in enumerate(texts(n))),
+        passages=tuple(_passage(f"p{number:08}", text) for number, text in enumerate(texts(n))),
     )

@@ -26,7 +26,7 @@ from ragtrial.domain.metric import Metric, metric_named
 MOST_CHANGED = 20_000
 """Units that may be summed on the way; where more have changed, the whole log is read."""
 
-TAIL_UNITS = 10_000
+TAIL_UNITS = 5_000
 """Units that quantiles are computed from, with all their trials: pseudonyms are hashes, so that the first ones are a random sample."""
 
 _VOTES = ("served", "solicited", "up", "down", "up_solicited", "down_solicited")

@@ -74,12 +74,17 @@ def columns_by_arm(
     of: dict[str, list[str]] = {arm: [] for arm in arms}
     sums = {arm: dict.fromkeys(summed, 0) for arm in arms}
     conditions = tuple(chosen)
-    read = _sent if connection.dialect.name == "postgresql" else _fetched
-    if summed:
+    sends = connection.dialect.name == "postgresql"
+    if summed and not sends:
         totals = select(table.arm, *(func.sum(getattr(table, name)) for name in summed)).where(*conditions).group_by(table.arm)
         for arm, *numbers in connection.execute(totals):
             sums[arm] = {name: int(number) for name, number in zip(summed, numbers, strict=True)}
-    for arm, found, some in read(connection, table, names, conditions, units=units):
+    rows = (
+        _sent(connection, table, names, conditions, sums, units=units)
+        if sends
+        else _fetched(connection, table, names, conditions, units=units)
+    )
+    for arm, found, some in rows:
         for name, part in zip(names, found, strict=True):
             parts[arm][name].append(part)
         of[arm] += some
@@ -104,15 +109,21 @@ def _kind(table: Table, name: str) -> str:
 Part = tuple[str, list[NDArray[Any]], list[str]]
 
 
-def _sent(connection: Connection, table: Table, names: Sequence[str], chosen: Any, *, units: bool) -> Iterator[Part]:
+def _sent(
+    connection: Connection, table: Table, names: Sequence[str], chosen: Any, sums: dict[str, dict[str, int]], *, units: bool
+) -> Iterator[Part]:
+    """A row for each arm; the sums that are asked for come with it and are put into `sums`."""
+    summed = list(next(iter(sums.values())))
     nothing = literal_column("''::bytea", LargeBinary)
     kinds = [_kind(table, name) for name in names]
     columns: list[Any] = [func.string_agg(_SENT[kind](getattr(table, name)), nothing) for kind, name in zip(kinds, names, strict=True)]
+    columns += [func.sum(getattr(table, name)) for name in summed]
     if units:
         columns.append(func.string_agg(table.unit, literal_column("E'\\n'", String)))
     wanted = select(table.arm, *columns).where(*chosen).group_by(table.arm)  # nothing finer: the planner would sort
     for row in streamed(connection, wanted):
         found = [np.frombuffer(part, f">{kind}").astype(kind) for part, kind in zip(row[1:], kinds, strict=False)]
+        sums[row[0]] = {name: int(number) for name, number in zip(summed, row[1 + len(names) :], strict=False)}
         yield row[0], found, row[-1].split("\n") if units else []
 
 

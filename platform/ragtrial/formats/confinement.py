@@ -108,9 +108,7 @@ def _why_not(name: str, value: str, owner: object, confinement: Confinement, res
         return None
     if name in _COMMANDS:
         return "is a command, and confined files run none (RAGTRIAL_CONFINE_TO)"
-    if name.endswith("_env"):
-        return _secret(value, name, owner, confinement)
-    if name == "webhook" and value.startswith("env:"):
+    if name.endswith("_env") or (name == "webhook" and value.startswith("env:")):
         return _secret(value.removeprefix("env:"), name, owner, confinement)
     if name == "object":
         return "is an import path, which runs code: confined files bring no retriever of their own"

@@ -21,6 +21,7 @@ _KEEPALIVE = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_without_
 """pymilvus pings every 10 s, also while a corpus is being embedded and nothing is asked; a server counts that as abuse and hangs up."""
 _CONNECT_SECONDS = 10.0
 _LONGEST_MESSAGE = 400
+_IF_DAMAGED = "; where files are damaged, move the folder away and run ragtrial index: it holds nothing that is not made from the corpus"
 
 _NO_PINGS = {"grpc.keepalive_time_ms": (1 << 31) - 1, "grpc.keepalive_permit_without_calls": False}
 """Milvus Lite's server takes pymilvus' pings, every 10 seconds, for an attack: while a model embeds, it would cut the connection and
@@ -78,7 +79,8 @@ class Connection:
             if getattr(error, "code", None) == _GONE or isinstance(error, grpc.RpcError):
                 raise StoreError(f"{doing} failed: {self._why_not(error)}") from error
             kind = MissingCollectionError if getattr(error, "code", None) == MISSING else StoreError
-            raise kind(f"{doing} failed: Milvus at {self.uri!r} says: {_said(error)}") from error
+            advice = _IF_DAMAGED if self.lite and doing.startswith("loading") else ""
+            raise kind(f"{doing} failed: Milvus at {self.uri!r} says: {_said(error)}{advice}") from error
 
     def close(self) -> None:
         """Let go; Milvus Lite writes what it still has and can be opened again, by this process or another."""
@@ -98,7 +100,7 @@ class Connection:
             )
         if type(error).__name__ == "DataDirLockedError":
             return f"Milvus Lite store {self.uri!r} is open in another process: wait for it, stop it, or give another path"
-        return f"Milvus Lite store {self.uri!r} can't be opened ({_said(error)}): check the folder, or give another path"
+        return f"Milvus Lite store {self.uri!r} can't be opened ({_said(error)}): check the folder, or give another path{_IF_DAMAGED}"
 
 
 def _check_path(uri: str) -> None:

@@ -13,6 +13,7 @@ from ragtrial.build import OPENAI, UNKNOWN_GENERATOR, Surroundings, build_gate, 
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.generation import GenerationSpec, JudgeSpec
 from ragtrial.domain.metric import metric_named
+from ragtrial.domain.retriever import OWN_ANSWERS
 from ragtrial.errors import InputError
 from ragtrial.formats.experiment import resolve_path
 from ragtrial.llm.cache import CallCache, Entry
@@ -217,7 +218,7 @@ def check_llm(prepared: Prepared, *, keys: bool, judged: bool | None = None) -> 
 def _check_generation(spec: GenerationSpec, around: Surroundings) -> None:
     if spec.provider == "openai-compatible":
         prompt_of(spec, around)
-    elif spec.provider not in ("none", "extractive") and ":" not in spec.provider:
+    elif spec.provider not in ("none", "extractive", OWN_ANSWERS) and ":" not in spec.provider:
         raise InputError(UNKNOWN_GENERATOR.format(spec.provider))
 
 

@@ -28,7 +28,7 @@ from ragtrial.report.live_content import LiveContent
 from ragtrial.report.live_json import live_dict
 from ragtrial.report.live_summary import read_live_summary
 from ragtrial.stats.paired import paired_t
-from ragtrial.suite.reading_place import read_url, replica_note
+from ragtrial.suite.reading_place import read_url, reads_replica, replica_note
 
 READ_BY_TIME = 300_000
 """Trials up to which the pictures of a log that is kept by unit are made from the log anew."""
@@ -288,7 +288,7 @@ def replica_said(path: Path) -> str | None:
     Raises:
         StoreError: The replica can't be reached.
     """
-    return replica_note(sql_url(load_experiment(path)))
+    return replica_note(sql_url(load_experiment(path))) if reads_replica() else None
 
 
 def analysis_json(file: ExperimentFile, reader: LiveReader) -> dict[str, Any]:

@@ -15,6 +15,11 @@ def read_url(url: str) -> str:
     return read_settings().secret(SQL_READ) or url
 
 
+def reads_replica() -> bool:
+    """Whether a replica is named at all."""
+    return read_settings().secret(SQL_READ) is not None
+
+
 def replica_note(url: str) -> str | None:
     """What is to be said where a replica is read: how far it is behind; None where the database itself is read.
 

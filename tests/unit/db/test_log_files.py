@@ -176,4 +176,4 @@ def test_evaluations_are_exported_with_their_scores(sqlite_url: str, tmp_path: P
     done = export_log(path, tmp_path / "out", everything=True)
     trials = pq.read_table(tmp_path / "out" / "offline_trials")
     assert done.rows["offline_trials"] == trials.num_rows
-    assert set(trials["arm"].to_pylist()) == {"baseline", "custom"}
+    assert set(trials["arm"].to_pylist()) == {one.arm for one in samples.EVERY_KIND}
