@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 
-.PHONY: help demo live-demo dashboard test check format docs bench-lift bench-methods bench-published bench-index bench-ray bench-swap bench-embedding bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-import bench-growth-sql bench-splitting bench-board browser up down logs secrets audit secrets-baseline sbom fuzz clean
+.PHONY: help demo live-demo dashboard test check format docs docs-site docs-images release-check bench-lift bench-methods bench-published bench-index bench-ray bench-swap bench-embedding bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-import bench-growth-sql bench-splitting bench-board browser up down logs secrets audit secrets-baseline sbom fuzz clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -46,8 +46,8 @@ dashboard: $(VENV)/.dashboard ## Show what was measured, in a browser
 	@$(BIN)/ragtrial dashboard
 
 check: $(VENV)/.dev ## Lint, types, import layers, docs, generated files
-	$(BIN)/ruff check platform dashboards tests experiments seeds deploy
-	$(BIN)/ruff format --check platform dashboards tests experiments seeds deploy
+	$(BIN)/ruff check platform dashboards tests experiments seeds deploy docs
+	$(BIN)/ruff format --check platform dashboards tests experiments seeds deploy docs
 	$(BIN)/mypy
 	$(BIN)/mypy dashboards
 	$(BIN)/lint-imports
@@ -112,8 +112,8 @@ fuzz: $(VENV)/.dev ## Fuzz every parser for SECONDS=60 each; what is found is wr
 		$(BIN)/python tests/fuzz/fuzz.py $$target -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2000 -max_len=4096 -print_final_stats=1 2>&1 | grep -aE 'Uncaught|Error|Test unit|stat::number' ; done
 
 format: $(VENV)/.dev ## Format the code
-	$(BIN)/ruff check --fix platform dashboards tests experiments seeds deploy
-	$(BIN)/ruff format platform dashboards tests experiments seeds deploy
+	$(BIN)/ruff check --fix platform dashboards tests experiments seeds deploy docs
+	$(BIN)/ruff format platform dashboards tests experiments seeds deploy docs
 
 # The report is opened in a real browser by a test, which skips by name where there is none.
 browser:
@@ -123,6 +123,16 @@ browser:
 docs: $(VENV)/.dev ## Generate the command line reference and the experiment schema
 	$(BIN)/typer ragtrial.cli.main utils docs --name ragtrial --output docs/cli.md
 	$(BIN)/python -c "from pathlib import Path; from ragtrial.formats.experiment import write_schema; write_schema(Path('experiments/schema.json'))"
+
+docs-site: $(VENV)/.dev ## Build the documentation as a site, strictly and without the network, into build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
+	@echo "open build/docs/index.html"
+
+docs-images: $(VENV)/.dev ## Draw the pictures of docs/explained.md again
+	$(BIN)/python docs/site/figures.py
+
+release-check: ## Build the wheel, install it into empty environments elsewhere, run the demo there, resolve every extra (EXTRAS=all installs them)
+	$(PYTHON) .ci/release_check.py
 
 bench-lift: $(VENV)/.dev ## Lift of a fine-tuned model on COVID-QA and MedQuAD, with its interval
 	$(BIN)/python experiments/benchmarks/lift.py

@@ -94,7 +94,8 @@ def llama_retriever() -> Any:
 
 def llama_engine() -> RetrieverQueryEngine:
     return RetrieverQueryEngine(
-        retriever=llama_retriever(), response_synthesizer=get_response_synthesizer(llm=MockLLM(max_tokens=12), response_mode="simple_summarize")
+        retriever=llama_retriever(),
+        response_synthesizer=get_response_synthesizer(llm=MockLLM(max_tokens=12), response_mode="simple_summarize"),
     )
 
 

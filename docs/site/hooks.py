@@ -7,7 +7,6 @@ application's OpenAPI document, the Python interface from docstrings.
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -33,7 +32,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, *, page: Page, **_: object) -> str:
     """GitHub's Markdown as Python-Markdown reads it: a list may follow a paragraph at once; links out of docs/ lead to the source."""
     where = ROOT / ELSEWHERE.get(page.file.src_uri, f"docs/{page.file.src_uri}")
     markdown = re.sub(r"(\]\()([^)\s]+)(\))", lambda found: found[1] + _target(found[2], where, page.file.src_uri) + found[3], markdown)
@@ -42,7 +41,7 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 def _target(link: str, where: Path, uri: str) -> str:
     """Where a link of the file at `where` leads from the page at `uri`."""
-    path, anchor = (link.split("#", 1) + [""])[:2]
+    path, _, anchor = link.partition("#")
     if "://" in link or not path or link.startswith("mailto:"):
         return link
     up = "../" * uri.count("/")
@@ -71,14 +70,3 @@ def _lists_apart(markdown: str) -> str:
             lines.append("")
         lines.append(line)
     return "\n".join(lines) + "\n"
-
-
-def on_post_page(output: str, *, page: Page, config: MkDocsConfig) -> str:
-    """Nothing is asked of another host: Material's own preconnect hints are for its web fonts, which are off."""
-    return output
-
-
-def on_config(config: MkDocsConfig) -> Any:
-    """The address of the published site is no part of its pages: they open anywhere."""
-    config.site_url = ""
-    return config

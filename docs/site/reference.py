@@ -54,7 +54,7 @@ def python(root: Path, title: str, about: str, modules: list[str]) -> str:
         [
             f"# {title}",
             about,
-            *(f"## `ragtrial.{name}`\n\n::: ragtrial.{name}\n    options: {{show_root_heading: false}}" for name in names),
+            *(f"## `ragtrial.{name}`\n\n::: ragtrial.{name}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}" for name in names),
         ]
     )
 
@@ -71,15 +71,15 @@ def experiment_file(schema: dict[str, Any]) -> str:
     lines = [
         "# Experiment file",
         "",
-        "Every section and key, from `experiments/schema.json`, which an editor reads too. Unknown keys are errors. "
-        "A required key has no default. [The README](../index.md) shows a whole file.",
+        "Every section and key, from `experiments/schema.json`, which an editor reads too. Unknown keys are errors. A required key has no default.",
+        "[The tutorial](../tutorial.md#4-an-experiment) shows a whole file.",
         "",
         "## The file",
         "",
-        *_keys(schema),
+        *_keys(schema, schema["$defs"]),
     ]
     for name, section in schema["$defs"].items():
-        lines += ["", f"## {name}", "", *_about(section), *_keys(section)]
+        lines += ["", f"## {name}", "", *_about(section), *_keys(section, schema["$defs"])]
     return "\n".join(lines) + "\n"
 
 
@@ -87,7 +87,7 @@ def _about(section: dict[str, Any]) -> list[str]:
     return [_text(section["description"]), ""] if section.get("description") else []
 
 
-def _keys(section: dict[str, Any]) -> Iterator[str]:
+def _keys(section: dict[str, Any], sections: dict[str, Any]) -> Iterator[str]:
     if "properties" not in section:
         yield f"One of: {_type(section)}."
         return
@@ -95,7 +95,12 @@ def _keys(section: dict[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for key, what in section["properties"].items():
         default = "required" if key in section.get("required", ()) else f"`{json.dumps(what['default'])}`" if "default" in what else ""
-        yield f"| `{key}` | {_type(what)} | {default.replace('|', chr(92) + '|')} | {_text(what.get('description', ''))} |"
+        yield f"| `{key}` | {_type(what)} | {default.replace('|', chr(92) + '|')} | {_meaning(what, sections)} |"
+
+
+def _meaning(what: dict[str, Any], sections: dict[str, Any]) -> str:
+    """A key's description, or that of the section that it is."""
+    return _text(what.get("description") or sections.get(str(what.get("$ref", "")).rsplit("/", 1)[-1], {}).get("description", ""))
 
 
 def _type(what: dict[str, Any]) -> str:
@@ -143,7 +148,7 @@ def http_api(document: dict[str, Any]) -> str:
             lines += _route(path, method, route)
     lines += ["", "# Models", ""]
     for name, model in document["components"]["schemas"].items():
-        lines += ["", f"## {name}", "", *_about(model), *_keys(model)]
+        lines += ["", f"## {name}", "", *_about(model), *_keys(model, document["components"]["schemas"])]
     return "\n".join(lines).replace("\n# Models", "\n## Models") + "\n"
 
 

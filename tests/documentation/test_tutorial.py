@@ -53,7 +53,12 @@ def test_what_was_not_printed_and_other_numbers_are_told_apart() -> None:
 def test_the_tutorial_does_what_it_says(repository: Path, tmp_path: Path) -> None:
     steps = blocks(repository / "docs" / "tutorial.md")
     assert [kind for kind, _ in steps].count("sh") >= 6
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "140", "NO_COLOR": "1"}
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "COLUMNS": "140",
+        "NO_COLOR": "1",
+    }
     environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     printed = ""
     for kind, text in steps:

@@ -24,7 +24,7 @@ def fill(url: str) -> None:
         recorder.open_evaluation(
             samples.evaluation(), experiment=samples.EXPERIMENT, gold=samples.GOLD, n_trials_planned=7, passages=samples.PASSAGES
         )
-        recorder.record("e1", [(trial, samples.scores_of(trial)) for trial in samples.EVERY_KIND])
+        recorder.append("e1", [(trial, samples.scores_of(trial)) for trial in samples.EVERY_KIND])
         recorder.finish("e1")
     with LiveRecorder(url, live_samples.experiment()) as live:
         for trial in live_samples.EVERY_KIND:
@@ -60,7 +60,8 @@ def held(rows: Rows, like: Rows) -> Rows:
 
 def test_from_every_earlier_schema_every_row_is_there_after_the_upgrade(url: str) -> None:
     fill(url)
-    for revision in reversed(database.REVISIONS[:-1]):
+    earlier = database.REVISIONS[:-1] if url.startswith("sqlite") else ("0001", "0004", "0006", "0008")
+    for revision in reversed(earlier):
         database.downgrade(url, revision)
         before = rows_of(url)
         assert before["trials"]
@@ -70,7 +71,9 @@ def test_from_every_earlier_schema_every_row_is_there_after_the_upgrade(url: str
         database.upgrade(url)
         assert held(rows_of(url), before) == before, revision
         with Reader(url) as reader:
-            assert [logged.trial for logged in reader.trials("e1")] == list(samples.EVERY_KIND)
+            assert [(trial.arm, trial.query_id, trial.repetition, trial.ranking, trial.failure) for trial in reader.trials("e1")] == [
+                (trial.arm, trial.query_id, trial.repetition, trial.ranking, trial.failure) for trial in samples.EVERY_KIND
+            ]
         if revision >= "0004":
             with LiveReader(url) as live:
                 assert live.traffic(live.live_id(live_samples.experiment())).stopped

@@ -34,7 +34,9 @@ def checks_of(report: dict[str, Any]) -> dict[str, dict[str, str]]:
     return {check["name"]: check for check in report["checks"]}
 
 
-def test_a_langchain_retriever_is_adopted_over_ragtrials_arm_and_the_certificate_says_what_nobody_can_check(tmp_path: Path, data: Path) -> None:
+def test_a_langchain_retriever_is_adopted_over_ragtrials_arm_and_the_certificate_says_what_nobody_can_check(
+    tmp_path: Path, data: Path
+) -> None:
     path = write_experiment(tmp_path / "e.yaml", data, arms=[BASELINE, own(LANGCHAIN)], subject=BOTH)
     done = ragtrial_command("evaluate", path, "--output", tmp_path / "out", "--quiet")
     assert done.code == 0, done.err
@@ -68,7 +70,7 @@ def test_two_own_pipelines_are_compared_without_a_model_of_ragtrials_and_one_of_
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     (ndcg,) = [metric for metric in report["metrics"] if metric["name"] == "nDCG@10"]
     assert ndcg["n_scored"] == 40
-    assert ndcg["effect"]["estimate"] == pytest.approx(0, abs=1e-9)  # the same model behind both libraries
+    assert ndcg["difference"]["estimate"] == pytest.approx(0, abs=1e-9)  # the same model behind both libraries
     assert "generation.inside: None / 'not known'" in report["parity"]["declared"]
     (f1,) = [metric for metric in report["metrics"] if metric["name"] == "answer_f1"]
     assert f1["n_scored"] == 40
@@ -87,7 +89,10 @@ def test_hits_of_another_corpus_are_counted_shown_and_refuse_the_verdict(tmp_pat
     assert "what stands below moves up" in unmapped["detail"]
 
 
-PLAIN: dict[str, Any] = {"metrics": {"primary": {"name": "nDCG@10", "min_effect": 0.01}}, "analysis": {"resamples": 1000, "latency_queries": 0}}
+PLAIN: dict[str, Any] = {
+    "metrics": {"primary": {"name": "nDCG@10", "min_effect": 0.01}},
+    "analysis": {"resamples": 1000, "latency_queries": 0},
+}
 
 
 def test_langchains_default_of_four_hits_is_noticed(tmp_path: Path, data: Path) -> None:
@@ -119,7 +124,9 @@ def test_what_cannot_be_evaluated_is_refused_with_the_way_out(tmp_path: Path, da
     assert said in done.err
 
 
-def test_an_own_pipeline_is_not_served_live_and_not_run_from_confined_files(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_own_pipeline_is_not_served_live_and_not_run_from_confined_files(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_experiment(tmp_path / "e.yaml", data, arms=[BASELINE, own(LANGCHAIN)], subject=BOTH, live=LIVE)
     served = ragtrial_command("serve", path, "--port", "0", "--no-auth")
     assert served.code == 2

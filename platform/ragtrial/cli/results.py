@@ -74,21 +74,37 @@ def report(
 
 
 def compare(
-    qrels: Annotated[Path, typer.Option("--qrels", help="Judgments in TREC format.")],
-    baseline: Annotated[Path, typer.Option("--baseline", help="The baseline's run in TREC format.")],
-    custom: Annotated[Path, typer.Option("--custom", help="The custom model's run in TREC format.")],
     *,
-    metric: Annotated[list[str], typer.Option("--metric", "-m", help="First one decides; repeat for more.")] = ["nDCG@10"],  # noqa: B006 - typer copies it
+    baseline: Annotated[str, typer.Option("--baseline", help="The baseline's run in TREC format; with --scores, the system's name.")],
+    custom: Annotated[str, typer.Option("--custom", help="The custom model's run in TREC format; with --scores, the system's name.")],
+    qrels: Annotated[Path | None, typer.Option("--qrels", help="Judgments in TREC format.", show_default=False)] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option("--scores", help="Instead of rankings: a table of scores that `ragtrial import` wrote.", show_default=False),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric", "-m", help="First one decides; repeat for more. [default: nDCG@10; with --scores: score]", show_default=False
+        ),
+    ] = None,
     min_effect: Annotated[float, typer.Option("--min-effect", help="Smallest gain worth having.")] = 0.01,
     as_json: Json = False,
 ) -> None:
-    """Compare two ranking files of any other system under the same statistics: no models, no Milvus, no experiment file.
+    """Compare two ranking files, or another program's scores, under the same statistics: no models, no Milvus, no experiment file.
 
     Exit codes: 0 adopt custom, 1 anything else, 2 bad input.
     """
-    from ragtrial.suite.comparing import compare_runs, lines_of
+    from ragtrial.suite.comparing import compare_runs, compare_scores, lines_of
 
-    analysis = compare_runs(qrels=qrels, baseline=baseline, custom=custom, metrics=metric, min_effect=min_effect)
+    if (qrels is None) == (scores is None):
+        raise typer.BadParameter("give --qrels with two runs, or --scores with the names of two systems")
+    if scores is not None:
+        analysis = compare_scores(path=scores, baseline=baseline, custom=custom, metrics=metric or ["score"], min_effect=min_effect)
+    elif qrels is not None:
+        analysis = compare_runs(
+            qrels=qrels, baseline=Path(baseline), custom=Path(custom), metrics=metric or ["nDCG@10"], min_effect=min_effect
+        )
     if as_json:
         from ragtrial.report.json_report import metrics_json
 

@@ -83,11 +83,11 @@ class BulkImport:
             self._run("DROP TABLE staged")
 
     def _require_trials(self) -> None:
-        unknown = (  # a number and names of our own
-            "SELECT count(*), min(s.trial_id) FROM staged s LEFT JOIN live_trials t ON t.trial_id = s.trial_id AND t.live_id = "
-            f"{self.live_id} WHERE t.id IS NULL"
+        unknown = (
+            "SELECT count(*), min(s.trial_id) FROM staged s LEFT JOIN live_trials t ON t.trial_id = s.trial_id AND t.live_id = :live_id "
+            "WHERE t.id IS NULL"
         )
-        n, first = self._connection.execute(text(unknown)).one()
+        n, first = self._connection.execute(text(unknown), {"live_id": self.live_id}).one()
         if n:
             raise InputError(
                 f"{n:,} rows name trials that the log of this experiment does not hold, {first!r} first: import their trials first"

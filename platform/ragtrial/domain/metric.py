@@ -36,6 +36,9 @@ class Metric:
     needs_reference: bool = False
 
 
+IMPORTED = "imported:"
+"""Begins the name of a score that another program gave: `ragtrial compare --scores` alone has them."""
+
 _OTHERS = {
     metric.name: metric
     for metric in (
@@ -89,6 +92,9 @@ def metric_named(name: str) -> Metric:
     """
     if name in _OTHERS:
         return _OTHERS[name]
+    if name.startswith(IMPORTED) and name != IMPORTED:
+        own = name.removeprefix(IMPORTED)
+        return Metric(name=name, kind="answer", higher_is_better=own not in ("latency_ms", "cost"))
     match = _CUT_OFF.fullmatch(name)
     if match and match["measure"] in RETRIEVAL_MEASURES and not (match["filled"] and match["measure"] == "Judged"):
         judge: Judge | None = "judge" if match["filled"] else None

@@ -1,4 +1,4 @@
-"""The rows of files that other programs export (JSON, JSON lines, CSV, Parquet), with where each one stands."""
+"""The rows of files that other programs export (JSON, JSON lines, CSV, YAML, Parquet), with where each one stands."""
 
 import ast
 import csv
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ragtrial.formats.files import read_objects, read_text
 from ragtrial.formats.validation import Findings, found, shortened
+from ragtrial.formats.yaml_lines import read_yaml
 
 _EXAMPLE = 'e.g. {"question": "...", "reference": "..."}'
 _CELL = 10_000_000
@@ -32,7 +33,7 @@ class Row:
 
 
 def read_rows(path: Path, findings: Findings, *, lists: tuple[str, ...] = ("data",)) -> Iterator[Row]:
-    """The rows of a file by its ending: .json (a list, or an object that holds one), .jsonl, .csv or .parquet; faults are noted.
+    """The rows of a file by its ending: .json and .yaml (a list, or an object that holds one), .jsonl, .csv or .parquet; faults are noted.
 
     Args:
         path: The file.
@@ -44,13 +45,20 @@ def read_rows(path: Path, findings: Findings, *, lists: tuple[str, ...] = ("data
             for number, (line, value) in enumerate(read_objects(path, findings, example=_EXAMPLE), start=1):
                 yield Row(number=number, line=line, value=value)
         case ".json":
-            yield from _json_rows(path, findings, lists)
+            before = len(findings.problems)
+            whole = read_json(path, findings)
+            yield from _items(whole, path, findings, lists) if len(findings.problems) == before else ()
+        case ".yaml" | ".yml":
+            text = read_text(path, findings)
+            document = read_yaml(text or "", str(path))
+            findings.problems += document.problems
+            yield from _items(document.value, path, findings, lists) if text is not None and not document.problems else ()
         case ".csv":
             yield from _csv_rows(path, findings)
         case ".parquet":
             yield from _parquet_rows(path, findings)
         case suffix:
-            findings.problem(f"has the ending {suffix!r}: expected .json, .jsonl, .csv or .parquet", path=str(path))
+            findings.problem(f"has the ending {suffix!r}: expected .json, .jsonl, .csv, .yaml or .parquet", path=str(path))
 
 
 def read_json(path: Path, findings: Findings) -> object:
@@ -88,11 +96,7 @@ def listed(value: object) -> object:
     return value
 
 
-def _json_rows(path: Path, findings: Findings, lists: tuple[str, ...]) -> Iterator[Row]:
-    before = len(findings.problems)
-    whole = read_json(path, findings)
-    if len(findings.problems) > before:
-        return
+def _items(whole: object, path: Path, findings: Findings, lists: tuple[str, ...]) -> Iterator[Row]:
     items = whole if isinstance(whole, list) else next((each for key in lists if isinstance(each := within(whole, key), list)), None)
     if items is None:
         findings.problem(f"is {found(whole)}: expected a list, or an object with a list in {' or '.join(map(repr, lists))}", path=str(path))

@@ -183,15 +183,15 @@ def _answers(value: object) -> Iterator[str]:
 def _texts(value: object) -> tuple[str, ...]:
     """The texts of a list of them, of documents, or of one text; each once."""
     items = value if isinstance(value, list | tuple) else [] if value is None else [value]
-    texts = []
-    for item in items:
-        if isinstance(item, Mapping):
-            item = next((item[name] for name in ("text", "page_content", "content", "document") if isinstance(item.get(name), str)), None)
-        if isinstance(item, int) and not isinstance(item, bool):
-            item = str(item)
-        if isinstance(item, str) and item.strip():
-            texts.append(item)
-    return tuple(dict.fromkeys(texts))
+    return tuple(dict.fromkeys(text for item in items if (text := _text(item)).strip()))
+
+
+def _text(item: object) -> str:
+    if isinstance(item, Mapping):
+        item = next((item[name] for name in ("text", "page_content", "content", "document") if isinstance(item.get(name), str)), "")
+    if isinstance(item, int) and not isinstance(item, bool):
+        return str(item)
+    return item if isinstance(item, str) else ""
 
 
 def _tags(beside: Mapping[str, object]) -> dict[str, str]:
@@ -201,7 +201,9 @@ def _tags(beside: Mapping[str, object]) -> dict[str, str]:
         for name, value in beside.items()
         if isinstance(value, str | int | float)
     }
-    return {name: value for name, value in plain.items() if name not in known and value.strip() and len(value) <= _TAGS and "\n" not in value}
+    return {
+        name: value for name, value in plain.items() if name not in known and value.strip() and len(value) <= _TAGS and "\n" not in value
+    }
 
 
 def _object(row: Row, name: str, path: Path, findings: Findings) -> Mapping[str, object] | None:
@@ -218,7 +220,9 @@ def _object(row: Row, name: str, path: Path, findings: Findings) -> Mapping[str,
     return None
 
 
-def _three(row: Row, path: Path, findings: Findings, names: tuple[str, str, str], given_id: object, unusable: str | None = None) -> _Parts | None:
+def _three(
+    row: Row, path: Path, findings: Findings, names: tuple[str, str, str], given_id: object, unusable: str | None = None
+) -> _Parts | None:
     parts = [_object(row, name, path, findings) for name in names]
     if any(part is None for part in parts):
         return None
@@ -233,7 +237,9 @@ def _phoenix(row: Row, path: Path, findings: Findings) -> _Parts | None:
             kind: {name.removeprefix(f"{kind}_"): each for name, each in value.items() if name.startswith(f"{kind}_")}
             for kind in ("input", "output", "metadata")
         }
-        return _Parts(given_id=value.get("example_id"), inputs=part["input"], outputs=part["output"], beside=part["metadata"], answers=_OUTPUTS)
+        return _Parts(
+            given_id=value.get("example_id"), inputs=part["input"], outputs=part["output"], beside=part["metadata"], answers=_OUTPUTS
+        )
     if "messages" in value:  # its JSON lines for OpenAI evals
         return _Parts(given_id=value.get("id"), inputs=value, outputs={"ideal": value.get("ideal")}, beside={}, answers=_OUTPUTS)
     return _three(row, path, findings, ("input", "output", "metadata"), value.get("id", value.get("example_id")))
@@ -264,16 +270,25 @@ def _promptfoo(row: Row, path: Path, findings: Findings) -> _Parts | None:
     texts = [name for name, each in inputs.items() if isinstance(each, str) and not name.startswith("__")]
     if not any(name in _QUESTIONS for name in inputs) and len(texts) == 1:
         inputs = {**inputs, "question": inputs[texts[0]]}
-    assertions = value.get("assert")
-    references = [
-        each.get("value")
-        for each in (assertions if isinstance(assertions, list) else [])
-        if isinstance(each, Mapping) and each.get("type") in _REFERENCE_ASSERTIONS and isinstance(each.get("value"), str)
-    ]
+    references = list(_references(value.get("assert"), inputs.get("__expected")))
     outputs = {"reference": references} if references else inputs
     metadata = value.get("metadata")
     beside = metadata if isinstance(metadata, Mapping) else {}
     return _Parts(given_id=value.get("id"), inputs=inputs, outputs=outputs, beside=beside, answers=_REFERENCES)
+
+
+def _references(assertions: object, expected: object) -> Iterator[str]:
+    """The answers that promptfoo's assertions compare with; a CSV writes one as `TYPE: VALUE`, or the bare value, which must be equal."""
+    for each in assertions if isinstance(assertions, list) else []:
+        if isinstance(each, Mapping) and each.get("type") in _REFERENCE_ASSERTIONS and isinstance(each.get("value"), str):
+            yield str(each["value"])
+    if isinstance(expected, str):
+        kind, colon, value = expected.partition(":")
+        kind = kind.partition("(")[0].strip()
+        if colon and kind in _REFERENCE_ASSERTIONS:
+            yield value.strip()
+        elif not colon or " " in kind or not kind.islower():
+            yield expected
 
 
 _SPLITTERS: Mapping[Kind, Callable[[Row, Path, Findings], _Parts | None]] = {

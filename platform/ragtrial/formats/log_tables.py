@@ -71,7 +71,9 @@ TABLES: Mapping[TableName, tuple[Column, ...]] = {
         *_columns("text", finish_reason="NULL: no answer", generator="name and version", failure_stage="NULL: it went well"),
         *_columns("text", failure_kind="class of the error", failure_message="in words", caller="who asked; default: import"),
         *_columns("text", idempotency_key="of the request", query_digest="SHA-256, 32 digits; default: of query_text"),
-        Column(name="query_stored", kind="text", words=("full", "redacted", "hash"), meaning="default: full, or hash where there is no text"),
+        Column(
+            name="query_stored", kind="text", words=("full", "redacted", "hash"), meaning="default: full, or hash where there is no text"
+        ),
         *_columns("text", gold_query_id="the gold query in the same words", query_text="NULL where only the digest is stored"),
         *_columns("json", hits="[[passage_id, similarity], ...]", cited="[passage_id, ...]", teams="mode interleaved: passage_id to team"),
         *_columns("text", answer_text="NULL: no answer, or erased"),

@@ -1,4 +1,4 @@
-"""`ragtrial compare`: two ranking files of any system under the same statistics."""
+"""`ragtrial compare`: two ranking files, or two systems of a table of scores, under the same statistics."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,14 @@ from ragtrial.domain.evaluation import ArmFacts, Evaluation
 from ragtrial.domain.experiment import AnalysisPlan, Arm, EmbeddingSpec, Experiment, MetricsPlan, RetrievalSpec
 from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.gold import GoldSet, Judgment, Query
-from ragtrial.domain.metric import Metric, metric_named
+from ragtrial.domain.metric import IMPORTED, Metric, metric_named
 from ragtrial.domain.parity import ParityCertificate
 from ragtrial.domain.planned import PrimaryMetric
-from ragtrial.domain.score import ScoreTable
+from ragtrial.domain.score import Score, ScoreTable
 from ragtrial.domain.trial import Failure, Hit, Ranking, Trial
 from ragtrial.domain.verdict import Analysis, Check, Comparison
 from ragtrial.errors import InputError
+from ragtrial.formats.foreign_scores import read_scores
 from ragtrial.formats.trec import read_qrels, read_run
 from ragtrial.scoring.retrieval import RetrievalScorer
 from ragtrial.scoring.table import table_of
@@ -63,6 +64,52 @@ def compare_runs(*, qrels: Path, baseline: Path, custom: Path, metrics: Sequence
     parity = Check(name="parity", state="unknown", detail=_UNKNOWN)
     checks = tuple(parity if check.name == "parity" else check for check in analysis.checks if check.name != "plan")
     return dataclasses.replace(analysis, checks=checks)
+
+
+def compare_scores(*, path: Path, baseline: str, custom: str, metrics: Sequence[str], min_effect: float) -> Analysis:
+    """Decide between two systems of a table of scores (`ragtrial import`); only questions that both have a score for are compared.
+
+    Raises:
+        InputError: The file is broken, a system or metric is not in it, or the smallest gain is not above 0.
+    """
+    if not min_effect > 0:
+        raise InputError(f"--min-effect is {min_effect:g}: the smallest gain worth having is above 0")
+    rows = read_scores(path)
+    _require_known("--baseline", baseline, [row.system for row in rows])
+    _require_known("--custom", custom, [row.system for row in rows])
+    if baseline == custom:
+        raise InputError(f"--baseline and --custom are both {baseline!r}: give two systems")
+    for name in metrics:
+        _require_known("--metric", name, [row.metric for row in rows])
+    arms = {baseline: "baseline", custom: "custom"}
+    own = [row for row in rows if row.system in arms and row.metric in metrics]
+    wanted = [metric_named(f"{IMPORTED}{name}") for name in dict.fromkeys(metrics)]
+    asked = dict.fromkeys(row.query_id for row in rows if row.system in arms)
+    gold = GoldSet(name=path.stem, queries=tuple(Query(query_id=query_id, text=query_id) for query_id in asked), judgments=())
+    tables = {
+        metric.name: table_of(
+            metric,
+            gold,
+            [
+                (row.query_id, arms[row.system], Score(metric=metric.name, value=row.value, unscored=row.unscored, scorer="imported"))
+                for row in own
+                if f"{IMPORTED}{row.metric}" == metric.name
+            ],
+        )
+        for metric in wanted
+    }
+    experiment = _experiment(path, wanted, min_effect)
+    given = {"leakage": ("unknown", _UNKNOWN), "independence": ("unknown", _NO_SOURCES)}
+    analysis = analyse(evaluation=_evaluation(experiment, gold, given), experiment=experiment, gold=gold, tables=tables, failures={})
+    parity = Check(name="parity", state="unknown", detail="nothing is known of how these answers were made and scored")
+    return dataclasses.replace(
+        analysis, checks=tuple(parity if check.name == "parity" else check for check in analysis.checks if check.name != "plan")
+    )
+
+
+def _require_known(option: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise InputError(f"{option} {name!r} is not in the table: there are {', '.join(map(repr, dict.fromkeys(known)))}")
 
 
 def _metric(name: str) -> Metric:

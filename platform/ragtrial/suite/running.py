@@ -16,7 +16,7 @@ from ragtrial.domain.evaluation import ArmFacts, Evaluation
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.gold import GoldSet, Query
-from ragtrial.domain.metric import Metric, metric_named
+from ragtrial.domain.metric import IMPORTED, Metric, metric_named
 from ragtrial.domain.parity import certify
 from ragtrial.embedding.cache import VectorCache
 from ragtrial.errors import InputError, ModelError
@@ -108,7 +108,9 @@ def check_measurable(experiment: Experiment, gold: GoldSet) -> None:
     silent = [arm.name for arm in experiment.arms if experiment.generation_of(arm).provider == "none"]
     for name in dict.fromkeys((experiment.metrics.primary.name, *(guardrail.name for guardrail in experiment.metrics.guardrails))):
         metric, why = metric_named(name), None
-        if metric.kind == "answer" and silent and name not in _OF_PASSAGES:
+        if name.startswith(IMPORTED):
+            why = "only another program can measure it: compare its scores with `ragtrial compare --scores`"
+        elif metric.kind == "answer" and silent and name not in _OF_PASSAGES:
             why = f"generation.provider is 'none' in arm {silent[0]!r}, so there are no answers: choose a generator or another metric"
         elif metric.needs_reference and not any(query.answers for query in gold.queries):
             why = f"no query of gold set {gold.name!r} has reference answers: add 'answers' to the queries, or choose another metric"

@@ -85,7 +85,7 @@ def test_chains_and_responses_bring_their_answer() -> None:
 
 @pytest.mark.parametrize("result", [7, "a text", {"answer": "no context"}, [object()], None])
 def test_what_is_no_list_of_hits_is_said_to_be_none(result: object) -> None:
-    with pytest.raises(TypeError, match="expected|none of"):
+    with pytest.raises(TypeError, match=r"expected|none of"):
         read_result(result, spec())
 
 
@@ -94,7 +94,9 @@ SCORES = st.none() | st.floats() | st.integers(-3, 3) | st.text(max_size=2)
 
 
 @given(st.lists(st.tuples(NAMES, SCORES), max_size=30), st.integers(1, 8))
-def test_whatever_is_returned_keeps_a_rankings_invariants_and_nothing_is_lost_uncounted(found: list[tuple[str, object]], top_k: int) -> None:
+def test_whatever_is_returned_keeps_a_rankings_invariants_and_nothing_is_lost_uncounted(
+    found: list[tuple[str, object]], top_k: int
+) -> None:
     mapped = Acquaintance(CORPUS, "id").mapped(read_result(found, spec()).hits, top_k=top_k)
     Ranking(query_id="q", hits=mapped.hits)
     assert len(mapped.hits) + mapped.n_unmapped == mapped.n_looked_at <= top_k

@@ -1,0 +1,130 @@
+"""The table and the picture of what was measured."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from growth.fitting import Growth, fit, medians
+from growth.picture import written
+from growth.plan import STEPS
+from growth.results import Measured
+
+from ragtrial.errors import InputError
+
+
+def fits(found: Sequence[Measured]) -> dict[str, Growth]:
+    """Of each step that was measured at two sizes or more, in the plan's order."""
+    made = {name: fit(_points(found, name)) for name in STEPS}
+    return {name: growth for name, growth in made.items() if growth is not None}
+
+
+def draw(found: Sequence[Measured], path: Path) -> None:
+    """Write the picture as SVG, and as PNG beside it; nothing where no step has two sizes."""
+    growths = fits(found)
+    if growths:
+        relative = {name: _relative(found, name) for name in growths}
+        written(growths, relative, path)
+
+
+def table(found: Sequence[Measured]) -> str:
+    """For a terminal."""
+    rows = _rows(found)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True))) for row in rows]
+    bounds = [f"{STEPS[name].title}: {STEPS[name].bound}" for name in STEPS if _points(found, name)]
+    return "\n".join([*lines, "", "What bounds it:", *(f"  {line}" for line in bounds)])
+
+
+def markdown(found: Sequence[Measured]) -> str:
+    """For a page."""
+    head, *rows = _rows(found)
+    lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}", *(f"| {' | '.join(row)} |" for row in rows)]
+    bounds = ["| step | what is timed | what bounds it | peer |", "|---|---|---|---|"]
+    for name, step in STEPS.items():
+        if _points(found, name):
+            bounds.append(f"| {step.title} | {step.work} | {step.bound} | {step.peer or 'none'} |")
+    return "\n".join([f"Measured on {found[0].machine}.", "", *lines, "", *bounds, "", *_memory(found)])
+
+
+def into_docs(page: Path, mark: str, text: str) -> None:
+    """Put text between a page's two marks.
+
+    Raises:
+        InputError: The page has no such marks.
+    """
+    content = page.read_text(encoding="utf-8")
+    pattern = re.compile(f"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
+    if not pattern.search(content):
+        raise InputError(f"{page} has no '<!-- {mark} -->' and '<!-- /{mark} -->'")
+    part = page.with_name(f".{page.name}.part")
+    part.write_text(pattern.sub(lambda match: f"{match[1]}{text}\n{match[2]}", content), encoding="utf-8")
+    part.replace(page)
+
+
+def _points(found: Sequence[Measured], step: str) -> list[tuple[int, float]]:
+    return [(each.size, each.seconds) for each in found if each.step == step]
+
+
+def _relative(found: Sequence[Measured], step: str) -> dict[int, float]:
+    """Times over that of the smallest size."""
+    middle = medians(_points(found, step))
+    first = next(iter(middle.values()), 1.0)
+    return {size: seconds / first for size, seconds in middle.items()}
+
+
+def _rows(found: Sequence[Measured]) -> list[list[str]]:
+    sizes = sorted({each.size for each in found})
+    rows = [["step", *(_short(size) for size in sizes), "exponent (95 %)", "last", "of peer's time"]]
+    for name, step in STEPS.items():
+        relative, growth = _relative(found, name), fit(_points(found, name))
+        if relative:
+            cells = [f"{relative[size]:.3g}" if size in relative else "" for size in sizes]
+            rows.append([step.title, *cells, *_exponent(growth), _peer(found, name)])
+    return rows
+
+
+def _exponent(growth: Growth | None) -> tuple[str, str]:
+    if growth is None:
+        return "one size", ""
+    if growth.low is None:
+        return f"{growth.exponent:.2f} (two sizes)", f"{growth.last:.2f}"
+    return f"{growth.exponent:.2f} ({growth.low:.2f} to {growth.high:.2f})", f"{growth.last:.2f}"
+
+
+def _peer(found: Sequence[Measured], step: str) -> str:
+    """The ratio at the largest size at which the peer ran."""
+    ratios = [(each.size, each.seconds / each.peer_seconds) for each in found if each.step == step and each.peer_seconds]
+    if not ratios:
+        return ""
+    size, ratio = list(medians(ratios).items())[-1]
+    return f"{ratio:.2g} at {_short(size)}"
+
+
+def _memory(found: Sequence[Measured]) -> list[str]:
+    """What memory and recall came to at the largest sizes, in sentences."""
+    said = []
+    for name, step in STEPS.items():
+        mine = [each for each in found if each.step == name]
+        if not mine:
+            continue
+        first, last = min(mine, key=lambda each: each.size), max(mine, key=lambda each: each.size)
+        if "loaded_mib" in last.detail:
+            more = last.detail["loaded_mib"] - last.detail["idle_mib"]
+            said.append(
+                f"- {step.title}: the server's process grew by {more:,.0f} MiB with {last.size:,} passages loaded (index by formula: "
+                f"{last.detail['estimate_mib']:,.0f} MiB; what was written and not given back yet is in it)."
+            )
+        elif last.memory_mib is not None:
+            said.append(
+                f"- {step.title}: Python's peak was {first.memory_mib:,.0f} MiB at {first.size:,} and {last.memory_mib:,.0f} MiB at {last.size:,} {step.unit}."
+            )
+        if "recall" in last.detail:
+            said.append(f"- {step.title}: recall of the exact top 10 was {last.detail['recall']:.3f} at {last.size:,} (at {first.size:,}: {first.detail['recall']:.3f}).")
+    return said
+
+
+def _short(size: int) -> str:
+    for unit, name in ((1_000_000, "M"), (1_000, "k")):
+        if size >= unit and size % (unit // 10) == 0:
+            return f"{size / unit:g}{name}"
+    return str(size)
