@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 
-.PHONY: help demo live-demo dashboard test check format docs docs-site docs-images release-check bench-lift bench-methods bench-published bench-index bench-ray bench-swap bench-embedding bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-import bench-growth-sql bench-splitting bench-board browser up down logs secrets audit secrets-baseline sbom fuzz clean
+.PHONY: help demo live-demo dashboard test check format docs docs-site docs-images release-check bench-lift bench-methods bench-published bench-index bench-ray bench-swap bench-embedding bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-import bench-growth-sql bench-growth bench-splitting bench-board browser up down logs secrets audit secrets-baseline sbom fuzz clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -186,6 +186,10 @@ bench-board: $(VENV)/.dev ## The dashboard's pages over a million live trials ag
 	test -s $(BOARD_LOG) || $(BIN)/python experiments/benchmarks/board_log.py --url sqlite:///$(BOARD_LOG)
 	$(BIN)/ragtrial roll-up --database sqlite:///$(BOARD_LOG)
 	$(BIN)/python experiments/benchmarks/board.py --url sqlite:///$(BOARD_LOG) $(if $(ELSEWHERE),--elsewhere $(ELSEWHERE))
+
+GROWTH ?=
+bench-growth: $(VENV)/.dev ## How each step grows with its load (hours; GROWTH='--sizes 1000,10000 --steps log' for less)
+	$(BIN)/python experiments/benchmarks/growth $(GROWTH)
 
 bench-runner: $(VENV)/.dev ## Trials per second logged to SQLite
 	$(BIN)/python experiments/benchmarks/runner.py

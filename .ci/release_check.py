@@ -63,7 +63,7 @@ def run(*command: str | Path, cwd: Path, quiet: bool = True, expected: int = 0) 
     print("$", *(str(part) for part in command), flush=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "RAGTRIAL_"))}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=quiet, text=True, check=False)
-    if done.returncode:
+    if done.returncode != expected:
         sys.exit(
             f"{(done.stdout or '')[-3000:]}{(done.stderr or '')[-3000:]}\nfailed with {done.returncode}: {' '.join(map(str, command))}"
         )

@@ -31,7 +31,12 @@ def main(folder: Path) -> None:
     for draw in (pairing, peeking, clusters, regions, power, split, judge):
         chart, found = draw(np.random.default_rng(7))
         numbers |= {f"{draw.__name__}: {name}": value for name, value in found.items()}
-        themed = chart.configure(background="white", font="sans-serif").configure_axis(grid=False).configure_view(strokeWidth=0)
+        themed = (
+            chart.configure(background="white", font="sans-serif")
+            .configure_axis(grid=False, labelFontSize=12, titleFontSize=12)
+            .configure_legend(labelFontSize=12)
+            .configure_view(strokeWidth=0)
+        )
         themed.save(str(folder / f"{draw.__name__}.svg"))
     (folder / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
 
@@ -55,7 +60,9 @@ def pairing(rng: np.random.Generator) -> tuple[alt.Chart, Numbers]:
 
 def _intervals(rows: list[dict[str, object]], by: str, *, truth: float) -> alt.LayerChart:
     data = pd.DataFrame(rows)
-    colour = alt.Color("sees the gain:N", scale=alt.Scale(domain=["yes", "no"], range=[BLUE, ORANGE]), title="excludes 0")
+    colour = alt.Color(
+        "sees the gain:N", scale=alt.Scale(domain=["yes", "no"], range=[BLUE, ORANGE]), title="excludes 0", legend=alt.Legend(orient="top")
+    )
     bars = (
         alt.Chart(data)
         .mark_rule(strokeWidth=2)
@@ -64,7 +71,7 @@ def _intervals(rows: list[dict[str, object]], by: str, *, truth: float) -> alt.L
     lines = alt.Chart(data).mark_rule(color="black").encode(x=alt.datum(0)) + alt.Chart(data).mark_rule(
         color=GREY, strokeDash=[4, 3]
     ).encode(x=alt.datum(truth))
-    return (bars + lines).properties(width=260, height=260)
+    return (bars + lines).properties(width=230, height=260)
 
 
 def peeking(rng: np.random.Generator) -> tuple[alt.Chart, Numbers]:

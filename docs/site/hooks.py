@@ -4,6 +4,7 @@ Every page under reference/ is made from the code itself: the experiment file fr
 application's OpenAPI document, the Python interface from docstrings.
 """
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -45,7 +46,7 @@ def _target(link: str, where: Path, uri: str) -> str:
     if "://" in link or not path or link.startswith("mailto:"):
         return link
     up = "../" * uri.count("/")
-    place = (where.parent / path).resolve()
+    place = Path(os.path.normpath(where.parent / path))
     tail = f"#{anchor}" if anchor else ""
     for page, name in ELSEWHERE.items():
         if place == ROOT / name:

@@ -52,9 +52,13 @@ def python(root: Path, title: str, about: str, modules: list[str]) -> str:
     names = [name for module in modules for name in _expanded(root / "platform" / "ragtrial", module)]
     return "\n\n".join(
         [
+            "---\nsearch: {boost: 0.4}\n---",
             f"# {title}",
             about,
-            *(f"## `ragtrial.{name}`\n\n::: ragtrial.{name}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}" for name in names),
+            *(
+                f"## `ragtrial.{name}`\n\n::: ragtrial.{name}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}"
+                for name in names
+            ),
         ]
     )
 

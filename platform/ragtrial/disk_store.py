@@ -12,8 +12,22 @@ import lmdb
 from ragtrial.errors import StoreError
 
 T = TypeVar("T")
+_LEAST_BYTES = 8192
+"""LMDB's two first pages, without which there is nothing."""
 FIRST_MAP_BYTES = 1 << 30
 _DAMAGED = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError, lmdb.PageNotFoundError, lmdb.PanicError)
+
+
+def _opened(folder: Path, map_bytes: int) -> Any:
+    """The environment; where it can't be made, as on a full disk, no piece of a file is left that would pass for a damaged one."""
+    file = folder / "data.mdb"
+    fresh = not file.exists()
+    try:
+        return lmdb.open(str(folder), map_size=map_bytes, subdir=True)
+    except lmdb.Error:
+        if fresh and file.exists() and file.stat().st_size < _LEAST_BYTES:
+            file.unlink()
+        raise
 
 
 class DiskStore:
@@ -35,7 +49,7 @@ class DiskStore:
         self._reading = threading.Lock()  # LMDB must not change its map's size while this process reads
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._environment = lmdb.open(str(folder), map_size=first_map_bytes, subdir=True)
+            self._environment = _opened(folder, first_map_bytes)
             self._environment.reader_check()  # killed processes leave their places behind
             self._fill_up(folder / "data.mdb")
         except _DAMAGED as error:

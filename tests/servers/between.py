@@ -18,7 +18,6 @@ class Between:
 
     `mode` may be changed at any time, for connections that exist too: `pass`; `slow` holds each part of an answer back for `delay_s`;
     `cut` closes every connection, and each new one after it was accepted; `rubbish` answers with a web page that no protocol here speaks.
-    `cut_after` so many parts of requests the mode becomes `cut` by itself.
     """
 
     def __init__(self, target: int | str, *, delay_s: float = 0.2) -> None:
@@ -26,9 +25,6 @@ class Between:
         self.mode: Mode = "pass"
         self.connections = 0
         """Accepted so far."""
-        self.parts = 0
-        """Of requests, as they came in, so far."""
-        self.cut_after: int | None = None
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         self._over = threading.Event()
@@ -73,9 +69,6 @@ class Between:
                 data = ready.recv(_PART)
                 if not data:
                     return
-                self.parts += ready is client
-                if self.cut_after is not None and self.parts >= self.cut_after:
-                    self.mode = "cut"
                 if self.mode == "cut":
                     return
                 if ready is client and self.mode == "rubbish":

@@ -4,7 +4,7 @@ Each (step, size) is measured in a process of its own, beside its peer where it 
 with what is missing. In the end: a table of times relative to the smallest size, the fitted exponent with its interval, what bounds it,
 and a plot. No absolute time is claimed. All data are made up from a seed (see synthetic.py and ../growth_sql.py).
 
-    python experiments/benchmarks/growth                                   # all of it: hours, and some 25 GB
+    python experiments/benchmarks/growth                                   # all of it: hours, and some 25 GiB
     python experiments/benchmarks/growth --sizes 1000,10000 --steps log,analyse
     python experiments/benchmarks/growth --report --docs docs/growth.md    # measures nothing
 """
@@ -22,16 +22,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-BENCHMARKS = Path(__file__).resolve().parents[1]
-sys.path[:1] = [str(BENCHMARKS), str(BENCHMARKS.parents[1] / "tests")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from growth import plan, postgres, report, results
+from growth import docs, plan, postgres, results
 from growth.plan import STEPS, Given
+from ragtrial.errors import RagtrialError
 from servers import milvus_server, postgres_server
 
-from ragtrial.errors import RagtrialError
-
-REPOSITORY = BENCHMARKS.parents[1]
+REPOSITORY = Path(__file__).resolve().parents[3]
 WORKER = Path(__file__).with_name("worker.py")
 SPARE = 1.2
 MILVUS, POSTGRES = ("index", "store-hnsw", "store-ivf", "evaluate"), ("evaluate", "log", "import", "analyse", "dashboard")
@@ -43,15 +42,21 @@ _DIE_WITH_PARENT = "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, s
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """What was asked for; ends the program with 2 where that is nothing that there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="growth")
-    parser.add_argument("--sizes", default=",".join(map(str, plan.SIZES)), help="separated by commas; each step leaves out what is too large for it")
+    parser.add_argument(
+        "--sizes", default=",".join(map(str, plan.SIZES)), help="separated by commas; each step leaves out what is too large for it"
+    )
     parser.add_argument("--steps", default=",".join(plan.started()), help="separated by commas [default: all]")
     parser.add_argument("--out", type=Path, default=REPOSITORY / ".ragtrial" / "growth.jsonl", help="measurements, one JSON line each")
-    parser.add_argument("--picture", type=Path, default=None, help="SVG to write; default: beside --out")
+    parser.add_argument("--picture", type=Path, default=None, help="SVG or PNG to write; default: both, beside --out")
     parser.add_argument("--repeats", type=int, default=3, help=f"of sizes up to {REPEATED:,}; larger ones are measured once [default: 3]")
-    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / f"ragtrial-growth-{os.getuid()}", help="removed at the end")
+    parser.add_argument(
+        "--scratch", type=Path, default=Path(tempfile.gettempdir()) / f"ragtrial-growth-{os.getuid()}", help="removed at the end"
+    )
     parser.add_argument("--without-peers", action="store_true")
     parser.add_argument("--report", action="store_true", help="measure nothing; print and draw what is there")
-    parser.add_argument("--docs", type=Path, default=None, help="a page whose part between <!-- growth --> and <!-- /growth --> is written anew")
+    parser.add_argument(
+        "--docs", type=Path, default=None, help="a page whose part between <!-- growth --> and <!-- /growth --> is written anew"
+    )
     given = parser.parse_args(arguments)
     try:
         given.sizes = sorted({int(size.replace("_", "")) for size in given.sizes.split(",")})
@@ -95,7 +100,8 @@ def to_do(steps: list[str], sizes: list[int], repeats: int, done: list[results.M
 def require_disk(scratch: Path, missing: list[tuple[str, int, int]]) -> None:
     """Say what is needed, and end with 2 where that is not there."""
     needed = int(SPARE * max((plan.disk_needed([step], [size]) for step, size, _ in missing), default=0))
-    free = shutil.disk_usage(scratch).free
+    there = next(folder for folder in (scratch, *scratch.parents) if folder.exists())
+    free = shutil.disk_usage(there).free + (plan.disk_bytes(scratch) if scratch.exists() else 0)
     print(f"up to {needed / plan.GIB:.1f} GiB of disk are needed in {scratch}; {free / plan.GIB:.1f} GiB are free", flush=True)
     if needed > free:
         print("error: that is not enough: give smaller --sizes, fewer --steps, or another --scratch", file=sys.stderr)
@@ -126,11 +132,15 @@ def measure(given: Given, folder: Path) -> list[results.Measured]:
 
 @contextlib.contextmanager
 def workplace(scratch: Path) -> Iterator[Path]:
-    """The scratch folder, removed at the end unless this run was cut short: then what took long to fill is found again."""
+    """The scratch folder, removed at the end; of a run that was cut short it stays, so that what took long to fill is found again."""
     scratch.mkdir(parents=True, exist_ok=True)
     if scratch.stat().st_uid != os.getuid():
         raise SystemExit(f"error: {scratch} belongs to somebody else: give another --scratch")
-    yield scratch
+    try:
+        yield scratch
+    except BaseException:
+        print(f"{scratch} stays for the same command to go on with; remove it otherwise", file=sys.stderr)
+        raise
     shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -142,8 +152,8 @@ def run(given: argparse.Namespace) -> None:
     if not missing:
         print("everything is measured", flush=True)
         return
+    require_disk(given.scratch, missing)
     with workplace(given.scratch) as scratch, contextlib.ExitStack() as stack:
-        require_disk(scratch, missing)
         url = stack.enter_context(postgres.server(scratch / "postgres")) if any(step in POSTGRES for step, _, _ in missing) else ""
         for place, (step, size, repeat) in enumerate(missing, start=1):
             print(f"[{place} of {len(missing)}] {step} at {size:,}, repeat {repeat + 1}", flush=True)
@@ -166,12 +176,15 @@ def main() -> None:
         if not found:
             print(f"nothing is measured in {given.out} yet")
             return
-        picture = given.picture or given.out.with_suffix(".svg")
-        report.draw(found, picture)
+        from growth import report  # with Altair, which measuring doesn't need
+
+        pictures = [given.picture] if given.picture else [given.out.with_suffix(suffix) for suffix in (".svg", ".png")]
+        for picture in pictures:
+            report.draw(found, picture)
         print(report.table(found))
-        print(f"\n{picture} and {picture.with_suffix('.png')} written; measured on {found[0].machine}")
+        print(f"\n{' and '.join(map(str, pictures))} written; measured on {found[0].machine}")
         if given.docs is not None:
-            report.into_docs(given.docs, "growth", report.markdown(found))
+            docs.into_docs(given.docs, "growth", report.markdown(found))
     except RagtrialError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error

@@ -1,29 +1,31 @@
-"""Live trials: logged, imported, summed, analysed and shown, in a real PostgreSQL."""
+"""Live trials: logged, imported, summed, analysed and shown, in a real PostgreSQL.
 
+What one step alone needs is imported there: a process measures one step.
+"""
+
+import math
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-import bulk_import
-import growth_sql
-from growth.plan import Given
-from growth.postgres import database, filled_database, size_of
-from growth.results import Measured
 from live_log import grouped, one_by_one
 from measuring import REPOSITORY, timed
 from sqlalchemy import text
 
+from growth.plan import Given
+from growth.postgres import database, filled_database, size_of
+from growth.results import Measured
 from ragtrial.db.engine import open_engine
-from ragtrial.db.live_board_reader import LiveBoardReader
-from ragtrial.db.live_pages import TrialView
-from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.db.live_writing import BatchWriter
 from ragtrial.formats.experiment import load_experiment
-from ragtrial.suite.rolling import roll_once
+
+if TYPE_CHECKING:
+    from ragtrial.db.live_board_reader import LiveBoardReader
+    from ragtrial.db.live_reader import LiveReader
 
 THREADS, ALONE, PAGES, PER_PAGE = 32, 1_000, 7, 25
 _HOUR, _DAY = 3_600, 86_400
@@ -35,7 +37,8 @@ def log(given: Given) -> Iterator[Measured]:
     with database(given.postgres, f"growth_log_{given.size}") as url, LiveRecorder(url, experiment) as recorder:
         grouped(recorder, "w", n_trials=10 * THREADS, n_threads=THREADS)
         before, begin = size_of(url), time.process_time()
-        seconds = timed(lambda: grouped(recorder, "a", n_trials=max(given.size, THREADS), n_threads=THREADS))
+        logged = THREADS * math.ceil(given.size / THREADS)
+        seconds = timed(lambda: grouped(recorder, "a", n_trials=logged, n_threads=THREADS)) * given.size / logged
         own, grown, peer = time.process_time() - begin, size_of(url) - before, None
         if given.with_peer:
             engine = open_engine(url)
@@ -43,12 +46,14 @@ def log(given: Given) -> Iterator[Measured]:
             few = min(ALONE, given.size)
             peer = timed(lambda: one_by_one(plain, recorder.live_id, "b", n_trials=few)) * given.size / few
             engine.dispose()
-    detail = {"trials_per_s": given.size / seconds, "bytes_per_trial": grown / given.size, "cpu_ms_per_trial": 1000 * own / given.size}
+    detail = {"trials_per_s": given.size / seconds, "bytes_per_trial": grown / logged, "cpu_ms_per_trial": 1000 * own / logged}
     yield given.measured(seconds, peer=peer, detail=detail)
 
 
 def bring_in(given: Given) -> Iterator[Measured]:
     """COPY of Parquet by `ragtrial db import`, against bare COPY."""
+    import bulk_import
+
     with database(given.postgres, f"growth_import_{given.size}") as url, tempfile.TemporaryDirectory(dir=given.scratch) as folder:
         ours, bare = bulk_import.measure(url, given.size, Path(folder))
         yield given.measured(given.size / ours, peer=given.size / bare, detail={"trials_per_s": ours})
@@ -56,6 +61,8 @@ def bring_in(given: Given) -> Iterator[Measured]:
 
 def analyse(given: Given) -> Iterator[Measured]:
     """The command, from Python's start to its JSON; against a bare scan of the same table. The roll-up before it is a step of its own."""
+    import growth_sql
+
     planned = _planned(given.size)
     with filled_database(given.postgres, given.size, lambda url: growth_sql.fill(url, given.size, units_planned=planned)) as url:
         live_id = 1
@@ -64,13 +71,19 @@ def analyse(given: Given) -> Iterator[Measured]:
         growth_sql.analyse(url, planned)  # what is not in the page cache yet is no part of the growth
         seconds, mib, cpu = growth_sql.analyse(url, planned)
         peer = growth_sql.bare_scan(url, live_id) if given.with_peer else None
-        detail = {"cpu_s": cpu, "database_bytes": size_of(url), "bytes_per_trial": size_of(url) / given.size}
+        detail = {"cpu_s": cpu, "database_bytes": size_of(url)}
         yield given.measured(rolled, step="roll-up", detail={"trials_per_s": given.size / rolled})
         yield given.measured(seconds, peer=peer, memory_mib=mib, detail=detail)
 
 
 def dashboard(given: Given) -> Iterator[Measured]:
     """What each page asks of the database, seven times; the page with the slowest median counts."""
+    import growth_sql
+
+    from ragtrial.db.live_board_reader import LiveBoardReader
+    from ragtrial.db.live_reader import LiveReader
+    from ragtrial.suite.rolling import roll_once
+
     planned = _planned(given.size)
     with filled_database(given.postgres, given.size, lambda url: growth_sql.fill(url, given.size, units_planned=planned)) as url:
         roll_once(url)
@@ -88,8 +101,10 @@ def _each(queries: Sequence[Callable[[], object]]) -> list[float]:
     return [timed(lambda: [query() for query in queries]) for _ in range(PAGES)]
 
 
-def _pages(live: LiveReader, board: LiveBoardReader) -> dict[str, list[Callable[[], Any]]]:
+def _pages(live: "LiveReader", board: "LiveBoardReader") -> dict[str, list[Callable[[], Any]]]:
     """The queries of a visit, as the pages ask them."""
+    from ragtrial.db.live_pages import TrialView
+
     each = live.experiments()[0]
     number, name = each.live_id, each.name
     beginning: list[Callable[[], Any]] = [live.experiments, board.snapshots_made, lambda: board.snapshot(number)]

@@ -1,5 +1,6 @@
 """The steps that are measured: what each is, how far it goes, what bounds it, and the disk that it needs."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +43,9 @@ class Step:
     database: bool = False
 
 
-_STORED = "made-up vectors of 384 dimensions through `index_arm` into a Milvus 2.3.5 server until it serves; making the vectors is not in it"
+_STORED = (
+    "made-up vectors of 384 dimensions through `index_arm` into a Milvus 2.3.5 server until it serves; making the vectors is not in it"
+)
 _SEARCHED = "a search of one query, top 10, median of 1,000 one after the other, in that collection"
 _INSERT = "bare insert into the same server, built and loaded"
 
@@ -55,7 +58,7 @@ STEPS: Mapping[str, Step] = {
         bound="the model's arithmetic: cores or GPUs",
         peer="bare `encode` in one call and bare insert",
         peer_most=3_000,
-        disk=12_000,
+        disk=8_000,
         fixed_disk=2 * GIB,
     ),
     "store-hnsw": Step(
@@ -66,7 +69,7 @@ STEPS: Mapping[str, Step] = {
         bound="building the graph: cores; then memory",
         peer=_INSERT,
         peer_most=100_000,
-        disk=12_000,
+        disk=8_000,
         fixed_disk=2 * GIB,
     ),
     "search-hnsw": Step(
@@ -85,7 +88,7 @@ STEPS: Mapping[str, Step] = {
         bound="the writes; clustering and coding are cheap",
         peer=_INSERT,
         peer_most=100_000,
-        disk=12_000,
+        disk=8_000,
         fixed_disk=2 * GIB,
     ),
     "search-ivf": Step(
@@ -141,8 +144,8 @@ STEPS: Mapping[str, Step] = {
         bound="Python's start, then users (not trials): their sums are read",
         peer="one mean by arm over all trials in SQL",
         peer_most=10_000_000,
-        disk=2_600,
-        fixed_disk=2 * GIB,
+        disk=1_600,
+        fixed_disk=3 * GIB,
         database=True,
     ),
     "roll-up": Step(
@@ -161,8 +164,8 @@ STEPS: Mapping[str, Step] = {
         bound="stretches of time and rows of a page, not trials",
         peer="pandas loads trials and scores",
         peer_most=100_000,
-        disk=2_600,
-        fixed_disk=2 * GIB,
+        disk=1_600,
+        fixed_disk=3 * GIB,
         database=True,
     ),
 }
@@ -224,3 +227,12 @@ def disk_needed(steps: list[str], sizes: list[int]) -> int:
         own = max((step.fixed_disk + size * step.disk for step in there if not step.database), default=0)
         needed = max(needed, kept, own)  # those without a database come first, at every size
     return needed
+
+
+def disk_bytes(folder: Path) -> int:
+    """What the files below a folder take."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # servers remove files meanwhile
+            total += 512 * path.lstat().st_blocks
+    return total

@@ -83,7 +83,9 @@ def _drop_unfinished(server_url: str) -> None:
 
 def _databases(server_url: str, *, complete: bool) -> set[str]:
     with _connected(server_url) as connection:
-        rows = connection.execute("SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database WHERE datname LIKE 'growth%'").fetchall()
+        rows = connection.execute(
+            "SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database WHERE datname LIKE 'growth%'"
+        ).fetchall()
     return {name for name, comment in rows if not complete or comment == "complete"}
 
 

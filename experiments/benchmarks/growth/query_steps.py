@@ -1,7 +1,6 @@
 """Queries: a gold set of many evaluated by the command, and live ones answered by the service."""
 
 import asyncio
-import itertools
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+
 from growth.plan import Given
 from growth.postgres import database, size_of
 from growth.results import Measured
@@ -94,7 +94,7 @@ def ask(given: Given) -> Iterator[Measured]:
 
     folder = given.scratch / "ask"
     folder.mkdir()
-    asked = list(itertools.islice(itertools.cycle(texts(1_000, low=8, high=16)), given.size))
+    asked = texts(given.size, low=8, high=16)
 
     async def all_of_them() -> tuple[float, float]:
         service = live_service(load_experiment(experiment(folder, "split")), read_settings(), background=False)

@@ -1,6 +1,5 @@
 """The table and the picture of what was measured."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,8 @@ from growth.picture import written
 from growth.plan import STEPS
 from growth.results import Measured
 
-from ragtrial.errors import InputError
+TELLING = 100_000
+"""Below this size fixed costs are most of what is measured."""
 
 
 def fits(found: Sequence[Measured]) -> dict[str, Growth]:
@@ -19,7 +19,7 @@ def fits(found: Sequence[Measured]) -> dict[str, Growth]:
 
 
 def draw(found: Sequence[Measured], path: Path) -> None:
-    """Write the picture as SVG, and as PNG beside it; nothing where no step has two sizes."""
+    """Write the picture, as SVG or PNG by its name; nothing where no step has two sizes."""
     growths = fits(found)
     if growths:
         relative = {name: _relative(found, name) for name in growths}
@@ -30,7 +30,9 @@ def table(found: Sequence[Measured]) -> str:
     """For a terminal."""
     rows = _rows(found)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True))) for row in rows]
+    lines = []
+    for head, *others in rows:
+        lines.append("  ".join([head.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]))
     bounds = [f"{STEPS[name].title}: {STEPS[name].bound}" for name in STEPS if _points(found, name)]
     return "\n".join([*lines, "", "What bounds it:", *(f"  {line}" for line in bounds)])
 
@@ -43,22 +45,9 @@ def markdown(found: Sequence[Measured]) -> str:
     for name, step in STEPS.items():
         if _points(found, name):
             bounds.append(f"| {step.title} | {step.work} | {step.bound} | {step.peer or 'none'} |")
-    return "\n".join([f"Measured on {found[0].machine}.", "", *lines, "", *bounds, "", *_memory(found)])
-
-
-def into_docs(page: Path, mark: str, text: str) -> None:
-    """Put text between a page's two marks.
-
-    Raises:
-        InputError: The page has no such marks.
-    """
-    content = page.read_text(encoding="utf-8")
-    pattern = re.compile(f"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
-    if not pattern.search(content):
-        raise InputError(f"{page} has no '<!-- {mark} -->' and '<!-- /{mark} -->'")
-    part = page.with_name(f".{page.name}.part")
-    part.write_text(pattern.sub(lambda match: f"{match[1]}{text}\n{match[2]}", content), encoding="utf-8")
-    part.replace(page)
+    largest = max(each.size for each in found)
+    short = f" **This run ended at {largest:,}: it shows the form of the result, not the growth.**" if largest < TELLING else ""
+    return "\n".join([f"Measured on {found[0].machine}.{short}", "", *lines, "", *bounds, "", *_memory(found)])
 
 
 def _points(found: Sequence[Measured], step: str) -> list[tuple[int, float]]:
@@ -87,8 +76,8 @@ def _exponent(growth: Growth | None) -> tuple[str, str]:
     if growth is None:
         return "one size", ""
     if growth.low is None:
-        return f"{growth.exponent:.2f} (two sizes)", f"{growth.last:.2f}"
-    return f"{growth.exponent:.2f} ({growth.low:.2f} to {growth.high:.2f})", f"{growth.last:.2f}"
+        return f"{growth.exponent:z.2f} (two sizes)", f"{growth.last:z.2f}"
+    return f"{growth.exponent:z.2f} ({growth.low:z.2f} to {growth.high:z.2f})", f"{growth.last:z.2f}"
 
 
 def _peer(found: Sequence[Measured], step: str) -> str:
@@ -97,7 +86,7 @@ def _peer(found: Sequence[Measured], step: str) -> str:
     if not ratios:
         return ""
     size, ratio = list(medians(ratios).items())[-1]
-    return f"{ratio:.2g} at {_short(size)}"
+    return f"{ratio:,.0f} at {_short(size)}" if ratio >= 100 else f"{ratio:.2g} at {_short(size)}"
 
 
 def _memory(found: Sequence[Measured]) -> list[str]:
@@ -119,7 +108,9 @@ def _memory(found: Sequence[Measured]) -> list[str]:
                 f"- {step.title}: Python's peak was {first.memory_mib:,.0f} MiB at {first.size:,} and {last.memory_mib:,.0f} MiB at {last.size:,} {step.unit}."
             )
         if "recall" in last.detail:
-            said.append(f"- {step.title}: recall of the exact top 10 was {last.detail['recall']:.3f} at {last.size:,} (at {first.size:,}: {first.detail['recall']:.3f}).")
+            said.append(
+                f"- {step.title}: recall of the exact top 10 {last.detail['recall']:.3f} at {last.size:,}, {first.detail['recall']:.3f} at {first.size:,}."
+            )
     return said
 
 

@@ -48,7 +48,9 @@ def this_machine() -> str:
     """Processor and cores: measurements of two machines are not put into one table."""
     name = platform.machine()
     with contextlib.suppress(OSError):
-        names = [line.partition(":")[2].strip() for line in PROCESSORS.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
+        names = [
+            line.partition(":")[2].strip() for line in PROCESSORS.read_text(encoding="utf-8").splitlines() if line.startswith("model name")
+        ]
         name = names[0] if names else name
     return f"{len(os.sched_getaffinity(0))} x {name}"
 
@@ -94,15 +96,12 @@ def only_writer(path: Path) -> Iterator[None]:
         InputError: Another run writes it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("wb") as lock:
+    with path.open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise InputError(f"another run writes {path}: wait for it, or give another --out") from error
-        try:
-            yield
-        finally:
-            Path(lock.name).unlink(missing_ok=True)
+        yield
 
 
 def require_one_machine(path: Path, found: list[Measured]) -> None:
@@ -113,4 +112,6 @@ def require_one_machine(path: Path, found: list[Measured]) -> None:
     """
     others = {each.machine for each in found} - {this_machine()}
     if others:
-        raise InputError(f"{path} was measured on {min(others)}, this is {this_machine()}: ratios hold within one machine; give another --out")
+        raise InputError(
+            f"{path} was measured on {min(others)}, this is {this_machine()}: ratios hold within one machine; give another --out"
+        )

@@ -80,7 +80,9 @@ def numbered_corpus(n: int) -> Corpus:
     """Passages whose vectors `NumberedEmbedder` makes; all of one length, some 80 bytes."""
     return Corpus(
         name=f"numbered {n}",
-        passages=tuple(_passage(f"p{number:010}", f"passage {number:010} of a corpus that was made up to be counted") for number in range(n)),
+        passages=tuple(
+            _passage(f"p{number:010}", f"passage {number:010} of a corpus that was made up to be counted") for number in range(n)
+        ),
     )
 
 

@@ -34,7 +34,9 @@ def main() -> None:
     else:
         from growth import log_steps
 
-        measure = {"log": log_steps.log, "import": log_steps.bring_in, "analyse": log_steps.analyse, "dashboard": log_steps.dashboard}[given.step]
+        measure = {"log": log_steps.log, "import": log_steps.bring_in, "analyse": log_steps.analyse, "dashboard": log_steps.dashboard}[
+            given.step
+        ]
     found = [dataclasses.asdict(each) for each in measure(given)]
     arguments.found.write_text(json.dumps(found), encoding="utf-8")
 

@@ -25,21 +25,19 @@ def export(
     evaluation: EvaluationId = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder of the files. [default: exports/NAME-TARGET; wandb: here]", show_default=False),
+        typer.Option("--output", "-o", help="Folder of the files; else a new one in exports/, for wandb this one.", show_default=False),
     ] = None,
     with_texts: Annotated[
         bool, typer.Option("--with-texts", help="mlflow, wandb: also queries, passages and answers, which stay here otherwise.")
     ] = False,
     tracking_uri: Annotated[
         str | None,
-        typer.Option("--tracking-uri", help="mlflow: its server or database. [default: MLFLOW_TRACKING_URI]", show_default=False),
+        typer.Option("--tracking-uri", help="mlflow: its server or database; else as its own variable says.", show_default=False),
     ] = None,
     project: Annotated[str, typer.Option("--project", help="wandb: the project.")] = "ragtrial",
     online: Annotated[bool, typer.Option("--online/--offline", help="wandb: send the run now, or write it for `wandb sync`.")] = False,
     datasource: Annotated[str, typer.Option("--datasource", help="growthbook: id of the data source.")] = "DATASOURCE_ID",
-    assignment_query: Annotated[
-        str, typer.Option("--assignment-query", help="growthbook: id of the assignment query.")
-    ] = "ASSIGNMENT_QUERY_ID",
+    assignment_query: Annotated[str, typer.Option("--query-id", help="growthbook: id of the assignment query.")] = "QUERY_ID",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:

@@ -49,6 +49,7 @@ _WHAT_TO_DO = (
     ("readonly", "make the file and its folder writable, or give another path (stores.sql)"),
     ("unable to open", "check that the folder exists and is writable, or give another path (stores.sql)"),
     ("full", "make room on the disk, then try again"),
+    ("disk i/o error", "the disk is full or failing: make room or check it, then try again"),
     ("password", "check user and password of the URL (stores.sql)"),
     ("connect", "check that the server runs and that host, port and database of the URL (stores.sql) are right"),
 )

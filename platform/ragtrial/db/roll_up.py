@@ -139,7 +139,7 @@ class RollUp:
                 rows += written
             if found is not None and not (changes.news or rows):
                 version = found.version
-            if changes.stretches or changes.news or found is None or self._clock() - found.at >= HEARTBEAT_SECONDS:
+            if changes.stretches or changes.news or found is None or abs(self._clock() - found.at) >= HEARTBEAT_SECONDS:
                 self._move(live_id, marks, look.newest, version)
                 self._looks[live_id] = after
             else:  # the marks stay; at most votes on other experiments lie between

@@ -334,6 +334,10 @@ class Experiment:
                 raise ValueError(
                     f"generation.provider of arm {arm.name!r} is {OWN_ANSWERS!r}, but it has no retrieval.retriever that could answer"
                 )
+            if self.generation_of(arm).provider == OWN_ANSWERS and "citation_support" in self.metrics.names:
+                raise ValueError(
+                    f"citation_support is planned, and nothing is known of what the pipeline of arm {arm.name!r} cites: leave it out"
+                )
 
     def _check_live(self, live: LiveSpec) -> None:
         names = {arm.name for arm in self.arms}

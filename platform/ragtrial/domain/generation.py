@@ -57,7 +57,9 @@ class GenerationSpec:
 def _check_llm(where: str, model: str | None, base_url: str | None, temperature: float | None, max_tokens: int) -> None:
     if not model:
         raise ValueError(f"{where}.model is missing: give the server's name of the model, e.g. gpt-4o-mini")
-    if "@" in (base_url or "").partition("://")[2].partition("/")[0]:  # the plan is stored and shown, and so is every address; the message must not show it
+    if (
+        "@" in (base_url or "").partition("://")[2].partition("/")[0]
+    ):  # the plan is stored and shown, and so is every address; the message must not show it
         raise ValueError(f"{where}.base_url holds a user name or password: give them as the key, in the environment (api_key_env)")
     if base_url is not None and not base_url.lower().startswith(("http://", "https://")):
         raise ValueError(f"{where}.base_url is {base_url!r}: begin it with http:// or https://, and end it with the server's /v1")

@@ -102,8 +102,12 @@ class OpenAICompatibleEmbedder:
             data = sorted(answer.data, key=lambda item: item.index)
             raw = [np.asarray(item.embedding, dtype=np.float32) for item in data]
             rows = np.stack(raw) if raw else np.empty((0, 0), dtype=np.float32)
-        except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
+        except openai.OpenAIError as error:
             raise ModelError(f"embedding endpoint {self._where!r}, model {self._model!r}: {_first_line(error)}") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            what = f"answered with something else than vectors of one length ({_first_line(error)})"
+            advice = "check base_url, and what stands between"
+            raise ModelError(f"embedding endpoint {self._where!r}, model {self._model!r} {what}: {advice}") from error
         found = [item.index for item in data]
         if found != list(range(len(texts))):
             what = f"{len(data)} vectors" if len(data) != len(texts) else f"vectors with the indexes {found}"

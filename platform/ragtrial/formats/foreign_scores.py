@@ -66,9 +66,11 @@ class ForeignScores:
 
 def number_of(value: object) -> float | None:
     """A finite number; truth values are 1 and 0, anything else is None."""
-    if isinstance(value, bool | int | float) and math.isfinite(value):
-        return float(value)
-    return None
+    try:
+        number = float(value) if isinstance(value, bool | int | float) else math.nan
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
+    return number if math.isfinite(number) else None
 
 
 def promptfoo_summary(path: Path, findings: Findings) -> Mapping[str, object] | None:

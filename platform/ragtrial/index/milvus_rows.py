@@ -180,7 +180,9 @@ def store(client: MilvusClient, name: str, rows: Sequence[Row], *, partitioned: 
     if not partitioned:
         client.upsert(name, list(rows), timeout=timeout_s)
         return
-    ids = ", ".join(f'"{escaped(row["passage_id"])}"' for row in rows)  # pymilvus puts `ids` between quotes as they are: an id could end them
+    ids = ", ".join(
+        f'"{escaped(row["passage_id"])}"' for row in rows
+    )  # pymilvus puts `ids` between quotes as they are: an id could end them
     client.delete(name, filter=f"passage_id in [{ids}]", timeout=timeout_s)
     client.insert(name, list(rows), timeout=timeout_s)
 

@@ -22,7 +22,7 @@ from ragtrial.errors import NotEnoughDataError, StoreError
 from ragtrial.report import words
 from ragtrial.stats.quantiles import Quantiles, latency_quantiles
 
-CONCLUSION_FORM = 1
+CONCLUSION_FORM = 2
 """Version of the stored document's form: whoever changes a field of `Summary`, or of what is in it, counts on."""
 
 MOST_TIMINGS = 200

@@ -52,10 +52,6 @@ def check(path: Path, settings: Settings) -> Found:
     problems: list[Problem] = []
     warnings: list[Problem] = []
     summary: list[str] = []
-    try:
-        summary += places(file, settings)
-    except RagtrialError as error:
-        problems.append(Problem(message=str(error), path=str(file.path)))
     training = file.experiment.training
     judged = None if training is None else training.data
     for path_of_pairs in () if training is None else training.pairs:
@@ -80,6 +76,10 @@ def check(path: Path, settings: Settings) -> Found:
         summary += _summary(spec, prepared.corpus, prepared.gold, prepared.turnover.summary())
         problems += _faults(prepared)
         warnings += _missing(prepared)
+    try:
+        summary += places(file, settings)
+    except RagtrialError as error:
+        problems.append(Problem(message=str(error), path=str(file.path)))
     return Found(problems=tuple(problems), warnings=tuple(warnings), summary=tuple(summary))
 
 

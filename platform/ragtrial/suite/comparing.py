@@ -27,6 +27,7 @@ Run = Mapping[str, Sequence[tuple[str, float]]]
 
 _NO_SOURCES = "rankings name no source documents; queries made from one document would make the error too small"
 _UNKNOWN = "nothing is known of how these rankings were made"
+_UNKNOWN_ANSWERS = "nothing is known of how these answers were made and scored"
 
 
 def compare_runs(*, qrels: Path, baseline: Path, custom: Path, metrics: Sequence[str], min_effect: float) -> Analysis:
@@ -99,9 +100,9 @@ def compare_scores(*, path: Path, baseline: str, custom: str, metrics: Sequence[
         for metric in wanted
     }
     experiment = _experiment(path, wanted, min_effect)
-    given = {"leakage": ("unknown", _UNKNOWN), "independence": ("unknown", _NO_SOURCES)}
+    given = {"leakage": ("unknown", _UNKNOWN_ANSWERS), "independence": ("unknown", _NO_SOURCES.replace("rankings name", "scores name"))}
     analysis = analyse(evaluation=_evaluation(experiment, gold, given), experiment=experiment, gold=gold, tables=tables, failures={})
-    parity = Check(name="parity", state="unknown", detail="nothing is known of how these answers were made and scored")
+    parity = Check(name="parity", state="unknown", detail=_UNKNOWN_ANSWERS)
     return dataclasses.replace(
         analysis, checks=tuple(parity if check.name == "parity" else check for check in analysis.checks if check.name != "plan")
     )

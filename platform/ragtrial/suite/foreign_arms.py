@@ -101,16 +101,15 @@ def _check(arm: str, retriever: ForeignRetriever, found: Sequence[Mapped], n_fai
     if unmapped:
         odd.append(f"{unmapped} of its {sum(one.n_looked_at for one in found)} hits are no passage of the corpus")
     repeated = sum(one.n_repeated for one in found)
-    if repeated:
-        odd.append(f"{repeated} hits were on a passage that stood before, and were left out")
     if retriever.known.n_ambiguous:
         odd.append(f"{retriever.known.n_ambiguous} passages share their text with another one; a hit counts for the first of them")
+    again = f"; {repeated} hits were on a passage that stood before, and were left out" if repeated else ""
     scores = "" if any(one.scored for one in found) else "; it gives no scores that fall with the rank, so similarities are 1 / rank"
     detail = (
         f"{arm} runs {retriever.spec.path} {retriever.spec.version!r}: its model, index, settings and corpus can't be looked into, nor whether "
         f"its version was changed with them; its embedding counts as search time{scores}; of {n} queries tried first: "
     )
-    return ("warn", detail + "; ".join(odd)) if odd else ("unknown", detail + "nothing odd")
+    return ("warn", f"{detail}{'; '.join(odd)}{again}") if odd else ("unknown", f"{detail}nothing odd{again}")
 
 
 def foreign_conditions(

@@ -92,6 +92,8 @@ def needs_network(experiment: Experiment) -> str | None:
         return "it asks an LLM"
     if any(arm.embedding.provider == "openai-compatible" for arm in experiment.arms):
         return "it embeds by an endpoint"
+    if any(experiment.retrieval_of(arm).retriever is not None for arm in experiment.arms):
+        return "an arm brings a retriever of its own, which may ask anybody"
     stores = experiment.stores
     served = [name for name, url in (("milvus", stores.milvus), ("sql", stores.sql)) if "://" in url and not url.startswith("sqlite")]
     return f"stores.{served[0]} is a server" if served else None

@@ -1,7 +1,9 @@
 """`ragtrial import`: another program's data set as a gold set, another program's scores as a table of scores."""
 
 import dataclasses
+import hashlib
 import json
+import shlex
 import shutil
 import tempfile
 from collections import Counter
@@ -110,7 +112,7 @@ def import_file(
     try:
         made = _made(kind, path, work, corpus=corpus, runs=runs, fields=fields, retrieved_answer=retrieved_answer)
         made = dataclasses.replace(made, folder=folder)
-        origin = {"file": path.name, "sha256_16": digest(path.read_bytes().hex()), "ragtrial": __version__}
+        origin = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "ragtrial": __version__}
         write_lines(work / "import.json", [json.dumps({**origin, **made.as_dict()}, indent=2, ensure_ascii=False)])
         work.chmod(0o755)
         if folder.exists():
@@ -295,7 +297,6 @@ def lines_of(made: Imported) -> list[str]:
         lines.append(f"next: in an experiment file, data: {{format: beir, path: {made.folder}, split: {_SPLIT}}}")
     if made.scores is not None and len(made.scores.systems) > 1:
         first, second, *_ = made.scores.systems
-        lines.append(
-            f"next: ragtrial compare --scores {made.folder / 'scores.jsonl'} --baseline {first!r} --custom {second!r} -m {made.scores.metrics[0]}"
-        )
+        table, named = shlex.quote(str(made.folder / "scores.jsonl")), f"--baseline {shlex.quote(first)} --custom {shlex.quote(second)}"
+        lines.append(f"next: ragtrial compare --scores {table} {named} -m {shlex.quote(made.scores.metrics[0])}")
     return lines

@@ -18,6 +18,7 @@ from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.gold import GoldSet, Query
 from ragtrial.domain.metric import IMPORTED, Metric, metric_named
 from ragtrial.domain.parity import certify
+from ragtrial.domain.retriever import OWN_ANSWERS
 from ragtrial.embedding.cache import VectorCache
 from ragtrial.errors import InputError, ModelError
 from ragtrial.evaluation import Line, evaluate, order_of
@@ -254,7 +255,9 @@ def metrics_of(experiment: Experiment, gold: GoldSet) -> tuple[Metric, ...]:
         names.append("unmapped")
     providers = {experiment.generation_of(arm).provider for arm in experiment.arms}
     if providers != {"none"}:
-        names += ["citation_support", "abstained"]
+        names += (
+            ["abstained"] if OWN_ANSWERS in providers else ["citation_support", "abstained"]
+        )  # nothing is known of what a pipeline cites
         if "openai-compatible" in providers:
             names += _LLM_METRICS
         if any(query.answers for query in gold.queries):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from commands import ragtrial_command
 from material import write_experiment
@@ -338,6 +341,12 @@ def test_langfuse_scores_of_two_runs_are_joined_by_their_traces(tmp_path: Path) 
         ("langfuse", "x.json", "{\n\n!", "x.json:3: broken JSON"),
         ("promptfoo", "x.json", '{"results": {"results": [7]}}', "results.results: holds what are no objects"),
         ("promptfoo", "x.json", '{"results": {"results": [{"score": "high", "vars": {"q": "x"}}]}}', "results.results[0].score: is 'high'"),
+        (
+            "promptfoo",
+            "x.json",
+            '{"results": {"results": [{"score": 1' + "0" * 400 + ', "vars": {"q": "x"}}]}}',
+            "results.results[0].score",
+        ),
         ("promptfoo", "x.json", '[{"vars": 3}]', "[0].vars: is the number 3"),
         ("promptfoo", "x.yaml", "tests: [\n", "x.yaml"),
         ("phoenix", "x.parquet", "no parquet", "no readable Parquet file"),
@@ -351,6 +360,77 @@ def test_a_faulty_file_is_refused_with_its_place_and_nothing_is_left_behind(
     assert done.code == 2
     assert said in done.err
     assert sorted(path.name for path in tmp_path.iterdir()) == [name]
+
+
+NAMES = st.sampled_from(
+    [
+        "id",
+        "data",
+        "examples",
+        "input",
+        "output",
+        "metadata",
+        "expectedOutput",
+        "status",
+        "question",
+        "reference",
+        "contexts",
+        "reference_contexts",
+        "reference_context_ids",
+        "user_input",
+        "vars",
+        "assert",
+        "type",
+        "value",
+        "results",
+        "config",
+        "tests",
+        "stats",
+        "testIdx",
+        "promptIdx",
+        "provider",
+        "label",
+        "score",
+        "success",
+        "namedScores",
+        "error",
+        "failureReason",
+        "latencyMs",
+        "gradingResult",
+        "messages",
+        "role",
+        "content",
+        "traceId",
+        "name",
+        "datasetRunName",
+        "datasetItemId",
+        "__expected",
+    ]
+)
+LEAVES = st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats() | st.text(max_size=6) | NAMES
+VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5), max_leaves=12)
+
+
+@pytest.mark.parametrize("kind", ["phoenix", "langfuse", "langfuse-scores", "ragas", "promptfoo"])
+def test_whatever_json_a_file_holds_is_imported_or_refused_in_our_own_words(tmp_path_factory: pytest.TempPathFactory, kind: Any) -> None:
+    folder = tmp_path_factory.mktemp(kind)
+
+    @settings(max_examples=60, deadline=None, database=None)
+    @given(VALUES | st.lists(st.dictionaries(NAMES, VALUES, max_size=6), max_size=3))
+    def check(value: object) -> None:
+        whole = {"results": {"results": value}} if kind == "promptfoo" and isinstance(value, list) else value
+        (folder / "x.json").write_text(json.dumps(whole))
+        shutil.rmtree(folder / "gold", ignore_errors=True)
+        try:
+            import_file(kind, folder / "x.json", folder / "gold", runs=folder / "x.json")
+        except InputError:
+            assert not (folder / "gold").exists()
+        else:
+            assert (folder / "gold" / "import.json").exists()
+            if (folder / "gold" / "qrels").exists():
+                load_beir(folder / "gold")
+
+    check()
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
