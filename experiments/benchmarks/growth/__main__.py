@@ -179,10 +179,9 @@ def main() -> None:
         from growth import report  # with Altair, which measuring doesn't need
 
         pictures = [given.picture] if given.picture else [given.out.with_suffix(suffix) for suffix in (".svg", ".png")]
-        for picture in pictures:
-            report.draw(found, picture)
+        drawn = [str(picture) for picture in pictures if report.draw(found, picture)]
         print(report.table(found))
-        print(f"\n{' and '.join(map(str, pictures))} written; measured on {found[0].machine}")
+        print(f"\n{' and '.join(drawn) or 'no picture (of one size)'} written; measured on {found[0].machine}")
         if given.docs is not None:
             docs.into_docs(given.docs, "growth", report.markdown(found))
     except RagtrialError as error:

@@ -18,12 +18,12 @@ def fits(found: Sequence[Measured]) -> dict[str, Growth]:
     return {name: growth for name, growth in made.items() if growth is not None}
 
 
-def draw(found: Sequence[Measured], path: Path) -> None:
-    """Write the picture, as SVG or PNG by its name; nothing where no step has two sizes."""
+def draw(found: Sequence[Measured], path: Path) -> bool:
+    """Write the picture, as SVG or PNG by its name; whether there was something to draw: a step with two sizes."""
     growths = fits(found)
     if growths:
-        relative = {name: _relative(found, name) for name in growths}
-        written(growths, relative, path)
+        written(growths, {name: _relative(found, name) for name in growths}, path)
+    return bool(growths)
 
 
 def table(found: Sequence[Measured]) -> str:

@@ -5,7 +5,6 @@ comes after the head is limited by `api.border`.
 """
 
 import asyncio
-from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -56,7 +55,7 @@ class BoundedHttp(HttpToolsProtocol):
         if was_in_head:
             self._read += len(data)
         for start in range(0, len(data), MAX_HEAD_BYTES) if len(data) > MAX_HEAD_BYTES else (0,):
-            if self.parser is None or self.transport.is_closing():
+            if self.transport.is_closing():
                 return
             super().data_received(data[start : start + MAX_HEAD_BYTES] if len(data) > MAX_HEAD_BYTES else data)
             if self._in_head and was_in_head and self._read > MAX_HEAD_BYTES:
@@ -74,7 +73,7 @@ class BoundedHttp(HttpToolsProtocol):
             self._timer = None
 
     def _refuse(self, answer: bytes, what: str) -> None:
-        transport = cast("asyncio.Transport", self.transport)
+        transport = self.transport
         if transport.is_closing():
             return
         log.info("refused", extra={"what": what})
