@@ -4,7 +4,23 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ARRAY, ColumnElement, Connection, Integer, Select, String, any_, case, cast, exists, func, literal, null, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    String,
+    any_,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    null,
+    select,
+)
 from sqlalchemy.orm import aliased
 
 from ragtrial.db.live_models import LiveSignalRow, LiveTrialRow, LiveVoteRow
@@ -122,8 +138,8 @@ def _totals(one: Any) -> dict[str, _Column]:
         "answered": _count(went_well & one.c.finish_reason.is_not(None)),
         "abstained": _count(went_well & (one.c.finish_reason == "abstained")),
         "waited_ms": _sum(one.c.waited_ms, went_well),
-        "late": func.coalesce(func.sum(one.c.late), 0),
-        "late_solicited": func.coalesce(func.sum(case((one.c.solicited, one.c.late), else_=0)), 0),
+        "late": _whole(one.c.late),
+        "late_solicited": _whole(case((one.c.solicited, one.c.late), else_=0)),
         **{name: _count(served & one.c[name]) for name in _SIGNALS},
     }
     for name, n in (_TIMED | _REPORTED).items():
@@ -170,8 +186,8 @@ def score_rows_of(
             by_reason.c.unit,
             by_reason.c.arm,
             func.coalesce(func.sum(by_reason.c.total), 0.0).label("total"),
-            func.sum(by_reason.c.n).label("n"),
-            func.sum(by_reason.c.trials).label("trials"),
+            _whole(by_reason.c.n).label("n"),
+            _whole(by_reason.c.trials).label("trials"),
             _joined(connection, why, "\n").label("reasons"),
         )
         .group_by(by_reason.c.unit, by_reason.c.arm)
@@ -192,6 +208,11 @@ def _joined(connection: Connection, words: _Column, between: str) -> _Column:
     if connection.dialect.name == "postgresql":
         return func.string_agg(words, between)
     return func.group_concat(words, between)
+
+
+def _whole(numbers: _Column) -> _Column:
+    """A sum that stays a whole number: PostgreSQL makes `numeric` of a sum of bigints, which arrives as a Decimal."""
+    return cast(func.coalesce(func.sum(numbers), 0), BigInteger)
 
 
 def _count(condition: _Column) -> _Column:

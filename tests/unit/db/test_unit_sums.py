@@ -1,5 +1,7 @@
 """What is kept by unit is what the log says, whatever was written to it, changed or erased, and when."""
 
+import dataclasses
+import json
 import random
 from concurrent.futures import wait
 
@@ -104,7 +106,10 @@ def _compare(url: str, live_id: int, experiment: Experiment) -> int:
     with LiveReader(url) as reader:
         units = reader.unit_tables(live_id, EVERY_METRIC, experiment=experiment)
         assert units is not None
+        json.dumps([dataclasses.asdict(votes) for votes in units.votes])  # numbers of a kind that reports can write
         for name in EVERY_METRIC:
+            for sums in (units.tables[name].control, units.tables[name].treatment):
+                assert type(sums.n_trials) is int
             _same(units.tables[name], reader.split_scores(live_id, name, experiment=experiment))
         reached = reader.exposed_at(live_id, 200)
         assert units.planned_at == reached
