@@ -126,6 +126,9 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
 def _confinement(variables: Mapping[str, str]) -> Confinement | None:
     roots = [part for part in variables.get("RAGTRIAL_CONFINE_TO", "").split(os.pathsep) if part]
     if not roots:
+        given = [name for name in ("RAGTRIAL_CONFINE_TO", "RAGTRIAL_ALLOWED_HOSTS", "RAGTRIAL_ALLOWED_SECRETS") if variables.get(name)]
+        if given:  # somebody who means to confine must not be left unconfined
+            raise InputError(f"{given[0]} is set, but RAGTRIAL_CONFINE_TO names no folder: name those that experiment files may use")
         return None
     hosts, secrets = (
         frozenset(part.strip() for part in variables.get(name, "").split(",") if part.strip())

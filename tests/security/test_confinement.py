@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ragtrial.errors import ValidationError
+from ragtrial.errors import InputError, ValidationError
+from ragtrial.formats import confinement
 from ragtrial.formats.experiment import load_experiment
 from ragtrial.formats.policy import load_policy
 from ragtrial.settings import Settings, read_settings
@@ -65,6 +66,8 @@ LEAKS = {
         "sqlite:///../../x.db",
         "sqlite:///file:/etc/x?mode=rwc&uri=true",
         "postgresql://db.corp/x",
+        "postgresql+psycopg://ragtrial@llm.corp/x?host=evil.example",
+        "postgresql+psycopg://ragtrial@llm.corp/x?service=other",
     ],
     "stores__milvus": ["../../milvus.db", "http://10.0.0.5:19530"],
     "stores__vectors": ["/tmp/v"],  # noqa: S108
@@ -72,10 +75,11 @@ LEAKS = {
     "stores__registry": ["../../models"],
     "llm__prices": ["/etc/passwd"],
     "training__pairs": [["../../pairs.jsonl"]],
-    "training__base": ["/srv/model", "somebody/a-model"],
+    "training__base": ["/srv/model", "somebody/a-model", "all-MiniLM-L6-v2"],
     "arms__0__embedding": [
         {"model": "../../model"},
         {"model": "somebody/a-model"},
+        {"model": "all-MiniLM-L6-v2"},
         {"provider": "os:system", "model": "x"},
         {"provider": "openai-compatible", "model": "m", "base_url": "https://evil.example/v1"},
         {"provider": "openai-compatible", "model": "m"},
@@ -120,6 +124,21 @@ def test_a_symbolic_link_leads_nowhere_else(home, tmp_path):
     (home / "seeds" / "corpus.jsonl").unlink()
     (home / "out").symlink_to(tmp_path)
     assert "outside of" in problems(changed(home, data__path="../out"), confined(home))
+
+
+def test_a_folder_with_more_files_than_are_looked_through_is_refused(home, monkeypatch):
+    monkeypatch.setattr(confinement, "_MOST_FILES", 3)
+    for number in range(4):
+        (home / "seeds" / f"{number}.jsonl").touch()
+    assert "more than 3 files" in problems(home / "experiments" / "demo.yaml", confined(home))
+
+
+@pytest.mark.parametrize(
+    "given", [{"RAGTRIAL_ALLOWED_HOSTS": "db.corp"}, {"RAGTRIAL_CONFINE_TO": ":"}, {"RAGTRIAL_ALLOWED_SECRETS": "KEY"}]
+)
+def test_whoever_means_to_confine_is_not_left_unconfined(given):
+    with pytest.raises(InputError, match="names no folder"):
+        read_settings(given)
 
 
 def test_an_experiment_outside_of_the_folders_is_refused(home, tmp_path):

@@ -120,6 +120,14 @@ def test_a_head_that_is_too_long_is_refused_before_it_is_kept(port, rest):
     assert said_to(port, HEAD, *rest)[:12] in (b"HTTP/1.1 431", b"")
 
 
+def test_headers_behind_a_body_end_the_connection(port):
+    """httptools hands them over like headers, without a limit on their number."""
+    ask = b"POST /v1/ask HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer rt_good3\r\nContent-Type: application/json\r\n"
+    chunked = ask + b"Transfer-Encoding: chunked\r\n\r\n12\r\n" + b'{"query": "where"}' + b"\r\n0\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connected, pytest.raises(ConnectionError):
+        connected.sendall(chunked + b"a:b\r\n" * 4_000_000)
+
+
 def test_a_head_within_the_limit_and_requests_on_one_connection_are_answered(port):
     assert said_to(port, HEAD, b"X-A: " + b"a" * (MAX_HEAD_BYTES - 1000), b"\r\n\r\n").startswith(b"HTTP/1.1 200")
     request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 8000 + b"\r\n\r\n"

@@ -49,6 +49,14 @@ class BoundedHttp(HttpToolsProtocol):
         self._stop_clock()
         super().on_headers_complete()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; one that comes behind a chunked body (a trailer) is read by nobody here, and there is no end to them."""
+        if self._in_head:
+            super().on_header(name, value)
+        elif not self.transport.is_closing():
+            log.info("refused", extra={"what": "a request with trailers"})
+            self.transport.close()
+
     def data_received(self, data: bytes) -> None:
         """Read on, unless the head has become too long."""
         was_in_head = self._in_head

@@ -6,6 +6,7 @@ into its messenger (server-side request forgery, OWASP API7:2023). Loopback and 
 
 import ipaddress
 import socket
+import unicodedata
 from urllib.parse import urlsplit
 
 _NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"})
@@ -15,6 +16,8 @@ _METADATA = frozenset(
         ("100.100.100.200", "192.0.0.192", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254"),  # Alibaba, Oracle, Azure, AWS, Google
     )
 )
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -29,7 +32,8 @@ def why_refused(url: str, *, resolve: bool = False) -> str | None:
     """
     try:
         parts = urlsplit(url)
-        host = (parts.hostname or "").rstrip(".").lower()
+        # full-width digits and dots are plain ones to a resolver (UTS 46)
+        host = unicodedata.normalize("NFKC", parts.hostname or "").replace("\u3002", ".").rstrip(".").lower()
         port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
         return "it is no URL"
@@ -65,10 +69,19 @@ def _looked_up(host: str, port: int) -> list[Address]:
 
 
 def _why(address: Address) -> str | None:
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    address = mapped or address
+    address = _within(address)
     if address.is_link_local or address in _METADATA:
         return "where a cloud hands out a machine's credentials"
     if address.is_multicast or address.is_unspecified:
         return "which is no single machine"
     return None
+
+
+def _within(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one stands for: mapped, 6to4 (RFC 3056), NAT64 (RFC 6052), compatible (RFC 4291)."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if (other := address.ipv4_mapped or address.sixtofour) is not None:
+        return other
+    embeds = address in _NAT64 or (int(address) >> 32 == 0 and int(address) > 1)
+    return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if embeds else address

@@ -12,8 +12,9 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
+from ragtrial.domain.retraining import LoopPolicy
 from ragtrial.errors import Problem
 from ragtrial.formats.yaml_lines import Location, dotted
 from ragtrial.settings import Confinement
@@ -63,6 +64,12 @@ _LOCAL = frozenset({"sentence-transformers", "cross-encoder"})
 _HUB = "huggingface.co"
 _OPENAI = "api.openai.com"
 _MOST_FILES = 20_000
+_SQL_OPTIONS = frozenset(
+    {
+        *("application_name", "connect_timeout", "sslmode", "statement_timeout"),
+        *("max_overflow", "pool_pre_ping", "pool_recycle", "pool_size", "pool_timeout"),
+    }
+)
 
 
 def check_confined(
@@ -150,6 +157,9 @@ def _host(host: str, confinement: Confinement) -> str | None:
 def _database(url: str, confinement: Confinement, resolve: Resolve) -> str | None:
     scheme, separator, rest = url.partition(":///")
     if not scheme.startswith("sqlite"):
+        strange = sorted({name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)} - _SQL_OPTIONS)
+        if strange:  # libpq's host, hostaddr, service, passfile lead elsewhere than the host that is looked at
+            return f"has the option {strange[0]!r}: confined files may give {', '.join(sorted(_SQL_OPTIONS))}"
         return _host(urlsplit(url).hostname or "", confinement)
     database = unquote(rest.partition("?")[0]) if separator else ""
     if not database or database == ":memory:":
@@ -160,7 +170,7 @@ def _database(url: str, confinement: Confinement, resolve: Resolve) -> str | Non
 
 
 def _model(value: str, owner: object, confinement: Confinement, resolve: Resolve) -> str | None:
-    if value.startswith(("package:", "registry:")):
+    if value.startswith(("package:", "registry:")) or isinstance(owner, LoopPolicy):  # a policy's model is what it makes
         return None
     if hasattr(owner, "api_key_env") and getattr(owner, "provider", None) not in _LOCAL:  # a name that an endpoint gives it
         asks = getattr(owner, "provider", "openai-compatible") == "openai-compatible" and getattr(owner, "base_url", None) is None
@@ -168,7 +178,7 @@ def _model(value: str, owner: object, confinement: Confinement, resolve: Resolve
     is_folder = value.startswith((".", "/", "~")) or resolve(value).is_dir()
     if is_folder:
         return _folder(value, confinement, resolve, whole=True)
-    return _host(_HUB, confinement) if value.count("/") == 1 else None
+    return _host(_HUB, confinement)
 
 
 def _folder(value: str, confinement: Confinement, resolve: Resolve, *, whole: bool = False) -> str | None:
@@ -180,20 +190,23 @@ def _folder(value: str, confinement: Confinement, resolve: Resolve, *, whole: bo
     roots = [root.resolve() for root in confinement.roots]
     if not _inside(path, roots):
         return f"leads to {str(path)!r}, outside of {', '.join(map(str, roots))} (RAGTRIAL_CONFINE_TO)"
-    link = next((each for each in _links(path) if not _inside(each.resolve(), roots)), None) if whole and path.is_dir() else None
-    return None if link is None else f"holds the symbolic link {str(link)!r}, which leads out of {', '.join(map(str, roots))}"
+    if not whole or not path.is_dir():
+        return None
+    for seen, (entry, is_link) in enumerate(_entries(path)):
+        if seen >= _MOST_FILES:
+            return f"holds more than {_MOST_FILES:,} files: what a confined file names is looked through for links that lead out of it"
+        if is_link and not _inside(entry.resolve(), roots):
+            return f"holds the symbolic link {str(entry)!r}, which leads out of {', '.join(map(str, roots))}"
+    return None
 
 
 def _inside(path: Path, roots: list[Path]) -> bool:
     return any(path.is_relative_to(root) for root in roots)
 
 
-def _links(folder: Path) -> Iterator[Path]:
-    seen = 0
+def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Everything in a folder and below, and whether it is a symbolic link."""
     for here, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            seen += 1
-            if seen > _MOST_FILES:
-                return
-            if (Path(here) / name).is_symlink():
-                yield Path(here) / name
+            entry = Path(here) / name
+            yield entry, entry.is_symlink()
