@@ -9,7 +9,7 @@ import fnmatch
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from ragtrial.formats.validation import Findings, found, shortened
 
 ENDINGS = (".jsonl", ".ndjson", ".parquet")
 _PARQUET_ROWS = 1_024
+_NEARLY = (".json", ".csv", ".tsv", ".gz", ".zst", ".bz2", ".xz", ".zip", ".arrow", ".avro", ".orc")
+
 _GLOB = re.compile(r"[*?\[]")
 _UTF8_MARK = b"\xef\xbb\xbf"
 
@@ -76,6 +78,8 @@ def list_shards(location: Path | str) -> tuple[Shard, ...]:
         files = [info] if info.type == FileType.File else system.get_file_info(FileSelector(root))
     except (OSError, pa.ArrowException) as error:
         raise _refused(text, f"can't be read: {_first_line(error)}") from error
+    if pattern is None and info.type != FileType.File:
+        _check_alone(text, [(one.base_name, one.type == FileType.Directory) for one in files])
     scheme = text.split("://", 1)[0] + "://" if "://" in text and not text.startswith("file://") else ""
     named = [
         Shard(uri=scheme + one.path, size=one.size or 0) for one in files if one.type == FileType.File and _is_shard(one.base_name, pattern)
@@ -83,6 +87,24 @@ def list_shards(location: Path | str) -> tuple[Shard, ...]:
     if not named:
         raise _refused(text, f"holds no shard: give files that end in {', '.join(ENDINGS)}")
     return tuple(sorted(named, key=lambda shard: shard.uri))
+
+
+def _check_alone(place: str, entries: Iterable[tuple[str, bool]]) -> None:
+    """A folder of shards holds nothing that could be meant as one, and no gold queries: they would be indexed as passages.
+
+    What writers of data sets leave beside their files (`_SUCCESS`, hidden files) is passed over.
+
+    Raises:
+        ValidationError: It does.
+    """
+    for name, is_folder in sorted(entries):
+        if name.startswith((".", "_")):
+            continue
+        glob = f"give the shards by a glob ({place.rstrip('/')}/part-*.jsonl), or put them into a folder of their own"
+        if name.split(".")[0] == "queries" and name.endswith(ENDINGS):
+            raise _refused(place, f"holds {name!r}, the queries of a gold set, which are no documents: {glob}")
+        if is_folder or name.endswith(_NEARLY):
+            raise _refused(place, f"holds {name!r}, which is not read as a shard ({', '.join(ENDINGS)} are): {glob}")
 
 
 def read_corpus(location: Path | str, findings: Findings) -> Documents:

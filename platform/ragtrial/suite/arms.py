@@ -301,7 +301,12 @@ def _conditions(
             **{f"search.{name}": str(value) for name, value in retrieval.index.search.items()},
         },
         generation={"provider": generation.provider, "context_passages": str(generation.context_passages), **settings},
-        data={"corpus": prepared.corpus.fingerprint, "gold": prepared.gold.fingerprint, "n_passages": str(facts.n_passages)},
+        data={
+            "corpus": prepared.corpus.fingerprint,
+            "gold": prepared.gold.fingerprint,
+            "n_passages": str(facts.n_passages),
+            **({} if retrieval.index.partition_by == "none" else {"groups": prepared.corpus.groups}),
+        },
     )
 
 

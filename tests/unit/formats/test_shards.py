@@ -52,6 +52,16 @@ def test_shards_hold_what_one_file_holds(folder: Path, place: str) -> None:
     assert documents(folder / place) == documents(folder / "one" / "corpus.jsonl")
 
 
+@pytest.mark.parametrize("name", ["queries.jsonl", "part-3.jsonl.gz", "part-3.json", "qrels"])
+def test_a_folder_that_holds_more_than_shards_is_refused(folder: Path, name: str) -> None:
+    """Gold queries would be indexed as passages, and what is passed over would be missed by nobody."""
+    other = folder / "lines" / name
+    other.mkdir() if name == "qrels" else other.write_text('{"_id": "q1", "text": "which crane lifts"}\n')
+    with pytest.raises(ValidationError, match=f"holds '{name}'.*glob"):
+        list_shards(folder / "lines")
+    assert len(list_shards(folder / "lines" / "part-*.jsonl")) == 3
+
+
 def test_an_address_is_read_by_pyarrows_file_system(folder: Path) -> None:
     assert documents((folder / "columns").as_uri()) == documents(folder / "one" / "corpus.jsonl")
 
