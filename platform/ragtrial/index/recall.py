@@ -19,7 +19,9 @@ _PART = 16_384
 """Vectors held at once: 25 MiB at 384 dimensions."""
 _TRIES = 3
 _EXACT = 0.999
-"""What FLAT finds of whole vectors but for rounding; where it finds less, it searches other vectors than the model's."""
+"""What FLAT finds of whole vectors; where it finds less, it searches other vectors than the model's."""
+_NOISE = 0.01
+"""How far a similarity may move when a passage is embedded anew: bfloat16 and endpoints repeat to about 1e-3, UNIT_TOLERANCE is as much."""
 MOST_PASSAGES = 200_000
 """Up to here recall is measured at every start; in a larger corpus only before an alias moves to what was built."""
 
@@ -71,22 +73,25 @@ class RecallBarrier:
             ModelError: The model failed.
         """
         exact = self._parameters.type == "FLAT" and self._parameters.vectors == "fp32"
-        wanted = max(self._least, _EXACT) if exact else self._least
-        recall = self.measure(index, collection)
+        wanted, near_enough = (max(self._least, _EXACT), _NOISE) if exact else (self._least, _TIE)
+        margins = self._margins(index, collection)
         for _ in range(_TRIES):
-            if recall >= wanted:
-                return recall
+            if self._share(margins, near_enough) >= wanted:
+                return self._share(margins, _TIE)
             index.finish(collection)  # flushes, waits for the index and loads it: what was answered meanwhile came from unfinished parts
-            before, recall = recall, self.measure(index, collection)
-            if recall == before:
+            before, margins = margins, self._margins(index, collection)
+            if self._share(margins, _TIE) == self._share(before, _TIE):
                 break
+        recall = self._share(margins, near_enough)
         if recall >= wanted:
-            return recall
+            return self._share(margins, _TIE)
         if exact:
             raise StoreError(
                 f"collection {collection!r} (FLAT, an exact search) finds {recall:.1%} of the {self._top_k} nearest passages of "
-                f"{len(self._texts)} queries: what it holds is damaged, or not what the model makes. Drop the collection (Milvus Lite: move "
-                "the store's folder away) and run ragtrial index; nothing is lost, for it is made from the corpus. No alias was moved to it"
+                f"{len(self._texts)} queries: it holds other vectors than the model makes now, be it that the store is damaged or that the model "
+                "behind the same name has changed. Move the store away (Milvus Lite: its folder; a server: name another one or another database) and "
+                "run ragtrial index, which makes it anew from the corpus; remove the old one when all is well. "
+                "No alias was moved to it"
             )
         kind = TYPES[self._parameters.type]
         raise StoreError(
@@ -102,6 +107,13 @@ class RecallBarrier:
             StoreError: The store failed, or holds other passages.
             ModelError: The model failed.
         """
+        return self._share(self._margins(index, collection), _TIE)
+
+    def _share(self, margins: Sequence[NDArray[np.float32]], near_enough: float) -> float:
+        return float(np.mean([np.count_nonzero(each >= -near_enough) / self._top_k for each in margins]))
+
+    def _margins(self, index: VectorIndex, collection: str) -> list[NDArray[np.float32]]:
+        """By how much each hit of each query is nearer than the last of its exact `top_k`; below 0 it is not one of them."""
         if self._asked is None:
             queries = self._embedder.embed(list(self._texts), kind="query")
             self._asked = queries, self._last_similarities(queries)
@@ -112,9 +124,9 @@ class RecallBarrier:
             raise StoreError(f"collection {collection!r} returns passages that the corpus doesn't have: drop it and index the corpus again")
         vectors = self._embedder.embed([self._passages[passage_id].content for passage_id in ids], kind="passage")
         row = {passage_id: place for place, passage_id in enumerate(ids)}
-        near = [vectors[[row[hit.passage_id] for hit in hits]] @ query for query, hits in zip(queries, found, strict=True)]
-        counted = [np.count_nonzero(each >= least - _TIE) / self._top_k for each, least in zip(near, last, strict=True)]
-        return float(np.mean(counted))
+        return [
+            vectors[[row[hit.passage_id] for hit in hits]] @ query - least for query, hits, least in zip(queries, found, last, strict=True)
+        ]
 
     def _last_similarities(self, queries: Vectors) -> NDArray[np.float32]:
         """Of each query to the last of its exact `top_k`, shape (n_queries,)."""

@@ -135,3 +135,28 @@ def test_a_minimum_is_demanded_of_approximate_search_over_float32_unless_another
     assert IndexSpec(type="HNSW", vectors="int8", min_recall=0.8).least_recall == 0.8
     with pytest.raises(ValueError, match=r"min_recall is 1\.5"):
         IndexSpec(min_recall=1.5)
+
+
+class Repeats(Scattered):
+    """Makes its vectors anew to within the rounding of bfloat16, and a little off the unit length."""
+
+    def embed(self, texts: Sequence[str], *, kind: Kind, progress: Callable[[int], None] | None = None) -> Vectors:
+        rows = super().embed(texts, kind=kind, progress=progress)
+        noise = np.random.default_rng(len(texts)).normal(scale=2e-4, size=rows.shape)
+        return (rows + noise.astype(np.float32)) * np.float32(1.0002)
+
+
+def test_an_exact_search_is_not_refused_for_what_embedding_anew_rounds() -> None:
+    index, flat = ExactIndex(), IndexParameters(metric="COSINE", build={}, search={})
+    index_arm(corpus=CORPUS, embedder=MODEL, index=index, parameters=flat, alias="rounds")
+    (name,) = index.collections()
+    repeats = RecallBarrier(embedder=Repeats(), passages=CORPUS.by_id, queries=QUERIES, top_k=10, least=0, parameters=flat)
+    assert 0.9 < repeats.check(index, name) < 0.999  # what is reported stays the strict count
+
+
+def test_an_exact_search_over_other_vectors_is_refused() -> None:
+    index, flat = FindsHalfUntil(99), IndexParameters(metric="COSINE", build={}, search={})
+    index_arm(corpus=CORPUS, embedder=MODEL, index=index, parameters=flat, alias="half")
+    (name,) = index.collections()
+    with pytest.raises(StoreError, match="it holds other vectors than the model makes now"):
+        barrier(flat, least=0).check(index, name)
