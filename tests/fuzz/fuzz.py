@@ -3,8 +3,10 @@
 What is found is written to `crash-*`: mend it, and keep the file in `tests/fuzz/corpus/TARGET` under a name that says what it was.
 """
 
+import logging
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import atheris
@@ -25,6 +27,8 @@ def main() -> None:
     """Fuzz until libFuzzer's `-max_total_time` is over, or something is found."""
     name = sys.argv[1]
     sys.path[:0] = [str(HERE), str(HERE.parent.parent / "platform")]
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
     with atheris.instrument_imports(include=list(_COVERED)):
         from targets import TARGETS
 

@@ -7,10 +7,8 @@ Anything else that comes out of one is a finding. The same functions are run by 
 import contextlib
 import functools
 import json
-import logging
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,8 +45,6 @@ from ragtrial.scoring.verdicts import read_verdict
 from ragtrial.splitting import bucket_of, pseudonym
 from ragtrial.suite.promotion_journal import read_intent
 
-logging.disable(logging.CRITICAL)
-warnings.simplefilter("ignore")
 _CORPUS = '{"_id": "d1", "title": "Gate", "text": "The gate opens at six."}\n{"_id": "d2", "text": "Trucks wait in the lane."}\n'
 _QUERIES = '{"_id": "q1", "text": "When does the gate open?"}\n'
 

@@ -194,7 +194,7 @@ def test_what_was_drawn_is_the_same_when_it_is_read_again(reader: Reader, is_clu
     assert (found.scorer, found.rounds) == (drawn.scorer, drawn.rounds)
     assert_same_base(found.both, base)
     assert (CONCLUSION_FORM, " ".join(document)) == (
-        1,
+        2,
         "scorer query_ids control treatment clusters is_clustered n_queries excluded uncertainty rounds",
     ), "count CONCLUSION_FORM on, and write both here"
 
