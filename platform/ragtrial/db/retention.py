@@ -18,9 +18,6 @@ from ragtrial.db.roll_up import RollUp
 from ragtrial.db.unit_models import CLOSED, RetentionRow, UnitChangeRow, UnitMarkRow
 from ragtrial.errors import InputError
 
-RUNNING_SECONDS = 7 * 86_400.0
-"""An experiment that is not stopped, and had a trial so lately, runs."""
-
 _DAY_SECONDS = 86_400
 _TRIALS_AT_ONCE = 5_000
 _ABOUT: dict[str, Any] = {"scores": LiveScoreRow, "votes": LiveVoteRow, "signals": LiveSignalRow}
@@ -35,7 +32,8 @@ class Old:
         live_id: The experiment.
         name: Its name.
         trials: How many there are to remove.
-        running: Whether it runs: its verdict needs them.
+        running: Whether it is not stopped: its verdict needs them.
+        summed: Whether its sums by unit are kept (mode split), so that its analysis can do without them.
         concluded: Whether what it came to is stored, so that it can be shown without its trials.
     """
 
@@ -43,6 +41,7 @@ class Old:
     name: str
     trials: int
     running: bool
+    summed: bool
     concluded: bool
 
 
@@ -89,13 +88,20 @@ class Retention:
 
     def _old(self, connection: Connection, live_id: int, name: str) -> Old:
         n = connection.execute(select(func.count()).select_from(trial).where(*self._mine(live_id))).scalar_one()
-        last = connection.execute(select(func.max(trial.at)).where(trial.live_id == live_id)).scalar()
         state = TrafficStateRow
         stopped = select(state.stopped).where(state.live_id == live_id).order_by(state.version.desc()).limit(1)
-        running = last is not None and last > self._clock() - RUNNING_SECONDS and not connection.execute(stopped).scalar_one()
+        running = not connection.execute(stopped).scalar_one()  # a quiet week is no end: sums that are closed take no more trials
         snapshot = LiveSnapshotRow
         stored = select(snapshot.live_id).where(snapshot.live_id == live_id, snapshot.document.is_not(None))
-        return Old(live_id=live_id, name=name, trials=n, running=running, concluded=connection.execute(stored).first() is not None)
+        plan = connection.execute(select(LiveExperimentRow.plan).where(LiveExperimentRow.id == live_id)).scalar_one()
+        return Old(
+            live_id=live_id,
+            name=name,
+            trials=n,
+            running=running,
+            summed=plan["live"]["mode"] == "split",
+            concluded=connection.execute(stored).first() is not None,
+        )
 
     def _mine(self, live_id: int) -> tuple[Any, ...]:
         return trial.live_id == live_id, trial.at < self.kept_from

@@ -1,6 +1,6 @@
 """Metrics that are 0 or 1 for every query, such as a hit among the first ten."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -82,13 +82,7 @@ def wilson(successes: int, n: int, *, alpha: float) -> Share:
         NotEnoughDataError: n is 0.
         ValueError: successes is outside of 0..n, or alpha outside of (0, 1).
     """
-    check_share(alpha, name="alpha")
-    if not 0 <= successes <= n:
-        raise ValueError(f"'successes' must lie between 0 and n = {n}; found {successes!r}")
-    if n == 0:
-        raise NotEnoughDataError("a share of 0 queries has no value")
-    low, high = proportion_confint(successes, n, alpha=alpha, method="wilson")
-    return Share(estimate=successes / n, low=float(low), high=float(high))
+    return _share(successes, n, alpha=alpha, method="wilson")
 
 
 def clopper_pearson(successes: int, n: int, *, alpha: float) -> Share:
@@ -105,12 +99,16 @@ def clopper_pearson(successes: int, n: int, *, alpha: float) -> Share:
         NotEnoughDataError: n is 0.
         ValueError: successes is outside of 0..n, or alpha outside of (0, 1).
     """
+    return _share(successes, n, alpha=alpha, method="beta")
+
+
+def _share(successes: int, n: int, *, alpha: float, method: Literal["wilson", "beta"]) -> Share:
     check_share(alpha, name="alpha")
     if not 0 <= successes <= n:
         raise ValueError(f"'successes' must lie between 0 and n = {n}; found {successes!r}")
     if n == 0:
-        raise NotEnoughDataError("a share of 0 runs has no value")
-    low, high = proportion_confint(successes, n, alpha=alpha, method="beta")
+        raise NotEnoughDataError("a share of 0 queries or runs has no value")
+    low, high = proportion_confint(successes, n, alpha=alpha, method=method)
     return Share(estimate=successes / n, low=float(low), high=float(high))
 
 

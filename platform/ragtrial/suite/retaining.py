@@ -66,6 +66,8 @@ def _called(old: Old) -> str:
 
 
 def _why_not(old: Old, *, running_too: bool) -> str | None:
+    if not old.summed:
+        return f"only mode split keeps sums by unit; without these {old.trials:,} trials its analysis would be another one: they stay"
     if old.running:
         return None if running_too else f"it runs, and its verdict needs these {old.trials:,} trials: stop it, or give --running"
     if not old.concluded:

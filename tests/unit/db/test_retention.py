@@ -1,10 +1,13 @@
 """Old trials go, what they came to stays; a running experiment's stay unless somebody insists."""
 
+import dataclasses
 from concurrent.futures import wait
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
 
+from live_service import live_experiment
 from ragtrial.db.engine import open_engine
 from ragtrial.db.live_models import LiveScoreRow, LiveSignalRow, LiveTrialRow, LiveVoteRow
 from ragtrial.db.live_reader import LiveReader
@@ -13,6 +16,8 @@ from ragtrial.db.retention import Retention
 from ragtrial.db.unit_models import RetentionRow
 from ragtrial.domain.score import Score
 from ragtrial.errors import InputError
+from ragtrial.formats.experiment import load_experiment, sql_url
+from ragtrial.suite.retaining import retain
 from ragtrial.suite.rolling import roll_once
 from unit.db import live_samples, rolling_samples
 from unit.db.live_samples import DAY, START, signal, vote
@@ -105,6 +110,28 @@ def test_a_running_experiment_that_somebody_insists_on_is_decided_by_what_stays(
         units = reader.unit_tables(live_id, METRICS, experiment=live_samples.experiment())
     assert units is not None
     assert int(units.exposure.trials.sum()) == N - removed
+
+
+def test_a_quiet_month_does_not_end_an_experiment_that_nobody_stopped(sqlite_url: str) -> None:
+    """Its sums would be closed, and what comes after the pause would count for nothing."""
+    _log(sqlite_url, stopped=False)
+    with Retention(sqlite_url, keep_days=20, clock=lambda: START + 60 * DAY) as retention:
+        (old,) = retention.old(None)
+        assert (old.running, old.summed) == (True, True)
+
+
+def test_a_mode_without_sums_by_unit_keeps_its_trials(tmp_path: Path) -> None:
+    """Shadow and interleaved are analysed from their trials alone: without some of them the verdict would be another one."""
+    path = live_experiment(tmp_path, mode="shadow", metrics={"primary": {"name": "nDCG@10"}})
+    file = load_experiment(path)
+    with LiveRecorder(sql_url(file), file.experiment, clock=live_samples.Clock()) as recorder:
+        trial = dataclasses.replace(live_samples.live_trial("t0", "u0", "baseline", at=START - 3650 * DAY), experiment=file.experiment.name)
+        recorder.log(trial).result(30)
+        recorder.change_traffic(expected_version=1, actor="a", reason="over", stopped=True)
+    done = retain(path, keep_days=1, everything=True, running_too=True)
+    assert not done.removed
+    (reason,) = done.left.values()
+    assert "only mode split keeps sums by unit" in reason
 
 
 def test_keeping_nothing_is_refused(sqlite_url: str) -> None:
