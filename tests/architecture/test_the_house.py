@@ -126,3 +126,8 @@ def test_the_light_base_needs_no_torch() -> None:
         "print([name for name in ('torch', 'sentence_transformers', 'datasets', 'transformers', 'psycopg') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_an_analysis_of_sums_loads_no_data_frames() -> None:
+    code = "import sys, ragtrial.suite.live_analysis\nprint([name for name in ('pandas', 'statsmodels', 'pyarrow') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -13,7 +13,8 @@ import pytest
 from killing import Driver, logged, result_of
 from material import write_beir_folder, write_experiment
 
-KILLS = 20
+FOLDERS, KILLS_EACH = 5, 4
+KILLS = FOLDERS * KILLS_EACH
 N_QUERIES = 120
 
 
@@ -42,15 +43,16 @@ def test_a_killed_evaluation_resumes_to_the_same_result(tmp_path: Path, driver: 
 
     rng = random.Random(20)
     killed_unfinished = 0
-    for kill in range(KILLS):
-        folder = tmp_path / f"kill-{kill}"
+    for number in range(FOLDERS):
+        folder = tmp_path / f"killed-{number}"
         shutil.copytree(master, folder)
         command = ["evaluate", str(folder / "experiment.yaml"), "--output", str(folder / "out"), "--quiet", "--resume"]
-        child = driver.start(*command)
-        time.sleep(rng.uniform(0.0, 0.8 * duration))
-        with contextlib.suppress(ProcessLookupError):  # it was faster this time: counted below
-            os.kill(child, signal.SIGKILL)
-        killed_unfinished += driver.wait() == -signal.SIGKILL
+        for _ in range(KILLS_EACH):  # each life does a part of what is left
+            child = driver.start(*command)
+            time.sleep(rng.uniform(0.0, 0.5 * duration))
+            with contextlib.suppress(ProcessLookupError):  # it was faster this time: counted below
+                os.kill(child, signal.SIGKILL)
+            killed_unfinished += driver.wait() == -signal.SIGKILL
         assert driver.run(*command) in (0, 1)
         assert result_of(folder / "out") == expected
         assert logged(folder) == expected_log

@@ -6,7 +6,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
 from ragtrial.errors import NotEnoughDataError
 from ragtrial.stats.binary import Share, wilson
@@ -155,6 +154,8 @@ def raw_agreement(rated: Rated, *, levels: ArrayLike, alpha: float) -> Share:
     spread = share * (1.0 - share)
     worth = effective_units(weights, codes) if min(spread, variance) <= ROUNDING else spread / variance
     worth = min(float(human.size), worth)
+    from statsmodels.stats.proportion import proportion_confint  # here, because of the pandas behind it: half a second
+
     low, high = proportion_confint(share * worth, worth, alpha=alpha, method="wilson")
     return Share(estimate=share, low=float(low), high=float(high))
 

@@ -5,7 +5,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
 from ragtrial.errors import NotEnoughDataError
 from ragtrial.stats.sample import check_share, paired_values
@@ -71,7 +70,7 @@ def mcnemar_midp(control: ArrayLike, treatment: ArrayLike) -> McNemar:
 
 
 def wilson(successes: int, n: int, *, alpha: float) -> Share:
-    """A share with its score interval (Wilson 1927), through statsmodels; sound near 0 and 1 and for few queries.
+    """A share with its score interval (Wilson 1927), through scipy; sound near 0 and 1 and for few queries.
 
     Args:
         successes: How many of them.
@@ -86,7 +85,7 @@ def wilson(successes: int, n: int, *, alpha: float) -> Share:
 
 
 def clopper_pearson(successes: int, n: int, *, alpha: float) -> Share:
-    """A share with its exact interval (Clopper and Pearson 1934), through statsmodels: it covers at least as often as it says, for any n.
+    """A share with its exact interval (Clopper and Pearson 1934), through scipy: it covers at least as often as it says, for any n.
 
     Wider than Wilson's; for claims about error rates, where "at least" is what counts.
 
@@ -99,17 +98,40 @@ def clopper_pearson(successes: int, n: int, *, alpha: float) -> Share:
         NotEnoughDataError: n is 0.
         ValueError: successes is outside of 0..n, or alpha outside of (0, 1).
     """
-    return _share(successes, n, alpha=alpha, method="beta")
+    return _share(successes, n, alpha=alpha, method="exact")
 
 
-def _share(successes: int, n: int, *, alpha: float, method: Literal["wilson", "beta"]) -> Share:
+def _share(successes: int, n: int, *, alpha: float, method: Literal["wilson", "exact"]) -> Share:
     check_share(alpha, name="alpha")
     if not 0 <= successes <= n:
         raise ValueError(f"'successes' must lie between 0 and n = {n}; found {successes!r}")
     if n == 0:
         raise NotEnoughDataError("a share of 0 queries or runs has no value")
-    low, high = proportion_confint(successes, n, alpha=alpha, method=method)
+    low, high = stats.binomtest(successes, n).proportion_ci(1.0 - alpha, method=method)
     return Share(estimate=successes / n, low=float(low), high=float(high))
+
+
+def least_excess(n: int, share: float, *, alpha: float) -> int:
+    """The smallest count that shows a share above `share`: the critical value of the exact one-sided binomial test of level alpha.
+
+    Where the share is just `share`, a count as large as this, or larger, comes up with a probability of at most alpha.
+
+    Args:
+        n: Independent runs.
+        share: What is allowed, in [0, 1].
+        alpha: The level.
+
+    Returns:
+        Up to n; n + 1 where so few runs can't show it at all.
+
+    Raises:
+        ValueError: Alpha or the share is outside of its range, or n negative.
+    """
+    check_share(alpha, name="alpha")
+    if n < 0 or not 0.0 <= share <= 1.0:
+        raise ValueError(f"'n' must be 0 or more and 'share' within [0, 1]; found {n!r} and {share!r}")
+    tails = stats.binom.sf(np.arange(-1, n), n, share)  # P(X >= 0), ..., P(X >= n)
+    return int(np.count_nonzero(tails > alpha))
 
 
 def most_unseen(n: int, *, alpha: float) -> float:

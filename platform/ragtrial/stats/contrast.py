@@ -4,8 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from statsmodels.regression.linear_model import OLS
-from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from ragtrial.errors import NotEnoughDataError
 from ragtrial.stats.sample import Clusters, check_share, cluster_codes, finite_values, rounding
@@ -71,9 +69,13 @@ def group_contrast(values: ArrayLike, group: ArrayLike, *, alpha: float, cluster
     inner, outer = float(left.mean()), float(right.mean())
     n_clusters = None
     if clusters is None:
+        from statsmodels.stats.weightstats import CompareMeans, DescrStatsW  # here, because of the pandas behind it: half a second
+
         both = CompareMeans(DescrStatsW(left), DescrStatsW(right))
         estimate, (low, high) = inner - outer, map(float, both.tconfint_diff(alpha, usevar="unequal"))
     else:
+        from statsmodels.regression.linear_model import OLS  # see above
+
         codes, n_clusters = cluster_codes(clusters, y.size)
         if n_clusters < 2:
             raise NotEnoughDataError(f"all {y.size} belong to one cluster: at least 2 are needed")

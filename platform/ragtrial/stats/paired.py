@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
-from statsmodels.regression.linear_model import OLS
 
 from ragtrial.stats.sample import Clusters, check_share, check_size, check_spread, cluster_codes, finite_values
 
@@ -70,6 +69,8 @@ def paired_t(differences: ArrayLike, *, alpha: float, clusters: Clusters | None 
             n=values.size,
             n_clusters=None,
         )
+    from statsmodels.regression.linear_model import OLS  # here, because of the pandas behind it: half a second
+
     fit = OLS(values, np.ones((values.size, 1))).fit(
         cov_type="cluster", cov_kwds={"groups": codes[0], "use_correction": True, "df_correction": True}, use_t=True
     )

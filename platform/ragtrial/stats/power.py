@@ -3,7 +3,6 @@
 import math
 
 from scipy import special, stats
-from statsmodels.stats.power import TTestPower
 
 from ragtrial.errors import NotEnoughDataError
 from ragtrial.stats.sample import check_share
@@ -74,6 +73,8 @@ def queries_for(effect: float, sd: float, *, alpha: float, power: float) -> int:
     _check_above_zero(sd, name="sd")
     _check_above_zero(abs(effect), name="effect")
     size = abs(effect) / sd
+    from statsmodels.stats.power import TTestPower  # here, because of the pandas behind it: half a second
+
     solver = TTestPower()
     # The normal approximation falls short by about z^2 / 2 queries (Guenther 1981); from there on the noncentral t decides.
     deviations = (_z(alpha / 2.0) + _z(1.0 - power)) / size
