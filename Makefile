@@ -60,28 +60,9 @@ check: $(VENV)/.dev ## Lint, types, import layers, docs, generated files
 test: $(VENV)/.dev browser check ## Every check and every test
 	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore tests/architecture
 
-# Containers, see docs/operating.md. EXPERIMENT is the demo, or a file of yours; WORKSPACE is the folder that holds it and its data.
-COMPOSE_FILES := -f docker-compose.yml
-ifneq ($(EXPERIMENT),)
-WORKSPACE ?= $(dir $(abspath $(EXPERIMENT)))
-IN_WORKSPACE := $(patsubst $(patsubst %/,%,$(abspath $(WORKSPACE)))/%,%,$(abspath $(EXPERIMENT)))
-COMPOSE_FILES += -f deploy/own-experiment.yml
-COMPOSE_SET := RAGTRIAL_WORKSPACE='$(abspath $(WORKSPACE))' EXPERIMENT='$(IN_WORKSPACE)'
-endif
-ifneq ($(OBSERVABILITY),)
-COMPOSE_PROFILE := --profile observability
-COMPOSE_SET += OTEL_EXPORTER_OTLP_ENDPOINT=http://otel-collector:4318
-endif
-COMPOSE = $(COMPOSE_SET) docker compose $(COMPOSE_FILES) $(COMPOSE_PROFILE)
-
-up: secrets ## Serve EXPERIMENT (default: the demo) with Milvus, PostgreSQL, dashboard; OBSERVABILITY=1 adds Prometheus and Grafana
-	@test -z '$(EXPERIMENT)' || test -f '$(EXPERIMENT)' || { echo "there is no experiment file $(EXPERIMENT)"; exit 2; }
-	@case '$(IN_WORKSPACE)' in /*) echo "$(EXPERIMENT) is not in WORKSPACE=$(WORKSPACE): name the folder that holds the file and its data"; exit 2;; esac
-	$(COMPOSE) up --detach --build --wait api dashboard tester roll-up $(if $(OBSERVABILITY),prometheus otel-collector grafana)
-	@echo "service      http://127.0.0.1:$(or $(API_PORT),8000)   (key: deploy/secrets/operator-key)"
-	@echo "dashboard    http://127.0.0.1:$(or $(DASHBOARD_PORT),8501)   (sign in with the same key)"
-	@echo "tester page  http://127.0.0.1:$(or $(TESTER_PORT),8502)   (make a key: docker compose exec api ragtrial keys create $(or $(IN_WORKSPACE),experiments/live-demo.yaml) NAME --role tester)"
-	@test -z '$(OBSERVABILITY)' || echo "grafana      http://127.0.0.1:$(or $(GRAFANA_PORT),3000)   (admin, password: deploy/secrets/grafana-password)"
+# Containers, see docs/operating.md. What is given here is kept in .env, which `docker compose` and later targets read.
+up: secrets ## Serve EXPERIMENT (default: the last one, or the demo) with Milvus, PostgreSQL, dashboard; OBSERVABILITY=1 adds Prometheus and Grafana
+	@$(PYTHON) deploy/up.py
 
 down: ## Stop what `make up` started; volumes stay (docker compose down --volumes removes them)
 	docker compose --profile observability down
@@ -106,7 +87,7 @@ sbom: $(VENV)/.dev ## The packages of this environment as a CycloneDX bill of ma
 	$(BIN)/python .ci/sbom.py sbom.json
 
 SECONDS ?= 60
-FUZZERS = experiment policy preparation terms prices pairs query_log labels trec beir table html markdown mail pdf word tickets completion verdict bodies units registry
+FUZZERS = experiment policy preparation terms prices pairs query_log labels trec beir table phoenix langfuse langfuse_scores ragas promptfoo html markdown mail pdf word tickets completion verdict bodies units registry
 fuzz: $(VENV)/.dev ## Fuzz every parser for SECONDS=60 each; what is found is written to crash-*
 	@for target in $(FUZZERS); do echo "== $$target"; \
 		$(BIN)/python tests/fuzz/fuzz.py $$target -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2000 -max_len=4096 -print_final_stats=1 2>&1 | grep -aE 'Uncaught|Error|Test unit|stat::number' ; done
@@ -128,8 +109,9 @@ docs-site: $(VENV)/.dev ## Build the documentation as a site, strictly and witho
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
 	@echo "open build/docs/index.html"
 
-docs-images: $(VENV)/.dev ## Draw the pictures of docs/explained.md again
+docs-images: $(VENV)/.dev ## Draw the pictures of docs/explained.md again, and photograph the tester's page (runs live-demo first where that was not)
 	$(BIN)/python docs/site/figures.py
+	$(BIN)/python docs/site/screens.py
 
 release-check: ## Build the wheel, install it into empty environments elsewhere, run the demo there, resolve every extra (EXTRAS=all installs them)
 	$(PYTHON) .ci/release_check.py
@@ -140,7 +122,7 @@ bench-lift: $(VENV)/.dev ## Lift of a fine-tuned model on COVID-QA and MedQuAD, 
 bench-methods: $(VENV)/.dev ## Plain training, hard negatives, LoRA and a linear adapter on the same data
 	$(BIN)/python experiments/benchmarks/methods.py
 
-bench-published: $(VENV)/.dev ## The published PubMedQA experiment's shape: from a strong and from a weak baseline
+bench-published: $(VENV)/.dev ## PubMedQA, as articles fine-tune on it: from a strong and from a weak baseline
 	$(BIN)/python experiments/benchmarks/published.py
 
 bench-index: $(VENV)/.dev ## Embedding and indexing against bare encode and bare insert

@@ -28,11 +28,16 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder with covidqa, pubmedqa and medquad, which is not part of the project."""
-    folder = REPOSITORY.parent / "shared" / "data"
-    if not (folder / "covidqa" / "corpus.jsonl").is_file():
-        pytest.skip(f"real data sets (covidqa, pubmedqa, medquad) are not at {folder}")
-    return folder
+    """The folder with covidqa, pubmedqa and medquad, which is not part of the project (docs/measured.md says where they come from).
+
+    It is what `RAGTRIAL_TEST_DATA` names, else `data/` of the checkout, else `shared/data/` beside it, which several checkouts can use.
+    """
+    named = os.environ.get("RAGTRIAL_TEST_DATA")
+    folders = [Path(named)] if named else [REPOSITORY / "data", REPOSITORY.parent / "shared" / "data"]
+    for folder in folders:
+        if (folder / "covidqa" / "corpus.jsonl").is_file():
+            return folder
+    pytest.skip(f"real data sets (covidqa, pubmedqa, medquad) are not at {folders[0]}; RAGTRIAL_TEST_DATA may name another folder")
 
 
 @pytest.fixture(scope="session")

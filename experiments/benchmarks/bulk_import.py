@@ -3,6 +3,9 @@
 Both write to a PostgreSQL of their own making in one run, in turn: ours reads Parquet, checks every value, completes the columns, looks up
 the trials of scores, and commits once; the bare COPY is told everything and checks nothing but what the tables check. The goal is half of
 its speed for an insert-only import of trials.
+
+With `--triggers` it measures what the sums by unit cost the service instead: trials, each with a score and a vote, through the recorder's
+group commit, with the triggers that tell of changed units and without them, in turn.
 """
 
 import argparse
@@ -19,13 +22,19 @@ import pyarrow.parquet as pq
 from measuring import REPOSITORY, timed
 from sqlalchemy import text
 
-from ragtrial.db.engine import open_engine
+from ragtrial.db.engine import open_engine, upgrade
 from ragtrial.db.live_recorder import LiveRecorder
+from ragtrial.db.roll_up import RollUp
+from ragtrial.domain.live import Assignment
+from ragtrial.domain.live_trial import LiveTrial, StoredQuery, Vote
+from ragtrial.domain.score import Score
+from ragtrial.domain.trial import Answer, Hit, Ranking, Trial, Usage
 from ragtrial.formats.experiment import load_experiment
 from ragtrial.splitting import pseudonym
 from ragtrial.suite.log_importing import import_log
 
 GOAL = 0.5
+_BATCH, _WARM = 500, 4
 _ANSWER = "The gate is opened with a new token, which the desk issues against the badge."
 
 
@@ -70,7 +79,11 @@ def _csv(table: pa.Table) -> bytes:
 def _emptied(url: str) -> None:
     engine = open_engine(url)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("TRUNCATE live_trials, live_scores, live_votes, live_signals, live_comparisons CASCADE"))
+        connection.execute(
+            text(
+                "TRUNCATE live_trials, live_scores, live_votes, live_signals, live_comparisons, live_units, live_unit_scores, live_unit_changes CASCADE"
+            )
+        )
         connection.execute(text("CHECKPOINT"))
     engine.dispose()
 
@@ -93,13 +106,82 @@ def measure(url: str, n: int, folder: Path) -> tuple[float, float]:
     return ours, bare
 
 
+def _live_trial(name: str, number: int) -> LiveTrial:
+    arm, digest = ("custom", "baseline")[number % 2], f"{number % 977:032x}"
+    hits = tuple(Hit(passage_id=f"handbook/gates.md#{place}", similarity=1 - place / 10) for place in (1, 2))
+    answer = Answer(
+        text=_ANSWER, cited=("handbook/gates.md#1",), generator="extractive/1", usage=Usage(prompt_tokens=640, completion_tokens=40)
+    )
+    made = Trial(arm=arm, query_id=digest, ranking=Ranking(query_id=digest, hits=hits), answer=answer)
+    return LiveTrial(
+        trial_id=name,
+        request_id=name,
+        experiment="bench",
+        unit=pseudonym(f"user {number % 5_000}"),
+        assignment=Assignment(unit=None, arm=arm, reason="split", bucket=1, propensity=0.5, version=1),
+        served=True,
+        query=StoredQuery(text=f"How do I open gate {number % 977}?", digest=digest, stored="full"),
+        trial=made,
+        waited_ms=50.0,
+        caller="bench",
+        at=1.8e9 + number,
+    )
+
+
+def _written(recorder: LiveRecorder, first: int) -> float:
+    """Seconds to write a batch of trials, and then a score and a vote of each."""
+    names = [f"t{number:09}" for number in range(first, first + _BATCH)]
+    trials = [_live_trial(name, first + place) for place, name in enumerate(names)]
+
+    def write() -> None:
+        _all_well([recorder.log(trial) for trial in trials])
+        said: list[Any] = [recorder.score(name, [Score(metric="nDCG@10", value=0.5, scorer="bench")]) for name in names]
+        said += [recorder.vote(Vote(trial_id=name, key="v", thumb="up", at=1.8e9)) for name in names]
+        _all_well(said)
+
+    return timed(write)
+
+
+def _all_well(futures: list[Any]) -> None:
+    for future in futures:
+        future.result(60)
+
+
+def measure_triggers(url: str, n: int) -> tuple[list[float], list[float]]:
+    """Seconds of each batch with the triggers, and without them, in turn."""
+    upgrade(url)
+    _emptied(url)
+    engine = open_engine(url)
+    found: tuple[list[float], list[float]] = ([], [])
+    source = load_experiment(REPOSITORY / "experiments" / "live-demo.yaml").experiment
+    with LiveRecorder(url, source) as recorder, RollUp(url) as roll_up:
+        roll_up.roll_units(recorder.live_id)  # from now on changes are told of
+        for batch in range(n // _BATCH):
+            without = (batch + 1) // 2 % 2  # first with, then twice without, then twice with, ...
+            with engine.begin() as connection:
+                for table in ("live_trials", "live_scores", "live_votes", "live_signals"):
+                    connection.execute(text(f"ALTER TABLE {table} {'DISABLE' if without else 'ENABLE'} TRIGGER USER"))
+            seconds = _written(recorder, batch * _BATCH)
+            if batch >= _WARM:
+                found[without].append(seconds)
+        roll_up.roll_units(recorder.live_id)
+    engine.dispose()
+    return found
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", required=True, help="an empty PostgreSQL database; its live log is emptied between the runs")
     parser.add_argument("--trials", type=int, default=200_000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--triggers", action="store_true", help="what the triggers cost whoever writes trial by trial")
     arguments = parser.parse_args()
+    if arguments.triggers:
+        on, off = (statistics.median(seconds) for seconds in measure_triggers(arguments.url, arguments.trials))
+        said = f"{_BATCH / on:,.0f} trials/s with triggers, {_BATCH / off:,.0f} without, each with a score and a vote"
+        print(f"{said}: {on / off:.2f} times as long (medians of batches in turn)")
+        return
     ratios = []
     for _ in range(arguments.repeats):
         with tempfile.TemporaryDirectory() as folder:

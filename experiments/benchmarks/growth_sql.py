@@ -6,7 +6,9 @@ what the analysis reads is the same.
 
     python experiments/benchmarks/growth_sql.py --url postgresql+psycopg://user@host/empty --trials 10000000
     python experiments/benchmarks/growth_sql.py --url postgresql+psycopg://user@host/filled --trials 0
+    python experiments/benchmarks/growth_sql.py --url postgresql+psycopg://user@host/empty --trials 1000000 --earlier
 
+With `--earlier` as many trials of the same users are in an experiment that had ended before, whose sums are the covariate (CUPED).
 `--trials 0` measures a log that is there. The last line is JSON, for the growth benchmark.
 """
 
@@ -44,7 +46,7 @@ _TRIALS = """
 INSERT INTO live_trials (live_id, trial_id, request_id, served, unit, arm, assigned_arm, reason, bucket, propensity, version, at, waited_ms,
     embed_ms, search_ms, generate_ms, prompt_tokens, completion_tokens, cost_usd, n_hits, answer_shared, solicited, finish_reason, generator,
     failure_stage, failure_kind, failure_message, caller, query_digest, query_stored, query_text, hits, cited, answer_text)
-SELECT {live}, 'growth_' || g, 'growth_' || g, true, md5('unit ' || u), arm, arm, 'split', u % 10000, 0.5, 1,
+SELECT {live}, '{prefix}' || g, '{prefix}' || g, true, md5('unit ' || u), arm, arm, 'split', u % 10000, 0.5, 1,
     {begin} + {span} * (g::float8 / {n}), waited,
     CASE WHEN failed THEN NULL ELSE 0.3 * waited END, CASE WHEN failed THEN NULL ELSE 0.2 * waited END,
     CASE WHEN failed THEN NULL ELSE 0.5 * waited END, CASE WHEN failed THEN NULL ELSE 640 END, CASE WHEN failed THEN NULL ELSE 40 END,
@@ -83,20 +85,23 @@ FROM live_trials WHERE live_id = {live} AND failure_stage IS NULL AND id % 20 = 
 _FILLED = ("live_trials", "live_scores", "live_votes", "live_signals")
 
 
-def growth_experiment(units_planned: int) -> Experiment:
+def growth_experiment(units_planned: int, *, earlier: bool = False) -> Experiment:
     """The live demo's plan under a name of its own."""
     found = load_experiment(REPOSITORY / "experiments" / "live-demo.yaml").experiment
     assert found.live is not None
-    return dataclasses.replace(found, name="growth-live", live=dataclasses.replace(found.live, units_planned=units_planned))
+    return dataclasses.replace(
+        found, name="growth-earlier" if earlier else "growth-live", live=dataclasses.replace(found.live, units_planned=units_planned)
+    )
 
 
-def fill(url: str, n: int, *, units_planned: int) -> int:
+def fill(url: str, n: int, *, units_planned: int, earlier: bool = False) -> int:
     """Make `n` trials with their scores, votes and signals on the server.
 
     Returns:
         The experiment's number in the log.
     """
-    with LiveRecorder(url, growth_experiment(units_planned), clock=lambda: BEGIN - 60) as recorder:
+    begin = BEGIN - 2 * DAYS * 86_400 if earlier else BEGIN
+    with LiveRecorder(url, growth_experiment(units_planned, earlier=earlier), clock=lambda: begin - 60) as recorder:
         live_id = recorder.live_id
     engine = open_engine(url)
     with engine.begin() as connection:
@@ -105,7 +110,14 @@ def fill(url: str, n: int, *, units_planned: int) -> int:
         with engine.begin() as connection:
             connection.execute(text("SELECT setseed(:seed)"), {"seed": first / n})
             before = connection.execute(text("SELECT coalesce(max(id), 0) FROM live_trials")).scalar_one()
-            names: dict[str, Any] = {"live": live_id, "n": n, "begin": BEGIN, "span": DAYS * 86_400, "units": max(200, n // PER_UNIT)}
+            names: dict[str, Any] = {
+                "live": live_id,
+                "n": n,
+                "prefix": "before_" if earlier else "growth_",
+                "begin": begin,
+                "span": DAYS * 86_400,
+                "units": max(200, n // PER_UNIT),
+            }
             connection.execute(text(_TRIALS.format(**names, first=first, last=last)))
             newest = connection.execute(text("SELECT max(id) FROM live_trials")).scalar_one()
             for statement in (_SCORES, _VOTES, _SIGNALS):
@@ -235,6 +247,7 @@ def main() -> None:
     parser.add_argument("--url", required=True, help="an empty database, or with --trials 0 one that was filled by this script")
     parser.add_argument("--trials", type=int, default=100_000, help="to make; 0: measure what is there")
     parser.add_argument("--units-planned", type=int, default=None, help="default: 2,000, from two million trials on 80,000")
+    parser.add_argument("--earlier", action="store_true", help="an experiment that had ended before has as many trials of the same users")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--pandas-rows", type=int, default=500_000)
     arguments = parser.parse_args()
@@ -242,6 +255,8 @@ def main() -> None:
     live_id = 1
     if arguments.trials:
         begin = time.perf_counter()
+        if arguments.earlier:
+            roll(arguments.url, fill(arguments.url, arguments.trials, units_planned=planned, earlier=True))
         live_id = fill(arguments.url, arguments.trials, units_planned=planned)
         print(f"{arguments.trials:,} trials made in {time.perf_counter() - begin:.0f} s", flush=True)
         print(f"summed by unit the first time in {roll(arguments.url, live_id):.0f} s", flush=True)

@@ -11,14 +11,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SHARED = REPOSITORY.parent / "shared" / "data"
+DATA = REPOSITORY / "data"
 
 
 def data_set(name: str) -> Path:
     """The folder of a public data set; ends the program with a message where it is absent."""
-    folder = SHARED / name
+    folder = DATA / name
     if not folder.is_dir():
-        sys.exit(f"skipped: the data set {name!r} is not at {folder} (it is not part of the project)")
+        sys.exit(f"skipped: the data set {name!r} is not at {folder} (it is not part of the project; docs/measured.md says what it is)")
     return folder
 
 

@@ -1,8 +1,8 @@
-"""The shape of the published PubMedQA experiment: recall before and after fine-tuning, from a strong baseline and from a weak one.
+"""PubMedQA: recall before and after fine-tuning, from a strong baseline and from a weak one.
 
-Question to the contexts of its abstract, multiple-negatives ranking, recall at 1, 3, 5 and 10. The article reports +78.8 %, +137.9 %,
-+116.4 % and +95.1 % over its baseline, which is a weak one. The strong one here is all-MiniLM-L6-v2; the weak one is that model's two
-lower layers alone, whose output was never meant to be a vector of a text: what a plain language model is before it was trained to retrieve.
+Question to the contexts of its abstract, multiple-negatives ranking, recall at 1, 3, 5 and 10: what articles do that report recall nearly
+doubled. The strong baseline is all-MiniLM-L6-v2; the weak one is that model's two lower layers alone, whose output was never meant to be a
+vector of a text: what a plain language model is before it was trained to retrieve.
 """
 
 import argparse
@@ -21,9 +21,6 @@ from ragtrial.suite.folders import output_folder
 from ragtrial.suite.preparing import prepare
 
 SHOWN = ("R@1", "R@3", "R@5", "R@10")
-PUBLISHED = {"R@1": 0.788, "R@3": 1.379, "R@5": 1.164, "R@10": 0.951}
-"""The article's relative gains."""
-
 EXPERIMENTS = {"all-MiniLM-L6-v2": "pubmedqa", "its two lower layers": "pubmedqa-weak"}
 LAYERS = 2
 
@@ -52,11 +49,11 @@ def row(base: str, comparison: Comparison, ceiling: float) -> str:
     """One line of the table."""
     effect, before, after = comparison.effect, comparison.baseline.mean, comparison.custom.mean
     if effect is None or before is None or after is None:
-        return f"| {base} | {comparison.metric.name} | no effect: {comparison.no_effect} | | | | | |"
+        return f"| {base} | {comparison.metric.name} | no effect: {comparison.no_effect} | | | | |"
     relative = "" if effect.relative is None else f"{effect.relative:+.1%}"
     return (
         f"| {base} | {comparison.metric.name} | {before:.4f} | {after:.4f} | {effect.estimate:+.4f} [{effect.low:+.4f}, {effect.high:+.4f}] "
-        f"| {relative} | {PUBLISHED[comparison.metric.name]:+.1%} | {ceiling:.4f} |"
+        f"| {relative} | {ceiling:.4f} |"
     )
 
 
@@ -78,7 +75,7 @@ def sentence(outcomes: dict[str, Outcome], highest: dict[str, float]) -> str:
         f"No ranking can reach more than R@5 {highest['R@5']:.3f} here. {next(iter(found))} begins at {strong.baseline.mean:.3f}, so "
         f"{strong_left:.3f} is left, of which fine-tuning gets {strong.effect.estimate:+.3f}. {list(found)[1].capitalize()} begin at "
         f"{weak.baseline.mean:.3f}, {weak_left:.3f} below that, and fine-tuning gets {weak.effect.estimate:+.3f}. A relative gain says as "
-        "much about the baseline as about the training: the article's gains are gains over a weak one."
+        "much about the baseline as about the training."
     )
 
 
@@ -91,8 +88,8 @@ def main() -> None:
     make_weak_model(REPOSITORY / "experiments" / ".ragtrial" / "minilm-two-layers")
     highest = ceilings("pubmedqa")
     rows = [
-        "| baseline | metric | before | after | difference [95 % interval] | relative | published | ceiling |",
-        "|---|---|---|---|---|---|---|---|",
+        "| baseline | metric | before | after | difference [95 % interval] | relative | ceiling |",
+        "|---|---|---|---|---|---|---|",
     ]
     outcomes = {}
     for base, name in EXPERIMENTS.items():

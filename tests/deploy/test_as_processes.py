@@ -26,7 +26,7 @@ from servers import milvus_server, postgres_server
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RAGTRIAL = [sys.executable, "-c", "from ragtrial.cli.main import main; main()"]
-COMPOSE = composed.read(ROOT / "docker-compose.yml", EXPERIMENT="live.yaml")
+COMPOSE = composed.read(ROOT / "docker-compose.yml", RAGTRIAL_EXPERIMENT="live.yaml")
 SQL_PASSWORD = "p@ss/of:the log"  # noqa: S105 - of a server that is made for the test
 MILVUS_TOKEN = "root:Milvus"  # noqa: S105 - what the server of the tests begins with
 
@@ -136,6 +136,8 @@ def machine(folder: Path) -> Iterator[Machine]:
             folder=folder,
             workspace=workspace,
             replaced={
+                "/workspace": str(workspace),
+                "/tmp/roll-up.alive": str(folder / "roll-up.alive"),  # noqa: S108 - of the container
                 "/run/secrets": str(folder / "secrets"),
                 "/state": str(folder / "state"),
                 "http://milvus:19530": milvus,

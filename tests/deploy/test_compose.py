@@ -1,7 +1,6 @@
 """docker-compose.yml, its environment files, its images: what can be held without a Docker engine."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -12,6 +11,8 @@ import pytest
 import yaml
 
 import composed
+from ragtrial.formats.experiment import load_experiment
+from ragtrial.settings import read_settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMPOSE = composed.read(ROOT / "docker-compose.yml")
@@ -123,6 +124,17 @@ def test_a_service_is_given_the_secrets_that_it_reads_and_each_secret_has_a_file
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files
 
 
+def test_what_reads_an_experiment_file_is_confined_and_the_demo_stays_within() -> None:
+    for name, service in SERVICES.items():
+        confined = "RAGTRIAL_CONFINE_TO" in COMPOSE.environment(name)
+        assert confined == any("live-demo.yaml" in str(part) for part in service.get("command", [])), name
+    assert COMPOSE.environment("api")["RAGTRIAL_CONFINE_TO"] == "/workspace:/state"
+    environment = {name: value for name, value in COMPOSE.environment("api").items() if not name.endswith("_FILE")}
+    settings = read_settings({**environment, "RAGTRIAL_CONFINE_TO": str(ROOT)})  # the demo as the images have it: beside its seeds
+    assert load_experiment(ROOT / "experiments" / "live-demo.yaml", settings).experiment.live is not None
+    assert "RAGTRIAL_CONFINE_TO=/workspace:/state" in DOCKERFILE.read_text()
+
+
 def test_git_and_the_image_build_leave_secrets_alone() -> None:
     ignored = (ROOT / "deploy" / "secrets" / ".gitignore").read_text().split()
     assert ignored == ["*", "!.gitignore", "!README.md"]
@@ -182,22 +194,3 @@ def test_an_image_ends_as_a_user_that_is_not_root(target: str) -> None:
     assert users == ["USER 10001:10001"]
     assert 'ENTRYPOINT ["ragtrial"]' in stages["base"]
     assert re.search(r"PYTHON=3\.\d+\.\d+-slim", "".join(stages[""]))
-
-
-def test_make_up_says_so_where_the_experiment_is_not_in_the_workspace(tmp_path: Path) -> None:
-    if shutil.which("make") is None:
-        pytest.skip("make is not installed")
-    experiment = tmp_path / "mine" / "a.yaml"
-    experiment.parent.mkdir()
-    experiment.touch()
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
-
-    def up(*options: str) -> subprocess.CompletedProcess[str]:
-        command = ["make", "-n", "up", f"EXPERIMENT={experiment}", *options]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=clean)
-
-    assert f"RAGTRIAL_WORKSPACE='{experiment.parent}' EXPERIMENT='a.yaml' docker compose" in up().stdout
-    wide = up(f"WORKSPACE={tmp_path}", "OBSERVABILITY=1").stdout
-    assert f"RAGTRIAL_WORKSPACE='{tmp_path}' EXPERIMENT='mine/a.yaml' OTEL_EXPORTER_OTLP_ENDPOINT=" in wide
-    assert "--profile observability" in wide
-    assert f"case '{experiment}' in /*) echo" in up("WORKSPACE=/srv").stdout

@@ -1,5 +1,6 @@
 """deploy/kubernetes: by the schemas of Kubernetes, and by what the service needs of a cluster."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,29 @@ def test_the_settings_are_those_of_the_compose_file_and_each_of_their_files_is_m
             assert reads == (name != "ragtrial-tester")
             mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
             assert not reads or "/run/secrets/ragtrial" in mounted
+
+
+@pytest.mark.parametrize("name", ["ragtrial-api", "ragtrial-index"])
+def test_what_asks_a_language_model_is_given_its_key_as_a_file(name: str) -> None:
+    (secret,) = (volume["secret"] for volume in pod(WORKLOADS[name])["volumes"] if volume["name"] == "secrets")
+    assert {"key": "openai-api-key", "path": "openai-api-key"} in secret["items"]
+    for container in containers(WORKLOADS[name]):
+        assert container["env"] == [{"name": "OPENAI_API_KEY_FILE", "value": "/run/secrets/ragtrial/openai-api-key"}]
+
+
+def test_the_secret_that_the_documentation_makes_has_every_key_that_is_mounted() -> None:
+    (made,) = re.findall(r"create secret generic ragtrial \$\(for f in ([^;]*);", (ROOT / "docs" / "operating.md").read_text())
+    items = [item for one in WORKLOADS.values() for volume in pod(one)["volumes"] for item in volume.get("secret", {}).get("items", [])]
+    assert set(made.split()) == {item["key"] for item in items}
+
+
+def test_the_roll_up_is_alive_while_it_gets_on_whether_or_not_the_database_is_there() -> None:
+    (container,) = containers(WORKLOADS["ragtrial-roll-up"])
+    beat = container["args"][container["args"].index("--heartbeat") + 1]
+    command = container["livenessProbe"]["exec"]["command"]
+    assert command[0] == "python"
+    assert beat in command[2]
+    assert command == COMPOSE.services["roll-up"]["healthcheck"]["test"][1:]
 
 
 def test_a_container_is_given_the_command_of_its_compose_service() -> None:

@@ -3,13 +3,18 @@
 import functools
 import json
 import re
+import runpy
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import typer
 
+from ragtrial import __version__
 from ragtrial.cli.main import app
 
 
@@ -60,10 +65,65 @@ def test_every_command_in_the_documents_exists(repository: Path) -> None:
     assert [f"{page}: {fault}" for page, words in given if (fault := wrong(words))] == []
 
 
+QUOTED = (
+    "pairing: paired sees the gain, %",
+    "pairing: unpaired sees the gain, %",
+    "power: queries for 0.05",
+    "power: queries for 0.02",
+    "peeking: plain 95 % interval after 20 looks, %",
+    "peeking: always-valid interval after 20 looks, %",
+    "clusters: queries as if independent, correlation 0.4, %",
+    "clusters: clusters of a document, correlation 0.4, %",
+    "split: 10% of treatment lost, half of the experiments alarmed by, users",
+    "split: 5% of treatment lost, alarms after 20,000 users, %",
+    "split: nothing lost, alarms after 20,000 users, %",
+    "judge: judge alone covers what people say, %",
+    "judge: corrected by 80 labels covers what people say, %",
+)
+"""What each bold figure of docs/explained.md is, in the order of the page."""
+
+
+def numbers(repository: Path) -> dict[str, float]:
+    """Of the last `make docs-images`."""
+    found: dict[str, float] = json.loads((repository / "docs" / "images" / "explained" / "numbers.json").read_text(encoding="utf-8"))
+    return found
+
+
 def test_the_figures_below_the_pictures_are_those_of_the_simulation(repository: Path) -> None:
     page = (repository / "docs" / "explained.md").read_text(encoding="utf-8")
-    numbers = json.loads((repository / "docs" / "images" / "explained" / "numbers.json").read_text(encoding="utf-8"))
-    quoted = re.findall(r"\*\*(\d[\d.,]*)\*\*", page)
-    simulated = [f"{value:g}" for name, value in numbers.items()]
-    assert len(quoted) >= 12
-    assert [figure for figure in quoted if figure not in simulated] == []
+    simulated = numbers(repository)
+    assert re.findall(r"\*\*(\d[\d.,]*)\*\*", page) == [f"{simulated[name]:,g}" for name in QUOTED]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("drawing", ["pairing", "peeking", "clusters", "regions", "power", "split", "judge"])
+def test_the_simulation_comes_to_these_figures(repository: Path, drawing: str) -> None:
+    figures = runpy.run_path(str(repository / "docs" / "site" / "figures.py"), run_name="figures")
+    _, found = figures[drawing](np.random.default_rng(figures["SEED"]))
+    kept = {name: value for name, value in numbers(repository).items() if name.startswith(f"{drawing}: ")}
+    assert {f"{drawing}: {name}": value for name, value in found.items()} == kept
+
+
+def test_the_front_page_says_which_version_it_is_of_and_its_licence(repository: Path) -> None:
+    page = (repository / "docs" / "index.md").read_text(encoding="utf-8")
+    settings = (repository / "docs" / "site" / "mkdocs.yml").read_text(encoding="utf-8")
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for said in (page, settings):
+        assert f"Version {__version__}" in said
+        assert project["license"] in said
+
+
+def test_every_page_is_in_the_navigation_and_the_navigation_has_each_once(repository: Path) -> None:
+    named = re.findall(r": ([\w-]+\.md)$", (repository / "docs" / "site" / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(named) == sorted(path.name for path in (repository / "docs").glob("*.md"))
+
+
+def test_every_picture_says_in_words_what_it_shows(repository: Path) -> None:
+    pages = [repository / "README.md", *(repository / "docs").glob("*.md")]
+    words = [
+        (page.name, said, picture)
+        for page in pages
+        for said, picture in re.findall(r"!\[(.*?)\]\((.*?)\)", page.read_text(encoding="utf-8"))
+    ]
+    assert len(words) >= 12
+    assert [f"{page}: {picture}" for page, said, picture in words if len(said.split()) < 4] == []

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,6 +86,55 @@ def test_vectors_of_before_the_checksums_are_taken_where_they_are_vectors(tmp_pa
     found, n = embedded(tmp_path / "old")
     np.testing.assert_array_equal(found, right)
     assert n == 1
+
+
+IN_A_CONTAINER = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+from ragtrial.embedding.cache import VectorCache
+from ragtrial.disk_store import DiskStore
+from ragtrial.errors import StoreError
+import logging, numpy as np, os
+logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
+with VectorCache(Path(sys.argv[1])) as cache:
+    cache.put([(b"key", np.eye(1, 4, dtype=np.float32)[0])])
+    found = cache.get([b"key", b"other"])
+    print("process", os.getpid(), [row is not None for row in found], flush=True)
+    try:
+        DiskStore(Path(sys.argv[1]), name="ledger", setting="ray.ledger", if_damaged="")
+    except StoreError as error:
+        print(error, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def container(folder: Path) -> Any:
+    """A process in a PID namespace of its own, where it is number 1."""
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-Urpf", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no PID namespace can be made here")
+    command = [unshare, "-Urpf", sys.executable, "-c", IN_A_CONTAINER, str(folder), *filter(None, sys.path)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_containers_that_share_a_volume_do_not_share_an_lmdb(tmp_path: Path) -> None:
+    folder = tmp_path / "vectors"
+    with container(folder) as first, container(folder) as alike:
+        said = {one.stdout.readline(): one for one in (first, alike)}
+        assert set(said) == {
+            "process 1 [True, False]\n",
+            f"vector cache {str(folder)!r} is in use from another container, which LMDB does not stand: {str(folder) + '.2'!r} is used here\n",
+        }
+        other = said[max(said)]
+        assert other.stdout.readline() == "process 1 [True, False]\n"
+        assert "give another folder in ray.ledger" in other.stdout.readline(), "what is no cache has no spare"
+        for one in said.values():
+            one.stdin.write("\n")
+            one.stdin.flush()
+    with VectorCache(folder) as cache:  # nobody uses it any more
+        assert cache.get([b"key"])[0] is not None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["vectors", "vectors.2"]
 
 
 @pytest.mark.parametrize("kind", [VectorCache, CallCache])

@@ -106,7 +106,10 @@ def killed_again_and_again(driver: Driver, path: Path, key: str, kills: int) -> 
         clients = [Client(url, key, told, number * CLIENTS + each) for each in range(CLIENTS)]
         for client in clients:
             client.start()
-        time.sleep(rng.uniform(0.05, 0.8))
+        heard, patience = len(told.trials), time.monotonic() + 20.0
+        while len(told.trials) < heard + 4 and time.monotonic() < patience:  # under load, however slow the machine is
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.0, 0.4))
         os.kill(pid, signal.SIGKILL)
         assert driver.wait() == -signal.SIGKILL
         for client in clients:

@@ -20,6 +20,7 @@ _COVERED = (
     "ragtrial.finetuning.registry",
     "ragtrial.domain",
     "ragtrial.api.wire",
+    "ragtrial.suite.importing",
 )
 
 

@@ -47,6 +47,7 @@ def seeds() -> dict[str, list[bytes]]:
             b'{"user_input": "When?", "reference_contexts": ["The gate"]}\n',
             table.getvalue(),
         ],
+        **_foreign(),
         "html": [PAGE.encode()],
         "markdown": [b"---\ntitle: Gate\ndate: 2023-01-02\n---\n\n# Gate\n\nThe [gate](x) opens.\n"],
         "mail": [mail()],
@@ -72,6 +73,52 @@ def seeds() -> dict[str, list[bytes]]:
             json.dumps(records).encode(),
             b'{"name": "model", "version": "v1", "checksum": "0", "files": {}}',
             b'{"sha256": {"model.onnx": "0"}}',
+        ],
+    }
+
+
+def _foreign() -> dict[str, list[bytes]]:
+    """Exports as other programs write them."""
+    ask, know = {"question": "When does the gate open?"}, {"answer": "At six."}
+    said = [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "At six."}]
+    context = "The gate opens at six."
+    result = {"testIdx": 0, "promptIdx": 0, "provider": "a", "score": 1, "success": True, "namedScores": {"exact": 0.5}, "latencyMs": 9}
+    case = {"vars": {"question": "When?", "context": context}, "assert": [{"type": "equals", "value": "At six."}]}
+    results = [{**result, "vars": case["vars"], "testCase": case}, {**result, "provider": {"id": "b"}, "error": "hung up"}]
+    trace = {"traceId": "t1", "datasetRunName": "a", "datasetItemId": "i1"}
+
+    def plain(value: object) -> bytes:
+        return json.dumps(value).encode()
+
+    return {
+        "phoenix": [
+            plain({"data": {"examples": [{"id": "1", "input": ask, "output": know, "metadata": {"reference_contexts": [context]}}]}}),
+            b"example_id,input_question,output_answer,metadata_topic\n1,When?,At six.,gate\n",
+            plain({"messages": said[:1], "ideal": "At six.", "id": "1"}),
+        ],
+        "langfuse": [
+            plain(
+                {
+                    "data": [
+                        {"id": "i1", "status": "ACTIVE", "input": {"messages": said}, "expectedOutput": know, "metadata": {"topic": "gate"}}
+                    ]
+                }
+            ),
+            b'id,input,expected_output,metadata\n1,"{""question"": ""When?""}",At six.,"{""contexts"": [""The gate""]}"\n',
+        ],
+        "langfuse_scores": [
+            plain({"data": [{"traceId": "t1", "name": "helpful", "value": 1}, {"traceId": "t9", "name": "helpful", "value": "0.5"}]}),
+            plain({"data": [trace, {**trace, "traceId": "t2", "datasetRunName": "b"}]}),
+            b"traceId,name,value\nt1,helpful,1\n",
+        ],
+        "ragas": [
+            plain({"user_input": "When?", "reference": "At six.", "reference_contexts": [context], "reference_context_ids": ["d1"]}),
+            b"question,ground_truths,contexts\nWhen?,\"['At six.']\",\"['The gate opens at six.']\"\n",
+        ],
+        "promptfoo": [
+            plain({"results": {"version": 3, "results": results, "stats": {"successes": 1, "errors": 1}}, "config": {"tests": [case]}}),
+            b"- vars: {question: When?}\n  assert:\n    - {type: similar, value: At six.}\n",
+            b"question,__expected,context\nWhen?,equals: At six.,The gate\n",
         ],
     }
 

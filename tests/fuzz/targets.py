@@ -24,6 +24,7 @@ from ragtrial.finetuning.registry import LINEAGE, Registry
 from ragtrial.finetuning.registry_records import INTENT, RECORDS, read_records
 from ragtrial.formats.beir import check_beir
 from ragtrial.formats.experiment import parse_experiment
+from ragtrial.formats.foreign_scores import read_scores
 from ragtrial.formats.labels import read_labels
 from ragtrial.formats.pairs import read_pairs
 from ragtrial.formats.policy import load_policy
@@ -43,11 +44,20 @@ from ragtrial.preparation.source_files import SourceFile
 from ragtrial.scoring.umbrela import read_grade
 from ragtrial.scoring.verdicts import read_verdict
 from ragtrial.splitting import bucket_of, pseudonym
+from ragtrial.suite.importing import Kind, import_file, lines_of
 from ragtrial.suite.promotion_journal import read_intent
 
 _CORPUS = '{"_id": "d1", "title": "Gate", "text": "The gate opens at six."}\n{"_id": "d2", "text": "Trucks wait in the lane."}\n'
 _QUERIES = '{"_id": "q1", "text": "When does the gate open?"}\n'
 
+
+_TRACES = {
+    "data": [
+        {"traceId": "t1", "datasetRunName": "a", "datasetItemId": "i1"},
+        {"traceId": "t2", "datasetRunName": "b", "datasetItemId": "i1"},
+    ]
+}
+_SCORES = {"data": [{"traceId": "t1", "name": "helpful", "value": 1}, {"traceId": "t2", "name": "helpful", "value": 0}]}
 
 _bundled_prices = functools.cache(read_prices)
 
@@ -146,6 +156,59 @@ def table(data: bytes) -> None:
             path.write_bytes(data)
             with contextlib.suppress(InputError):
                 read_table(path, folder / "corpus.jsonl", Findings())
+
+
+def _imported(kind: Kind, data: bytes, *, suffixes: tuple[str, ...], runs: bytes | None = None) -> None:
+    """The bytes as an export of another program, alone and beside a corpus: written and told in UTF-8, or refused and nothing left."""
+    for suffix, with_corpus in ((suffix, with_corpus) for suffix in suffixes for with_corpus in (False, True)):
+        with _folder() as folder:
+            path, given, documents = folder / f"export.{suffix}", folder / "runs.json", folder / "corpus.jsonl"
+            path.write_bytes(data)
+            documents.write_text(_CORPUS, "utf-8")
+            if runs is not None:
+                given.write_bytes(runs)
+            before = sorted(folder.iterdir())
+            try:
+                made = import_file(
+                    kind,
+                    path,
+                    folder / "made",
+                    corpus=documents if with_corpus else None,
+                    runs=None if runs is None else given,
+                    retrieved_answer=not with_corpus,
+                )
+            except InputError as error:
+                str(error).encode()
+                assert sorted(folder.iterdir()) == before, "something was left"
+                continue
+            "\n".join(lines_of(made)).encode()
+            json.dumps(made.as_dict(), ensure_ascii=False).encode()
+            json.loads((made.folder / "import.json").read_text("utf-8"))
+            if made.scores is not None:
+                read_scores(made.folder / "scores.jsonl")
+            if made.n_queries:
+                check_beir(made.folder, "test")
+
+
+def phoenix(data: bytes) -> None:
+    _imported("phoenix", data, suffixes=("json", "jsonl", "csv"))
+
+
+def langfuse(data: bytes) -> None:
+    _imported("langfuse", data, suffixes=("json", "jsonl", "csv"))
+
+
+def ragas(data: bytes) -> None:
+    _imported("ragas", data, suffixes=("json", "jsonl", "csv", "parquet"))
+
+
+def promptfoo(data: bytes) -> None:
+    _imported("promptfoo", data, suffixes=("json", "yaml", "csv"))
+
+
+def langfuse_scores(data: bytes) -> None:
+    _imported("langfuse-scores", data, suffixes=("json", "csv"), runs=json.dumps(_TRACES).encode())
+    _imported("langfuse-scores", json.dumps(_SCORES).encode(), suffixes=("json",), runs=data)
 
 
 def _prepared(data: bytes, kind: str, suffix: str) -> None:
@@ -251,6 +314,11 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         trec,
         beir,
         table,
+        phoenix,
+        langfuse,
+        langfuse_scores,
+        ragas,
+        promptfoo,
         html,
         markdown,
         mail,

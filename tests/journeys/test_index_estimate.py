@@ -50,6 +50,13 @@ def test_on_a_server_replicas_and_the_room_for_a_swap_are_counted(tmp_path: Path
     assert found["loaded_bytes"] == 3 * sum(memory)
     assert found["swap_bytes"] > found["node_bytes"] > found["loaded_bytes"]
     assert "3 replicas" in ragtrial_command("index", experiment, "--estimate", "--quiet").out
+    content["subject"] = ["retrieval"]
+    content["arms"][1] = {**content["arms"][0], "name": "reranked", "role": "treatment"}
+    content["arms"][1]["retrieval"] = {**content["retrieval"], "rerank": {"provider": "overlap", "model": "m"}}
+    experiment.write_text(yaml.safe_dump(content))
+    shared = json.loads(ragtrial_command("index", experiment, "--estimate", "--json").out)
+    assert [arm["same_as"] for arm in shared["arms"]] == [None, content["arms"][0]["name"]]
+    assert shared["loaded_bytes"] == 3 * shared["arms"][0]["memory_bytes"]  # both arms search one collection
 
 
 def test_an_index_that_finds_too_little_ends_the_command_with_the_way_out(tmp_path: Path) -> None:

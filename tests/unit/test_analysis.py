@@ -11,6 +11,7 @@ from scipy import stats
 
 from ragtrial.analysis.analysing import analyse, headline_answer_metric
 from ragtrial.analysis.deciding import round_up
+from ragtrial.analysis.health import unmeasured_index
 from ragtrial.domain.data import DataSpec
 from ragtrial.domain.evaluation import ArmFacts, Evaluation, IndexFacts
 from ragtrial.domain.experiment import AnalysisPlan, Arm, EmbeddingSpec, Experiment, MetricsPlan
@@ -53,6 +54,12 @@ def evaluation(plan: Experiment, n: int, *, parity: bool = True, leakage: str = 
         started_at="2026-01-01T00:00:00+00:00",
         checks={"leakage": (leakage, "3 of 10 gold queries are among the training texts")},
     )
+
+
+def test_an_index_that_was_not_measured_is_said_to_be_with_its_reason() -> None:
+    assert "compares a query with every one" in unmeasured_index("FLAT", 300_000, 1)
+    assert "index.min_recall is 0" in unmeasured_index("HNSW", 300_000, 1)
+    assert "by words alone" in unmeasured_index("FLAT", 10, 0)
 
 
 def table(

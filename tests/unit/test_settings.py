@@ -1,16 +1,29 @@
 """The environment, read in one place."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from ragtrial.errors import InputError, SetupError
-from ragtrial.settings import read_settings
+from ragtrial.settings import STORES, read_settings
 
 
 def test_without_any_variable_there_are_defaults() -> None:
     settings = read_settings({})
     assert (settings.registry, settings.torch_threads) == (".ragtrial/models", None)
+
+
+def test_every_variable_stands_in_the_documentation(repository: Path) -> None:
+    named = re.compile(r"(?<![A-Z_])RAGTRIAL_[A-Z_]*[A-Z]\b(?!_)")
+    operating = (repository / "docs" / "operating.md").read_text()
+    stores = {f"RAGTRIAL_STORES_{name.upper()}" for name in STORES}
+    read_here = set(named.findall((repository / "platform/ragtrial/settings.py").read_text())) | stores
+    assert len(read_here) > 15
+    assert read_here <= set(named.findall(operating)), "each in the table of docs/operating.md"
+    pages = "".join(path.read_text() for path in (repository / "docs").glob("*.md"))
+    sources = [path for folder in ("platform", "dashboards") for path in (repository / folder).rglob("*.py")]
+    assert {name for path in sources for name in named.findall(path.read_text())} <= set(named.findall(pages))
 
 
 @pytest.mark.parametrize(("given", "threads"), [("4", 4), ("0", None), ("-1", None), ("many", None), ("", None), ("1.5", None)])

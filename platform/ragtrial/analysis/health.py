@@ -120,11 +120,25 @@ def _index_checks(evaluation: Evaluation) -> list[Check]:
             continue
         name, recall = f"ann_recall[{arm.arm}]", arm.index.ann_recall
         if recall is None:
-            checks.append(Check(name=name, state="unknown", detail="not measured"))
+            checks.append(
+                Check(name=name, state="unknown", detail=unmeasured_index(arm.index.index_type, arm.index.n_passages, arm.index.bytes))
+            )
             continue
         detail = f"the {arm.index.index_type} index returns {recall:.2%} of what exact search returns"
         checks.append(Check(name=name, state="pass" if recall >= MIN_ANN_RECALL else "warn", detail=detail))
     return checks
+
+
+def unmeasured_index(index_type: str, n_passages: int, n_bytes: int) -> str:
+    """Why nothing is known of what an index finds of exact search."""
+    if not n_bytes:
+        return "the arm searches by words alone, so there is no search of vectors to measure"
+    if index_type == "FLAT":
+        return f"not measured on {n_passages:,} passages: FLAT compares a query with every one of them"
+    return (
+        f"not measured on {n_passages:,} passages (index.min_recall is 0, or the collection is an older version's): what the {index_type} index "
+        "loses is in the arm's result, and may pass for its model's"
+    )
 
 
 def _unmapped_check(setting: Setting) -> list[Check]:

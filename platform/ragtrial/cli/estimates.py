@@ -66,6 +66,9 @@ def sentences(found: "Estimate") -> list[str]:
             f"query nodes together: {in_units(found.loaded_bytes)} loaded ({found.replicas} replica{'s' if found.replicas > 1 else ''}){mapped}, "
             f"{in_units(found.node_bytes)} with head room, {in_units(found.swap_bytes)} while a new collection is loaded before an alias moves."
         )
+    lines += [
+        f"{arm.arm} searches the collection of {arm.same_as}, which is counted once." for arm in found.arms if arm.same_as is not None
+    ]
     lines += [f"{arm.arm}: {arm.model}, {arm.metric} over {arm.vectors}; time to embed: {arm.embed_reason}." for arm in found.arms]
     return [*lines, f"advice: {found.advice}."]
 

@@ -1,5 +1,6 @@
 """The `ragtrial` command: which commands there are, and how errors end them."""
 
+import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -120,12 +121,20 @@ COMMANDS: Mapping[str, Mapping[str, _Command]] = {
 }
 """Every command, under what it is for."""
 
+
+def _purpose(described: str | None) -> str:
+    """The first sentences of a description, as lists of commands show them: typer would cut them off after 45 letters in docs/cli.md."""
+    return " ".join(inspect.cleandoc(described or "").partition("\n\n")[0].split())
+
+
 for _panel, _commands in COMMANDS.items():
     for _name, _command in _commands.items():
         if isinstance(_command, typer.Typer):
-            app.add_typer(_command, name=_name, rich_help_panel=_panel)
+            for _below in _command.registered_commands:
+                _below.short_help = _purpose(_below.help or getattr(_below.callback, "__doc__", None))
+            app.add_typer(_command, name=_name, rich_help_panel=_panel, short_help=_purpose(_command.info.help))
         else:
-            app.command(name=_name, rich_help_panel=_panel)(_command)
+            app.command(name=_name, rich_help_panel=_panel, short_help=_purpose(_command.__doc__))(_command)
 
 
 def main() -> None:

@@ -13,6 +13,9 @@ from ragtrial.cli.terminal import console, error_console, progress_bars
 from ragtrial.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ragtrial.contracts import Progress
     from ragtrial.suite.rolling import Pass, RolledLive
 
 _FAILED = 2
@@ -28,6 +31,15 @@ def roll_up(
         str | None, typer.Option("--database", metavar="URL", help="This database, and not the file's.", show_default=False)
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl+C: every 2 s what is new.")] = False,
+    heartbeat: Annotated[
+        Path | None,
+        typer.Option(
+            "--heartbeat",
+            metavar="FILE",
+            help="With --watch: touch this file after each pass and as long ones get on, also while the database is away; for liveness probes.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -40,8 +52,10 @@ def roll_up(
     and writes a few hundred rows at a time, so a service that writes to the same database does not wait for it. Several may run at once.
     """
     url = _url(experiment, database)
+    if heartbeat is not None and not watch:
+        raise InputError("--heartbeat is for --watch: a single pass has an exit code")
     if watch:
-        _watch(url, quiet=quiet)
+        _watch(url, heartbeat, quiet=quiet)
         return
     from ragtrial.suite.rolling import roll_once
 
@@ -65,16 +79,60 @@ def _url(experiment: Path | None, database: str | None) -> str:
     return sql_url(load_experiment(experiment))
 
 
-def _watch(url: str, *, quiet: bool) -> None:
+class _Stop(threading.Event):
+    """Ends the watch; it is waited for after each pass, which shows that the passes get on.
+
+    Args:
+        heartbeat: The file to touch; None: none.
+    """
+
+    def __init__(self, heartbeat: Path | None) -> None:
+        super().__init__()
+        self._heartbeat = heartbeat
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As `Event.wait`."""
+        self.beat()
+        return super().wait(timeout)
+
+    def beat(self) -> None:
+        """Touch the file.
+
+        Raises:
+            InputError: It can't be written.
+        """
+        try:
+            if self._heartbeat is not None:
+                self._heartbeat.touch()
+        except OSError as error:
+            raise InputError(f"--heartbeat {str(self._heartbeat)!r} can't be written: {error.strerror}") from error
+
+    def shown(self, progress: "Progress") -> "Progress":
+        """The progress of a long pass, which is a sign of life, too."""
+
+        def begin(description: str, total: int) -> "Callable[[int], None]":
+            advance = progress(description, total)
+
+            def on(done: int) -> None:
+                self.beat()
+                advance(done)
+
+            return on
+
+        return begin
+
+
+def _watch(url: str, heartbeat: Path | None, *, quiet: bool) -> None:
     from ragtrial.suite.rolling import roll_for_ever
 
-    stop, out = threading.Event(), error_console()
+    stop, out = _Stop(heartbeat), error_console()
+    stop.beat()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     if not quiet:
         out.print("keeping the dashboard's numbers up to date; Ctrl+C ends it", markup=False)
     with progress_bars(quiet=quiet) as progress:
-        roll_for_ever(url, stop, say=lambda sentence: out.print(sentence, markup=False, soft_wrap=True), progress=progress)
+        roll_for_ever(url, stop, say=lambda sentence: out.print(sentence, markup=False, soft_wrap=True), progress=stop.shown(progress))
 
 
 def _render(done: "Pass", *, quiet: bool) -> None:

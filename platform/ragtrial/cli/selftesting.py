@@ -39,12 +39,13 @@ def selftest(
         typer.Option(
             "--aa-runs",
             min=0,
-            help="A/A runs of the whole chain, live and offline each; 0: none. [default: 40; with --only, as peeking needs]",
+            help="A/A runs of the whole chain, live and offline each; 0: none. [default: 200; with --only, as peeking needs]",
             show_default=False,
         ),
     ] = None,
     aa_file: Annotated[
-        Path | None, typer.Option("--aa-file", help="Keep each A/A run in this file, and go on with those that it holds.")
+        Path | None,
+        typer.Option("--aa-file", help="Keep each A/A run in this file, and go on with those of the same seed, alpha, stores and version."),
     ] = None,
     processes: Annotated[
         int | None, typer.Option("--processes", min=1, help="Processes for A/A runs. [default: one a core, at most 4]", show_default=False)
@@ -65,7 +66,7 @@ def selftest(
 
     Your data are not touched: it works in scratch collections, a scratch database and a scratch folder, and removes them at the end.
 
-    Exit codes: 0 everything was caught and nothing raised for nothing, 1 not so, 2 bad input or set-up.
+    Exit codes: 0 nothing was missed and nothing raised for nothing, 1 not so, 2 bad input or set-up.
     """
     from ragtrial.errors import InputError
     from ragtrial.settings import read_settings

@@ -161,10 +161,12 @@ def export(
     with progress_bars(quiet=quiet or as_json) as progress:
         done = export_log(experiment, output, everything=everything, texts=not without_texts, resume=resume, progress=progress)
     if as_json:
-        typer.echo(json.dumps({"rows": done.rows, "files": done.files, "kept": done.kept}))
+        typer.echo(json.dumps({"rows": done.rows, "files": done.files, "kept": done.kept, "removed": done.removed}))
         return
     rows = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in done.rows.items()) or "nothing"
-    typer.echo(f"exported {rows} in {done.files:,} files{f'; {done.kept:,} were there' if done.kept else ''}")
+    more = f"; {done.kept:,} were there" if done.kept else ""
+    gone = f"; {done.removed:,} removed, as their rows have been erased" if done.removed else ""
+    typer.echo(f"exported {rows} in {done.files:,} files{more}{gone}")
 
 
 def _days(text: str) -> float:

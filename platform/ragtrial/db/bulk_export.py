@@ -11,6 +11,7 @@ from ragtrial.db.live_models import LiveExperimentRow, LiveScoreRow, LiveSignalR
 from ragtrial.db.live_sums import bucket
 from ragtrial.db.models import EvaluationRow, ExperimentRow, HitRow, ScoreRow, TrialRow
 from ragtrial.db.reading import ReadOnly
+from ragtrial.db.unit_models import RetentionRow
 
 DAY_SECONDS = 86_400
 _ROWS_AT_ONCE = 20_000
@@ -64,6 +65,12 @@ class BulkReader(ReadOnly):
         with self._transaction() as connection:
             day = bucket(connection, LiveTrialRow.at.expression, DAY_SECONDS).label("day")
             return tuple(connection.execute(select(day).where(LiveTrialRow.live_id == live_id).distinct().order_by(day)).scalars())
+
+    def kept_from(self, live_id: int) -> float:
+        """Since when the log is kept, in seconds since 1970: retention has removed what came before; 0 where it has removed nothing."""
+        wanted = select(func.max(RetentionRow.kept_from)).where(RetentionRow.live_id == live_id)
+        with self._transaction() as connection:
+            return float(connection.execute(wanted).scalar() or 0.0)
 
     def live_rows(self, live_id: int, table: str, columns: Sequence[str], *, day: int) -> Iterator[Batch]:
         """Trials of a day, or what is said of them (`scores`, `votes`, `signals`), in the order in which they were logged."""

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, table
@@ -27,10 +27,15 @@ HEAD = REVISIONS[-1]
 VERSION_TABLE = "ragtrial_schema"
 
 Synchronous = Literal["NORMAL", "FULL"]
+Written = TypeVar("Written")
+Turn = Literal["short", "long", "alone"]
+"""Which writers wait for each other on PostgreSQL, see `transaction`."""
 
 _WAIT_SECONDS = 30
 _READERS_CACHE_KIB = 65_536  # filled as needed: sums by unit look up scores all over their index
 _WRITER_LOCK = 0x7261677472  # PostgreSQL's advisory lock of whoever writes; any number that others don't use
+_LONG_LOCK = _WRITER_LOCK + 1  # and of whoever writes for minutes
+_DEADLOCK, _DEADLOCKS = "40P01", 3  # SQLSTATE, and how often one is tried again
 _PASSWORD = re.compile(r"(:)[^:@/].*@")
 _SECRET_OPTIONS = ("password", "passfile", "sslpassword")
 _POOL_OPTIONS = {
@@ -217,6 +222,26 @@ def replica_lag_s(url: str) -> float | None:
         engine.dispose()
 
 
+def identity(url: str) -> tuple[int, int] | None:
+    """What a PostgreSQL database and its physical replicas have in common, and no other one: its server's number and its own; SQLite: None.
+
+    Raises:
+        InputError: The URL is none of SQLite or PostgreSQL.
+        StoreError: It can't be reached.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return None
+    engine = open_engine(url, read_only=True)
+    mine = "SELECT oid FROM pg_database WHERE datname = current_database()"
+    try:
+        with transaction(engine, shown(parsed)) as connection:
+            found = connection.exec_driver_sql(f"SELECT (SELECT system_identifier FROM pg_control_system()), ({mine})").one()  # noqa: S608
+            return int(found[0]), int(found[1])
+    finally:
+        engine.dispose()
+
+
 def _to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -236,8 +261,15 @@ def translated(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def transaction(engine: Engine, name: str) -> Iterator[Connection]:
-    """A transaction, all or nothing; one of a writer's engine waits until it is the only writer.
+def transaction(engine: Engine, name: str, *, turn: Turn = "short") -> Iterator[Connection]:
+    """A transaction, all or nothing; one of a writer's engine waits for its turn.
+
+    Args:
+        engine: Of a writer or of readers.
+        name: Of the database, for messages.
+        turn: PostgreSQL only. `short` ones are done in a moment, and take turns with each other; `long` ones (an import, the roll-up)
+            take turns with each other and keep no short one waiting, so that traffic can be stopped while one goes on; `alone` waits for
+            both. SQLite has one writer at a time, whatever it does.
 
     Raises:
         StoreError: The database refused; nothing was written.
@@ -245,8 +277,24 @@ def transaction(engine: Engine, name: str) -> Iterator[Connection]:
     with translated(name), engine.begin() as connection:
         writing = not connection.get_execution_options().get("postgresql_readonly", False)
         if writing and engine.dialect.name == "postgresql":
-            connection.execute(select(func.pg_advisory_xact_lock(_WRITER_LOCK)))
+            for lock in {"short": (_WRITER_LOCK,), "long": (_LONG_LOCK,), "alone": (_LONG_LOCK, _WRITER_LOCK)}[turn]:
+                connection.execute(select(func.pg_advisory_xact_lock(lock)))
         yield connection
+
+
+def tried_again(write: Callable[[], Written]) -> Written:
+    """What `write` returns; where PostgreSQL ends its transaction, as two waited for each other, it is done again.
+
+    Raises:
+        StoreError: As `write`; of a deadlock the fourth one.
+    """
+    for _ in range(_DEADLOCKS):
+        try:
+            return write()
+        except StoreError as error:
+            if getattr(getattr(error.__cause__, "orig", None), "sqlstate", None) != _DEADLOCK:
+                raise
+    return write()
 
 
 def current_revision(url: str) -> str | None:
@@ -340,7 +388,7 @@ def _migrate(url: str, run: "Callable[[Config], None]") -> None:
     config = Config()
     config.set_main_option("script_location", "ragtrial:db/migrations")
     try:
-        with transaction(engine, shown(parse_url(url))) as connection:
+        with transaction(engine, shown(parse_url(url)), turn="alone") as connection:
             config.attributes["connection"] = connection
             run(config)
     finally:

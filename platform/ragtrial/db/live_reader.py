@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, Select, case, func, null, select
 
 from ragtrial.db import live_comparing, live_looks, live_sums
 from ragtrial.db.board_models import LiveComparisonRow
+from ragtrial.db.closing import closed
 from ragtrial.db.live_models import (
     AuditRow,
     LiveExperimentRow,
@@ -23,6 +24,7 @@ from ragtrial.db.live_models import (
 )
 from ragtrial.db.live_rows import live_trial_of, score_of, signal_of, state_of, storable, vote_of
 from ragtrial.db.reading import ReadOnly
+from ragtrial.db.unit_history import History
 from ragtrial.db.unit_reader import UnitTables, unit_tables
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import TrafficState
@@ -119,6 +121,11 @@ class LiveReader(ReadOnly):
         with self._transaction() as connection:
             return tuple(map(_experiment, connection.execute(select(LiveExperimentRow.__table__).order_by(LiveExperimentRow.id))))
 
+    def closed(self) -> frozenset[int]:
+        """Numbers of those whose sums are closed: retention has removed trials of them, and what they came to is stored."""
+        with self._transaction() as connection:
+            return closed(connection)
+
     def live_id(self, experiment: Experiment) -> int:
         """The number of the experiment under exactly this plan.
 
@@ -207,7 +214,7 @@ class LiveReader(ReadOnly):
     def split_scores(self, live_id: int, metric: str, *, experiment: Experiment, until: float | None = None) -> SplitScores:
         """Mode split: both arms' sums of a metric by unit.
 
-        What was measured of the same units (pseudonyms) before this experiment's first start, in other live experiments, is the covariate;
+        What counted of the same units (pseudonyms) before this experiment's first start, in other live experiments, is the covariate;
         experiments with the same salt are left out of it, for their arms hold the same units. `until` leaves out trials that arrived
         later; their scores and votes may be of any time.
 
@@ -217,7 +224,8 @@ class LiveReader(ReadOnly):
         self._require_mode(experiment, "split")
         arms = (experiment.control.name, experiment.treatment.name)
         with self._reading(live_id) as (connection, _experiment):
-            return live_sums.split_scores(connection, live_id, _metric(metric), arms=arms, until=until)
+            history = History(connection, live_id, (metric,))
+            return live_sums.split_scores(connection, live_id, _metric(metric), arms=arms, history=history, until=until)
 
     def within_scores(self, live_id: int, metric: str, *, experiment: Experiment, until: float | None = None) -> WithinScores:
         """Mode shadow: the silent answer minus the served one; mode interleaved: the preference, the only metric it has; by unit.

@@ -82,7 +82,12 @@ class LiveRecorder:
             raise
         self._eraser = Eraser(self._engine, name=self._name, clock=clock)
         writer = BatchWriter(self._engine, name=self._name, experiment=experiment.name, late_days=live.late_vote_days)
-        self._queue: GroupCommit[Record] = GroupCommit(writer.write, name=self._name, max_pending=max_pending, max_batch=max_batch)
+
+        def write(records: Sequence[Record]) -> list[object]:
+            """Two workers that are told the same of the same trials in another order may wait for each other: PostgreSQL ends one."""
+            return database.tried_again(lambda: writer.write(records))
+
+        self._queue: GroupCommit[Record] = GroupCommit(write, name=self._name, max_pending=max_pending, max_batch=max_batch)
 
     def __enter__(self) -> Self:
         return self

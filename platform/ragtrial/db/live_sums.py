@@ -1,13 +1,13 @@
 """Live metrics summed by unit in SQL, so that a million trials never come to Python one by one."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Integer, Subquery, and_, case, cast, func, literal_column, null, select, true
 
-from ragtrial.db.live_models import ErasureRow, LiveExperimentRow, LiveTrialRow, LiveVoteRow
+from ragtrial.db.live_models import ErasureRow, LiveTrialRow, LiveVoteRow
 from ragtrial.db.live_values import last_votes, values_of
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import TrafficState
@@ -47,22 +47,23 @@ def bucket(connection: Connection, moment: _Column, width: float) -> _Column:
     return cast(func.floor(whole), Integer) if connection.dialect.name == "postgresql" else cast(whole, Integer)
 
 
-def split_scores(connection: Connection, live_id: int, metric: Metric, *, arms: tuple[str, str], until: float | None = None) -> SplitScores:
+def split_scores(
+    connection: Connection, live_id: int, metric: Metric, *, arms: tuple[str, str], history: "Before", until: float | None = None
+) -> SplitScores:
     """Both arms' sums of a metric; units that saw both are left out."""
     outside = () if until is None else (trial.unit.not_in(units_in_both(live_id)),)  # also those that saw the other arm later
     values = values_of(metric, [live_id], *counted(live_id)[1:], *before(until), *outside)
-    before_it = earlier(connection, live_id)
     columns: list[_Column] = []
     for name in arms:
         mine = values.c.arm == name
         value = case((mine, values.c.value), else_=null())
         columns += [func.count(case((mine, 1), else_=null())), func.coalesce(func.sum(value), 0.0), func.count(value)]
-    found, units = table_of(connection, select(*columns, *([values.c.unit] if before_it else [])).group_by(values.c.unit), width=6)
+    found, units = table_of(connection, select(*columns, *([values.c.unit] if history else [])).group_by(values.c.unit), width=6)
     both = (found[:, 0] > 0) & (found[:, 3] > 0)
     reasons = _reasons(connection, live_id, values, any_in_both=bool(both.any()))
-    history = pre_sums(connection, metric, before_it, units)
+    earlier = history.of(metric, units)
     control, treatment = (
-        _unit_sums(found[:, place : place + 3], ~both, history, reasons.get(name, {})) for place, name in zip((0, 3), arms, strict=True)
+        _unit_sums(found[:, place : place + 3], ~both, earlier, reasons.get(name, {})) for place, name in zip((0, 3), arms, strict=True)
     )
     return SplitScores(metric=metric, control=control, treatment=treatment)
 
@@ -101,36 +102,14 @@ def _reasons(connection: Connection, live_id: int, values: Subquery, *, any_in_b
     return found
 
 
-class Before(NamedTuple):
-    """The experiments that may have seen the same units before."""
+class Before(Protocol):
+    """What the units did before the experiment; `unit_history.History` is one."""
 
-    live_ids: tuple[int, ...]
-    start: float
+    def __bool__(self) -> bool:
+        """Whether anything may be known of any unit."""
 
-
-def earlier(connection: Connection, live_id: int) -> Before | None:
-    """Experiments that began earlier, but for those that split by the same salt: they had treated the same units already."""
-    rows = connection.execute(select(LiveExperimentRow.id, LiveExperimentRow.name, LiveExperimentRow.plan, LiveExperimentRow.created_at))
-    salts = {row.id: (row.plan["live"]["salt"] or row.name, row.created_at) for row in rows}
-    salt, start = salts[live_id]
-    others = tuple(other for other, (its_salt, begun) in salts.items() if its_salt != salt and begun < start)
-    return Before(others, start) if others else None
-
-
-def pre_sums(connection: Connection, metric: Metric, history: Before | None, units: Sequence[str]) -> tuple[Sums, Sums] | None:
-    """The units' sums before this experiment began, by unit; None where there are none."""
-    if history is None:
-        return None
-    values = values_of(metric, history.live_ids, trial.served.expression, trial.unit.is_not(None), trial.at < history.start)
-    wanted = select(func.coalesce(func.sum(values.c.value), 0.0), func.count(values.c.value), values.c.unit).group_by(values.c.unit)
-    found, names = table_of(connection, wanted, width=2)
-    places = {unit: place for place, unit in enumerate(names)}
-    index = np.array([places.get(unit, -1) for unit in units], dtype=np.int64)
-    if not len(found) or not (index >= 0).any():
-        return None
-    known = index >= 0
-    totals, scored = np.where(known, found[index, 0], 0.0), np.where(known, found[index, 1], 0.0)
-    return (totals, scored) if scored.any() else None
+    def of(self, metric: Metric, units: Sequence[str]) -> tuple[Sums, Sums] | None:
+        """Totals and counts by unit, or None where there are none."""
 
 
 def within_shadow(

@@ -13,13 +13,16 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 from ragtrial.contracts import Progress, no_progress
 from ragtrial.db import engine as database
 from ragtrial.db.board_models import LiveComparisonRow, LivePreferenceRow, LiveSnapshotRow
-from ragtrial.db.live_models import AuditRow, LiveExperimentRow, LiveScoreRow, LiveSignalRow, LiveTrialRow, LiveVoteRow, TrafficStateRow
+from ragtrial.db.live_models import AuditRow, LiveExperimentRow, LiveScoreRow, LiveSignalRow, LiveTrialRow, LiveVoteRow
 from ragtrial.db.roll_up import RollUp
+from ragtrial.db.traffic import current_state
+from ragtrial.db.unit_history import needed_by
 from ragtrial.db.unit_models import CLOSED, RetentionRow, UnitChangeRow, UnitMarkRow
-from ragtrial.errors import InputError
+from ragtrial.errors import ConflictError, InputError
 
 _DAY_SECONDS = 86_400
 _TRIALS_AT_ONCE = 5_000
+_HEARD_SECONDS = 60.0
 _ABOUT: dict[str, Any] = {"scores": LiveScoreRow, "votes": LiveVoteRow, "signals": LiveSignalRow}
 trial, retention = LiveTrialRow, RetentionRow
 
@@ -35,6 +38,7 @@ class Old:
         running: Whether it is not stopped: its verdict needs them.
         summed: Whether its sums by unit are kept (mode split), so that its analysis can do without them.
         concluded: Whether what it came to is stored, so that it can be shown without its trials.
+        needed_by: Later experiments that are not closed, and whose covariate is read from these trials.
     """
 
     live_id: int
@@ -43,13 +47,14 @@ class Old:
     running: bool
     summed: bool
     concluded: bool
+    needed_by: tuple[str, ...] = ()
 
 
 class Retention:
     """Removes trials that arrived before a day, with their scores, votes, signals and comparisons, a few thousand in a transaction.
 
     The sums by time stay as they are. The sums by unit of an experiment that is over are closed: its analysis reads them ever after, but
-    for the p95 of the waiting time and pictures by time, which are in its stored snapshot.
+    for the p95 of the waiting time and pictures by time, which are in its stored snapshot; that is never made again.
 
     Args:
         url: SQLAlchemy URL.
@@ -88,9 +93,6 @@ class Retention:
 
     def _old(self, connection: Connection, live_id: int, name: str) -> Old:
         n = connection.execute(select(func.count()).select_from(trial).where(*self._mine(live_id))).scalar_one()
-        state = TrafficStateRow
-        stopped = select(state.stopped).where(state.live_id == live_id).order_by(state.version.desc()).limit(1)
-        running = not connection.execute(stopped).scalar_one()  # a quiet week is no end: sums that are closed take no more trials
         snapshot = LiveSnapshotRow
         stored = select(snapshot.live_id).where(snapshot.live_id == live_id, snapshot.document.is_not(None))
         plan = connection.execute(select(LiveExperimentRow.plan).where(LiveExperimentRow.id == live_id)).scalar_one()
@@ -98,10 +100,16 @@ class Retention:
             live_id=live_id,
             name=name,
             trials=n,
-            running=running,
+            running=self._runs(connection, live_id),
             summed=plan["live"]["mode"] == "split",
             concluded=connection.execute(stored).first() is not None,
+            needed_by=needed_by(connection, live_id),
         )
+
+    def _runs(self, connection: Connection, live_id: int) -> bool:
+        """A quiet week is no end, for sums that are closed take no more trials; nor is a stop that a service may not have heard of yet."""
+        state = current_state(connection, live_id)
+        return not state.stopped or state.at > self._clock() - _HEARD_SECONDS
 
     def _mine(self, live_id: int) -> tuple[Any, ...]:
         return trial.live_id == live_id, trial.at < self.kept_from
@@ -111,17 +119,21 @@ class Retention:
 
         Returns:
             Rows removed of `trials`, `scores`, `votes` and `signals`.
+
+        Raises:
+            ConflictError: It was stopped, and was started again meanwhile; nothing was removed.
         """
         self._roll_up.roll(old.live_id)  # everything is in the sums before anything goes
         self._roll_up.roll_units(old.live_id)
-        with database.transaction(self._engine, self._name) as connection:
+        with database.transaction(self._engine, self._name, turn="alone") as connection:
+            if not old.running and self._runs(connection, old.live_id):
+                raise ConflictError("it was started again meanwhile, so nothing of it was removed")
             zeros = dict.fromkeys(("trials", *_ABOUT), 0)
             row = {"live_id": old.live_id, "kept_from": self.kept_from, "actor": actor, "at": self._clock(), **zeros}
             number = int(connection.execute(insert(retention).returning(retention.id), row).scalar_one())
             if not old.running:
-                connection.execute(
-                    update(UnitMarkRow).where(UnitMarkRow.live_id == old.live_id).values(form=CLOSED, **self._last(connection, old))
-                )
+                is_open = (UnitMarkRow.live_id == old.live_id, UnitMarkRow.form != CLOSED)
+                connection.execute(update(UnitMarkRow).where(*is_open).values(form=CLOSED, **self._last(connection, old)))
         advance = progress("removing old trials", old.trials)
         removed = dict(zeros)
         while some := self._some(old, number):
@@ -139,7 +151,7 @@ class Retention:
 
     def _some(self, old: Old, number: int) -> dict[str, int] | None:
         """Some trials with all about them, in one transaction with their count."""
-        with database.transaction(self._engine, self._name) as connection:
+        with database.transaction(self._engine, self._name, turn="long") as connection:
             ids = (
                 connection.execute(select(trial.id).where(*self._mine(old.live_id)).order_by(trial.id).limit(_TRIALS_AT_ONCE))
                 .scalars()

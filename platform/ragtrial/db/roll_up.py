@@ -17,6 +17,7 @@ from ragtrial.contracts import Progress, no_progress
 from ragtrial.db import engine as database
 from ragtrial.db.base import Base
 from ragtrial.db.board_models import LiveBucketRow, LiveSnapshotRow, RollUpMarkRow
+from ragtrial.db.closing import closed
 from ragtrial.db.live_board_reader import StoredSnapshot
 from ragtrial.db.live_models import LiveExperimentRow
 from ragtrial.db.roll_up_reading import (
@@ -156,10 +157,17 @@ class RollUp:
         return self._units.roll(live_id, progress=progress)
 
     def store_snapshot(self, live_id: int, snapshot: StoredSnapshot) -> None:
-        """Write what an experiment has come to, unless what is there is of a later version: another process may be ahead."""
+        """Write what an experiment has come to, unless what is there is of a later version: another process may be ahead.
+
+        What is stored of an experiment whose sums are closed stays as it was: it was made when all of its trials were there.
+        """
         statement = self._upsert(LiveSnapshotRow, ("live_id",), where=lambda new: LiveSnapshotRow.version <= new.version)
         values = {"live_id": live_id, **asdict(snapshot)}
-        with database.transaction(self._writing, self._name) as connection:
+        row = LiveSnapshotRow
+        whole = select(row.live_id).where(row.live_id == live_id, row.document.is_not(None), row.form == snapshot.form)
+        with database.transaction(self._writing, self._name, turn="long") as connection:
+            if live_id in closed(connection) and connection.execute(whole).first() is not None:
+                return
             connection.execute(statement, values)
 
     def _written(self, live_id: int, changes: Changes, marks: Marks, version: int, progress: Progress) -> Iterator[int]:
@@ -187,7 +195,7 @@ class RollUp:
         marks = Marks(trial=0, vote=newest.vote, erasure=newest.erasure)
         values = {"live_id": live_id, **marks._asdict(), "version": 0, "at": self._clock()}
         statement = self._insert(RollUpMarkRow).values(**values).on_conflict_do_nothing().returning(RollUpMarkRow.live_id)
-        with database.transaction(self._writing, self._name) as connection:
+        with database.transaction(self._writing, self._name, turn="long") as connection:
             if connection.execute(statement).first() is None:
                 raise _OvertakenError
         return marks
@@ -198,7 +206,7 @@ class RollUp:
         names = ("live_id", "number", "arm", "reason")
         same = and_(*(getattr(LiveBucketRow, name) == bindparam(f"of_{name}") for name in names))
         upsert = self._upsert(LiveBucketRow, names)
-        with database.transaction(self._writing, self._name) as connection:
+        with database.transaction(self._writing, self._name, turn="long") as connection:
             self._require(connection, live_id, marks)
             if rows:
                 connection.execute(upsert, rows)
@@ -208,7 +216,7 @@ class RollUp:
             connection.execute(update(RollUpMarkRow).where(RollUpMarkRow.live_id == live_id).values(version=version))
 
     def _move(self, live_id: int, marks: Marks, newest: Marks, version: int) -> None:
-        with database.transaction(self._writing, self._name) as connection:
+        with database.transaction(self._writing, self._name, turn="long") as connection:
             self._require(connection, live_id, marks)
             row = RollUpMarkRow
             connection.execute(update(row).where(row.live_id == live_id).values(**newest._asdict(), version=version, at=self._clock()))

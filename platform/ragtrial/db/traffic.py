@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 
 from ragtrial.db import engine as database
+from ragtrial.db.closing import require_open
 from ragtrial.db.live_models import AuditRow, LiveExperimentRow, TrafficStateRow
 from ragtrial.db.live_rows import state_of, storable
 from ragtrial.db.reading import ReadOnly
@@ -56,7 +57,7 @@ class TrafficStore(ReadOnly):
 
         Raises:
             ConflictError: Another version is current.
-            InputError: There is no such live experiment, or a share is out of its range.
+            InputError: There is no such live experiment, a share is out of its range, or it is closed and would not be stopped any more.
         """
         with database.transaction(self._writing, self._name) as connection:
             return change_state(
@@ -99,7 +100,7 @@ def change_state(
 
     Raises:
         ConflictError: Another version is current.
-        InputError: There is no such live experiment, or a share is out of its range.
+        InputError: There is no such live experiment, a share is out of its range, or it is to be started again though its sums are closed.
     """
     name, current = _name_of(connection, live_id), current_state(connection, live_id)
     if current.version != expected_version:
@@ -119,6 +120,8 @@ def change_state(
         )
     except ValueError as error:
         raise InputError(str(error)) from error
+    if not state.stopped:
+        require_open(connection, live_id, what="the traffic can't be started again")
     connection.execute(insert(TrafficStateRow), {"live_id": live_id, **state_row(state)})
     detail = {"from": _shares(current), "to": _shares(state), "version": state.version, "reason": state.reason}
     audit = {"live_id": live_id, "at": at, "actor": state.actor, "action": "change traffic", "subject": storable(name), "detail": detail}

@@ -14,6 +14,7 @@ from ragtrial.db.board_models import LiveBucketRow
 from ragtrial.db.live_looks import Times
 from ragtrial.db.live_models import LiveTrialRow
 from ragtrial.db.unit_clock import Clocked, clock_of
+from ragtrial.db.unit_history import History
 from ragtrial.db.unit_models import CLOSED, LiveUnitRow, LiveUnitScoreRow, RetentionRow, UnitMarkRow
 from ragtrial.db.unit_reading import Columns, Row, changed_units, columns_by_arm, unchanged
 from ragtrial.db.unit_roll_up import FORM, last_erasure
@@ -45,11 +46,12 @@ class UnitTables:
         exposure: Who was exposed.
         votes: Thumbs by arm and solicitation.
         votes_by_unit: The same by arm and unit; empty where nobody voted.
-        latencies: By arm, the unit's number and waiting time of each trial of the units that were drawn.
+        latencies: By arm, the unit's number and waiting time of each trial of the units that were drawn; empty where the sums are closed.
         drawn: How many units were drawn for that, and of how many.
         times: First and last trial, and clocks that were set back.
         planned_at: When the planned size was reached, or None.
         summed: Units that were summed on the way, because they had changed.
+        closed: Whether retention has removed trials that are in the sums.
     """
 
     tables: Mapping[str, SplitScores]
@@ -62,6 +64,7 @@ class UnitTables:
     times: Times
     planned_at: float | None
     summed: int
+    closed: bool
 
 
 def unit_tables(
@@ -75,19 +78,23 @@ def unit_tables(
     changed = [] if found.form == CLOSED else changed_units(connection, live_id, at_most=MOST_CHANGED)
     if changed is None:
         return None
-    return _Reading(connection, live_id, experiment, changed).tables(found, states, start=start, metrics=metrics)
+    return _Reading(connection, live_id, experiment, changed, metrics, closed=found.form == CLOSED).tables(
+        found, states, start=start, metrics=metrics
+    )
 
 
 class _Reading:
     """One experiment in one transaction."""
 
-    def __init__(self, connection: Connection, live_id: int, experiment: Experiment, changed: Sequence[str]) -> None:
+    def __init__(
+        self, connection: Connection, live_id: int, experiment: Experiment, changed: Sequence[str], metrics: Sequence[str], *, closed: bool
+    ) -> None:
         self._connection, self._live_id, self._experiment, self._changed = connection, live_id, experiment, changed
         self._arms = (experiment.control.name, experiment.treatment.name)
-        self._earlier = live_sums.earlier(connection, live_id)
+        self._history = History(connection, live_id, metrics)
         wanted = select(func.max(RetentionRow.kept_from)).where(RetentionRow.live_id == live_id)
         self._retained: float | None = connection.execute(wanted).scalar()
-        self._fresh: list[Row] = []
+        self._closed, self._fresh = closed, list[Row]()
         self._made: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Sums] = {}
         if changed:
             self._fresh = [dict(row) for row in connection.execute(unit_rows(connection, live_id, changed)).mappings()]
@@ -104,18 +111,21 @@ class _Reading:
             fresh,
             arms=self._arms,
             summed=_TOTALS,
-            units=self._earlier is not None,
+            units=bool(self._history),
         )
         tables = {name: self._of_units(metric_named(name), units) for name in metrics if name in FORMULAE}
         for arm in self._arms:
             for name in names.difference(_ALWAYS):
                 del units[arm].numbers[name]
         tables |= {name: self._of_scores(metric_named(name), ALL) for name in metrics if name not in FORMULAE}
-        planned_at = self._planned_at([units[arm].numbers["first_at"] for arm in self._arms])
+        planned_at = mark.reached_at  # of closed sums it stays, whoever is erased: the trials that another moment needs are gone
+        if not self._closed:
+            planned_at = self._planned_at([units[arm].numbers["first_at"] for arm in self._arms])
         votes = self._votes(units)
         voted = any(count.up or count.down for count in votes)
         exposure = self._exposure(units, states, start=start)
-        latencies, drawn = self._latencies(n_units=sum(units[arm].size for arm in self._arms))
+        n_units = sum(units[arm].size for arm in self._arms)
+        latencies, drawn = ({}, (0, n_units)) if self._closed else self._latencies(n_units=n_units)
         return UnitTables(
             tables={name: tables[name] for name in metrics},
             frozen=self._frozen(planned_at, mark.reached_at, metrics),
@@ -127,6 +137,7 @@ class _Reading:
             times=self._times(mark),
             planned_at=planned_at,
             summed=len(self._changed),
+            closed=self._closed,
         )
 
     def _of_units(self, metric: Metric, units: Mapping[str, Columns]) -> SplitScores:
@@ -143,7 +154,7 @@ class _Reading:
         self, metric: Metric, totals: Sums, counts: Sums, units: Sequence[str], n_trials: int, reasons: Mapping[str, int]
     ) -> UnitSums:
         scored = counts > 0
-        history = live_sums.pre_sums(self._connection, metric, self._earlier, units)
+        history = self._history.of(metric, units)
         everyone = bool(scored.all())
         return UnitSums(
             totals=totals if everyone else totals[scored],
@@ -164,7 +175,7 @@ class _Reading:
             both = {one["unit"] for one in self._fresh if one["both"]}
             fresh = [dict(one) for one in self._connection.execute(rows).mappings() if one["unit"] not in both]
         found = columns_by_arm(
-            self._connection, row, ("total", "n"), mine, fresh, arms=self._arms, summed=("trials",), units=self._earlier is not None
+            self._connection, row, ("total", "n"), mine, fresh, arms=self._arms, summed=("trials",), units=bool(self._history)
         )
         reasons = {arm: Counter[str]() for arm in self._arms}
         said = select(row.arm, row.reasons, func.count()).where(*mine, row.reasons.is_not(None)).group_by(row.arm, row.reasons)
@@ -199,7 +210,9 @@ class _Reading:
         if planned_at == summed_until:
             return {name: self._of_scores(metric_named(name), UNTIL_PLANNED, planned_at) for name in deciding}
         return {
-            name: live_sums.split_scores(self._connection, self._live_id, metric_named(name), arms=self._arms, until=planned_at)
+            name: live_sums.split_scores(
+                self._connection, self._live_id, metric_named(name), arms=self._arms, history=self._history, until=planned_at
+            )
             for name in deciding
         }
 
@@ -314,7 +327,7 @@ class _Reading:
         stamps = select(func.min(LiveTrialRow.at), func.max(LiveTrialRow.at)).where(*mine)
         found: tuple[Any, ...] = tuple(self._connection.execute(stamps).one())
         first, last = found
-        if mark.form == CLOSED:
+        if self._closed:
             began = select(func.min(kept.first_at)).where(kept.live_id == self._live_id)
             return Times(self._connection.execute(began).scalar_one(), mark.latest_at if last is None else last, mark.backwards)
         settled = mark.erasure == last_erasure(self._connection, self._live_id)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Integer, LargeBinary, Select, String, func, literal_column, select
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import OperationalError
 
 from ragtrial.db.unit_models import LiveUnitRow, LiveUnitScoreRow, UnitChangeRow
 
@@ -128,12 +129,21 @@ def _sent(
 
 
 def streamed(connection: Connection, wanted: Select[Any]) -> Iterator[tuple[Any, ...]]:
-    """PostgreSQL's rows one by one, in the binary format, without a cursor on the server, which would forbid parallel plans."""
+    """PostgreSQL's rows one by one, in the binary format, without a cursor on the server, which would forbid parallel plans.
+
+    Raises:
+        OperationalError: SQLAlchemy's: the database refused, or was lost.
+    """
+    import psycopg
+
     dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]  # no percent signs are doubled
     sql = str(wanted.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
     raw: Any = connection.connection.driver_connection
-    with raw.cursor(binary=True) as cursor:
-        yield from cursor.stream(sql)
+    try:
+        with raw.cursor(binary=True) as cursor:
+            yield from cursor.stream(sql)
+    except psycopg.Error as error:  # of the driver itself, past SQLAlchemy, whose errors are translated
+        raise OperationalError(None, None, error) from error
 
 
 def _fetched(connection: Connection, table: Table, names: Sequence[str], chosen: Any, *, units: bool) -> Iterator[Part]:

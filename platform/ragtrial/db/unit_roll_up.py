@@ -19,6 +19,9 @@ from ragtrial.domain.metric import metric_named
 
 FORM = 1
 """Version of what is summed."""
+_BEGUN = 0
+"""Form of sums of which nothing is there yet, while triggers tell of changes already."""
+_WRITERS_WAIT_MS = 1_000
 
 _CHANGES_AT_ONCE = {"postgresql": 40_000, "sqlite": 1_000}  # SQLite has one writer, and the service must not wait for long
 mark, change, unit_row, score_row = UnitMarkRow, UnitChangeRow, LiveUnitRow, LiveUnitScoreRow
@@ -64,13 +67,19 @@ class UnitRollUp:
 
     def roll(self, live_id: int, *, progress: Progress = no_progress) -> UnitsRolled | None:
         """Bring the sums of one live experiment up to date; None for one that is not summed by unit, as it has another mode than split."""
-        with database.transaction(self._engine, self._name) as connection:
+        with database.transaction(self._engine, self._name, turn="long") as connection:
             plan = connection.execute(select(LiveExperimentRow.plan).where(LiveExperimentRow.id == live_id)).scalar_one_or_none()
             planned = None if plan is None else summed_plan(plan)
             if planned is None:
                 return None
-            if not self._begin(connection, live_id):
+            form = _form(connection, live_id)
+            if form == CLOSED:  # what comes now is in no sum: nobody waits for it
+                connection.execute(delete(change).where(change.live_id == live_id))
                 return UnitsRolled(units=0, left=0)
+            if form != FORM:
+                self._begin(connection, live_id)
+        with database.transaction(self._engine, self._name, turn="long") as connection:
+            self._fill(connection, live_id)
             waiting = self._waiting(connection, live_id)
         advance = progress("summing the live log by unit", waiting) if waiting > self._at_once else None
         units, taken = 0, 0
@@ -81,36 +90,42 @@ class UnitRollUp:
             units, taken = units + n_units, taken + n_changes
             if advance is not None:
                 advance(n_changes)
-        with database.transaction(self._engine, self._name) as connection:
-            self._keep_clock(connection, live_id)
-            self._keep_planned(connection, live_id, planned)
+        with database.transaction(self._engine, self._name, turn="long") as connection:
+            if _form(connection, live_id) == FORM:
+                self._keep_clock(connection, live_id)
+                self._keep_planned(connection, live_id, planned)
             return UnitsRolled(units=units, left=self._waiting(connection, live_id))
 
     def _waiting(self, connection: Connection, live_id: int) -> int:
         return int(connection.execute(select(func.count()).select_from(change).where(change.live_id == live_id)).scalar_one())
 
-    def _begin(self, connection: Connection, live_id: int) -> bool:
-        """The first time, and after another form: every unit has changed. Nothing is missed: writers that are at it are waited for.
+    def _begin(self, connection: Connection, live_id: int) -> None:
+        """The first time, and after another form: from now on triggers tell of every change, and nobody reads these sums yet.
 
-        Returns:
-            Whether there is anything to sum: sums that are closed stay.
+        Nothing is missed: writers that are at it are waited for, and whoever writes next waits no longer than it takes to write one row.
         """
-        form = connection.execute(select(mark.form).where(mark.live_id == live_id)).scalar_one_or_none()
-        if form in (FORM, CLOSED):
-            return form == FORM
         if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WRITERS_WAIT_MS}ms'")  # new writers queue behind this one
             connection.exec_driver_sql("LOCK TABLE live_trials, live_scores, live_votes, live_signals IN SHARE MODE")
-        for table in (score_row, unit_row, change, mark):
-            connection.execute(delete(table).where(table.live_id == live_id))
-        first = {"live_id": live_id, "form": FORM, "newest": 0, "backwards": 0, "erasure": 0, "at": self._clock()}
+        connection.execute(delete(mark).where(mark.live_id == live_id))
+        first = {"live_id": live_id, "form": _BEGUN, "newest": 0, "backwards": 0, "erasure": 0, "at": self._clock()}
         connection.execute(insert(mark), {**first, "latest_at": None, "reached_at": None})
+
+    def _fill(self, connection: Connection, live_id: int) -> None:
+        """After `_begin`, or where that was all that a killed process did: every unit has changed."""
+        if _form(connection, live_id) != _BEGUN:
+            return
+        for table in (score_row, unit_row):
+            connection.execute(delete(table).where(table.live_id == live_id))
         all_units = select(LiveTrialRow.live_id, LiveTrialRow.unit).where(*counted(live_id)).distinct()
         connection.execute(insert(change).from_select(["live_id", "unit"], all_units))
-        return True
+        connection.execute(update(mark).where(mark.live_id == live_id).values(form=FORM))
 
     def _portion(self, live_id: int, planned: SummedPlan) -> tuple[int, int]:
-        """Some changes and their units; the changes go with the sums, or stay with them."""
-        with database.transaction(self._engine, self._name) as connection:
+        """Some changes and their units; the changes go with the sums, or stay with them. None once another process has closed the sums."""
+        with database.transaction(self._engine, self._name, turn="long") as connection:
+            if _form(connection, live_id) != FORM:
+                return 0, 0
             some = select(change.id).where(change.live_id == live_id).order_by(change.id).limit(self._at_once)
             taken = connection.execute(delete(change).where(change.id.in_(some)).returning(change.unit)).scalars().all()
             units = sorted(set(taken))
@@ -154,6 +169,11 @@ class UnitRollUp:
         found = clock_of(connection, live_id, known, settled=True)
         values = {**found._asdict(), "erasure": erased, "at": self._clock()}
         connection.execute(update(mark).where(mark.live_id == live_id).values(**values))
+
+
+def _form(connection: Connection, live_id: int) -> int | None:
+    found: int | None = connection.execute(select(mark.form).where(mark.live_id == live_id)).scalar_one_or_none()
+    return found
 
 
 def last_erasure(connection: Connection, live_id: int) -> int:

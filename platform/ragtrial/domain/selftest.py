@@ -5,6 +5,11 @@ from typing import Literal
 
 Design = Literal["live", "paired"]
 
+SELF_TEST_LEVEL = 0.01
+"""How often A/A runs whose every rate is exactly what was promised are called not in order, at most."""
+N_RATES = 5
+"""Rates with a promise: false verdicts, refusals and stops of live runs, false verdicts and refusals of paired ones."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultInfo:
@@ -32,6 +37,7 @@ class Tried:
         asked: What passed in all.
         counted: What is counted: queries, labels, pairs, runs.
         also: What else was seen that tells how well it was caught; may be empty.
+        told: Whether it could be told at all; False where too little was asked for either answer, so it is neither caught nor missed.
         seconds: How long it took.
     """
 
@@ -41,6 +47,7 @@ class Tried:
     asked: int
     counted: str = "queries"
     also: str = ""
+    told: bool = True
     seconds: float
 
     @property
@@ -70,12 +77,27 @@ class ControlFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """How often something happened, with its exact two-sided 95 % interval (Clopper and Pearson 1934)."""
+    """How often something happened, with its exact two-sided 95 % interval (Clopper and Pearson 1934).
+
+    Attributes:
+        n: So often.
+        of: In so many runs.
+        low: Lower end of the interval.
+        high: Upper end.
+        fails_from: The smallest count that shows more than alpha, by an exact binomial test at this rate's part of `SELF_TEST_LEVEL`;
+            `of` + 1 where so few runs can't show it.
+    """
 
     n: int
     of: int
     low: float
     high: float
+    fails_from: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing shows that it is more than alpha."""
+        return self.n < self.fails_from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +124,8 @@ class NullRuns:
 
     @property
     def ok(self) -> bool:
-        """Whether no error rate is shown to be above what was promised."""
-        return all(rate.low <= self.alpha for rate in (self.verdicts, self.refused, self.stopped) if rate is not None)
+        """Whether no error rate is shown to be above what was promised; see `SELF_TEST_LEVEL` for how often that is a false alarm."""
+        return all(rate.ok for rate in (self.verdicts, self.refused, self.stopped) if rate is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +150,12 @@ class SelfTest:
 
     @property
     def missed(self) -> tuple[str, ...]:
-        """Faults that nobody caught, and what was raised without one."""
+        """Faults that nobody caught though it could be told, and what was raised without one."""
         rates = [f"A/A ({runs.design})" for runs in self.null_runs if not runs.ok]
         control = ["control"] if self.control.alarms else []
-        return (*(each.fault.name for each in self.tried if not each.caught), *control, *rates)
+        return (*(each.fault.name for each in self.tried if each.told and not each.caught), *control, *rates)
+
+    @property
+    def untold(self) -> tuple[str, ...]:
+        """Faults of which too little was asked to say whether they are caught."""
+        return tuple(each.fault.name for each in self.tried if not each.told)

@@ -4,17 +4,20 @@ import ast
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ragtrial.formats.files import read_objects, read_text
-from ragtrial.formats.validation import Findings, found, shortened
+from ragtrial.formats.validation import Findings, fault_in, found, shortened
 from ragtrial.formats.yaml_lines import read_yaml
 
 _EXAMPLE = 'e.g. {"question": "...", "reference": "..."}'
 _CELL = 10_000_000
 """Characters of a CSV cell; Python's own limit is 131,072, which a few contexts in one cell exceed."""
+_HALF = re.compile(r"\\u(0000)?d[89a-f]", re.IGNORECASE)
+"""What a text in a text may hold half a surrogate pair as."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +38,41 @@ class Row:
 def read_rows(path: Path, findings: Findings, *, lists: tuple[str, ...] = ("data",)) -> Iterator[Row]:
     """The rows of a file by its ending: .json and .yaml (a list, or an object that holds one), .jsonl, .csv or .parquet; faults are noted.
 
+    A row with half a surrogate pair in any of its texts, which no file of ours could hold, is noted and left out.
+
     Args:
         path: The file.
         findings: Where faults go.
         lists: Of a JSON object, the keys that may hold the list, each a dotted path.
     """
+    for row in _any_rows(path, findings, lists):
+        fault = half_pair(row.value)
+        if fault is None:
+            yield row
+        else:
+            where = None if row.line is not None else f"[{row.number - 1}]"
+            findings.problem(fault, path=str(path), line=row.line, field=where)
+
+
+def half_pair(value: object) -> str | None:
+    """What is wrong where a text in nested lists and objects, names of fields and texts within texts included, holds half a surrogate pair."""
+    waiting = [value]
+    while waiting:  # no recursion: an export may be nested as deeply as its reader goes
+        each = waiting.pop()
+        if isinstance(each, str):
+            fault = fault_in(each.replace("\0", " "))
+            if fault is not None:
+                return fault
+            if _HALF.search(each) and (inner := listed(each)) is not each and inner != each:
+                waiting.append(inner)
+        elif isinstance(each, Mapping):
+            waiting += [*each.keys(), *each.values()]
+        elif isinstance(each, list | tuple | set):
+            waiting += each
+    return None
+
+
+def _any_rows(path: Path, findings: Findings, lists: tuple[str, ...]) -> Iterator[Row]:
     match path.suffix.lower():
         case ".jsonl" | ".ndjson":
             for number, (line, value) in enumerate(read_objects(path, findings, example=_EXAMPLE), start=1):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ragtrial.formats.files import read_objects
-from ragtrial.formats.foreign_rows import read_json, read_rows, within
+from ragtrial.formats.foreign_rows import half_pair, read_json, read_rows, within
 from ragtrial.formats.validation import Findings, found
 
 MISSING = "not in the report"
@@ -76,6 +76,9 @@ def number_of(value: object) -> float | None:
 def promptfoo_summary(path: Path, findings: Findings) -> Mapping[str, object] | None:
     """The summary of a promptfoo results file; None where the file is something else (a list of tests), or is faulty, which is noted."""
     whole = read_json(path, findings) if path.suffix.lower() == ".json" else None
+    if (fault := half_pair(whole)) is not None:
+        findings.problem(fault, path=str(path))
+        return None
     for candidate in (within(whole, "results"), whole):
         if isinstance(candidate, Mapping) and isinstance(candidate.get("results"), list):
             return {**candidate, "config": within(whole, "config")}

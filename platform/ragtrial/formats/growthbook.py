@@ -11,8 +11,13 @@ from typing import Any
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import LiveSpec, TrafficState
 from ragtrial.domain.metric import metric_named
+from ragtrial.formats.table_files import Column
 
 UNIT = "user_id"
+_WHO_AND_WHEN = (Column(name=UNIT, kind="text"), Column(name="timestamp", kind="moment"), Column(name="experiment_id", kind="text"))
+EXPOSURES = (*_WHO_AND_WHEN, Column(name="variation_id", kind="text"))
+SCORES = (*_WHO_AND_WHEN, Column(name="metric", kind="text"), Column(name="value", kind="number"))
+"""Columns of the two tables."""
 _NO_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _FACTS = "ragtrial_scores"
 

@@ -4,13 +4,15 @@ One description of each column serves both ways, and `docs/scaling-sql.md`. Batc
 ten million values must not cost more than storing them.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from ragtrial.domain.trial import Stage
 from ragtrial.errors import InputError, Problem, ValidationError
+from ragtrial.formats.log_checks import BUCKET, CHANCE, COUNT, CREDIT, MOMENT, NOT_NEGATIVE, SHAPES, Range, not_unicode, out_of, unfit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,6 +21,7 @@ Kind = Literal["text", "json", "number", "count", "flag"]
 TableName = Literal["trials", "scores", "votes", "signals"]
 
 ROWS_AT_ONCE = 50_000
+_LINES_AT_ONCE = 5_000
 _ENDINGS = (".parquet", ".jsonl", ".ndjson")
 
 
@@ -31,6 +34,7 @@ class Column:
         kind: `text`; `json`, text that is JSON; `number`, finite; `count`, a whole number; `flag`, true or false.
         required: It has a value in each row, and a file without it is refused.
         words: The only words that it may hold; empty: any.
+        within: The only numbers that it may hold; None: any.
         meaning: What it says.
     """
 
@@ -38,16 +42,17 @@ class Column:
     kind: Kind
     required: bool = False
     words: tuple[str, ...] = ()
+    within: Range | None = None
     meaning: str = ""
 
 
-def _columns(kind: Kind, **meanings: str) -> tuple[Column, ...]:
-    return tuple(Column(name=name, kind=kind, meaning=meaning) for name, meaning in meanings.items())
+def _columns(kind: Kind, within: Range | None = None, **meanings: str) -> tuple[Column, ...]:
+    return tuple(Column(name=name, kind=kind, within=within, meaning=meaning) for name, meaning in meanings.items())
 
 
 _REASONS = ("split", "override", "no unit", "outside", "holdout", "denied", "stopped", "fallback")
 _TRIAL = Column(name="trial_id", kind="text", required=True, meaning="the trial's id, unique in the database")
-_AT = Column(name="at", kind="number", required=True, meaning="seconds since 1970, UTC")
+_AT = Column(name="at", kind="number", required=True, within=MOMENT, meaning="seconds since 1970, UTC")
 
 TABLES: Mapping[TableName, tuple[Column, ...]] = {
     "trials": (
@@ -58,17 +63,23 @@ TABLES: Mapping[TableName, tuple[Column, ...]] = {
         Column(name="arm", kind="text", required=True, meaning="the arm that made the answer"),
         Column(name="assigned_arm", kind="text", meaning="the arm that the unit was given; default: arm"),
         Column(name="reason", kind="text", words=_REASONS, meaning="why; only `split` is analysed; default: split"),
-        *_columns("count", bucket="of the split, 0 to 9999; default 0", version="of the traffic; default 1"),
-        Column(name="propensity", kind="number", meaning="chance of the arm; default: the plan's share"),
+        *_columns("count", BUCKET, bucket="of the split, 0 to 9999; default 0"),
+        *_columns("count", COUNT, version="of the traffic; default 1"),
+        Column(name="propensity", kind="number", within=CHANCE, meaning="chance of the arm; default: the plan's share"),
         _AT,
-        Column(name="waited_ms", kind="number", required=True, meaning="what the user waited"),
-        *_columns("number", embed_ms="stage", search_ms="stage", rerank_ms="the part of search_ms that reranking took"),
-        *_columns("number", generate_ms="stage", answer_ms="measured by the generator itself"),
-        *_columns("number", answer_made_at="when a cached answer was made", cost_usd="of the answer", texts_erased_at="or NULL"),
-        *_columns("count", prompt_tokens="or NULL", cached_tokens="or NULL", completion_tokens="or NULL", n_hits="retrieved passages"),
-        *_columns("count", citation_credit="mode interleaved: cited passages of the treatment minus the control's"),
+        Column(name="waited_ms", kind="number", required=True, within=NOT_NEGATIVE, meaning="what the user waited"),
+        *_columns("number", NOT_NEGATIVE, embed_ms="stage", search_ms="stage", rerank_ms="the part of search_ms that reranking took"),
+        *_columns("number", NOT_NEGATIVE, generate_ms="stage", answer_ms="measured by the generator itself"),
+        *_columns("number", MOMENT, answer_made_at="when a cached answer was made"),
+        *_columns("number", NOT_NEGATIVE, cost_usd="of the answer"),
+        *_columns("number", MOMENT, texts_erased_at="or NULL"),
+        *_columns("count", COUNT, prompt_tokens="or NULL", cached_tokens="or NULL", completion_tokens="or NULL"),
+        *_columns("count", COUNT, n_hits="retrieved passages; default: as many as `hits`"),
+        *_columns("count", CREDIT, citation_credit="mode interleaved: cited passages of the treatment minus the control's"),
         *_columns("flag", answer_shared="one answer for both arms; default: false", solicited="asked for a rating; default: false"),
-        *_columns("text", finish_reason="NULL: no answer", generator="name and version", failure_stage="NULL: it went well"),
+        Column(name="finish_reason", kind="text", words=("stop", "abstained", "length"), meaning="NULL: no answer"),
+        *_columns("text", generator="name and version"),
+        Column(name="failure_stage", kind="text", words=get_args(Stage), meaning="NULL: it went well"),
         *_columns("text", failure_kind="class of the error", failure_message="in words", caller="who asked; default: import"),
         *_columns("text", idempotency_key="of the request", query_digest="SHA-256, 32 digits; default: of query_text"),
         Column(
@@ -84,8 +95,8 @@ TABLES: Mapping[TableName, tuple[Column, ...]] = {
         *_columns("number", value="NULL: there is a reason"),
         *_columns("text", unscored="why there is no value"),
         Column(name="scorer", kind="text", required=True, meaning="name and version"),
-        *_columns("count", n_calls="of a judge; default 0"),
-        *_columns("number", cost_usd="of these calls"),
+        *_columns("count", COUNT, n_calls="of a judge; default 0"),
+        *_columns("number", NOT_NEGATIVE, cost_usd="of these calls"),
         _AT,
         *_columns("json", opinions="what the judge said, one by one"),
     ),
@@ -173,10 +184,49 @@ def _batches(path: Path, table: TableName) -> "Iterator[pa.Table]":
 
     schema = arrow_schema(table, extra=("user",) if table == "trials" else ())
     parse = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
-    found = pj.read_json(path, parse_options=parse)
+    try:
+        found = pj.read_json(path, parse_options=parse)
+    except pa.ArrowException as error:
+        line, said = _unreadable(path, parse)
+        raise _refused(path, f"can't be read: {said or str(error).partition(chr(10))[0]}", line=line) from error
     kept = [name for name in found.schema.names if name != "user" or found["user"].null_count < found.num_rows]
     for batch in found.select(kept).to_batches(max_chunksize=ROWS_AT_ONCE):
         yield pa.Table.from_batches([batch])
+
+
+def _unreadable(path: Path, parse: Any) -> tuple[int | None, str]:
+    """The line of a JSON Lines file that can't be read, and why: Arrow counts from the begin of its block, or not at all."""
+    import pyarrow as pa
+    import pyarrow.json as pj
+
+    def fault(lines: Sequence[bytes]) -> str:
+        part = b"".join(lines)
+        try:
+            pj.read_json(pa.BufferReader(part), parse_options=parse, read_options=pj.ReadOptions(block_size=len(part) + 1))
+        except pa.ArrowException as error:
+            return str(error).partition("\n")[0].partition(" in row ")[0]
+        return ""
+
+    with path.open("rb") as file:
+        begin = 0
+        while lines := list(islice(file, _LINES_AT_ONCE)):
+            if fault(lines):
+                place = _first(len(lines), lambda some, lines=lines: bool(fault(lines[some])))  # type: ignore[misc]
+                return begin + place + 1, fault(lines[place : place + 1])
+            begin += len(lines)
+    return None, ""
+
+
+def _first(n: int, is_bad: Callable[[slice], bool]) -> int:
+    """The place of the first one of `n` for which a stretch of them is bad, where one is."""
+    begin, end = 0, n
+    while end - begin > 1:
+        middle = (begin + end) // 2
+        if is_bad(slice(begin, middle)):
+            end = middle
+        else:
+            begin = middle
+    return begin
 
 
 def _checked(path: Path, table: TableName, batch: "pa.Table", first: int) -> "pa.Table":
@@ -190,15 +240,43 @@ def _checked(path: Path, table: TableName, batch: "pa.Table", first: int) -> "pa
                 raise _refused(path, f"is missing: {table} need it ({column.meaning})", field=column.name)
             continue
         wanted = schema.field(column.name).type
+        _require_unicode(path, batch, column.name, first)
         try:
             values = batch[column.name].cast(wanted)
         except pa.ArrowException as error:
-            raise _refused(path, f"is {batch[column.name].type}, and should be {wanted}: {error}", line=first, field=column.name) from error
+            said = f"is {batch[column.name].type}, and should be {wanted}: {error}"
+            raise _refused(path, said, line=first + _uncastable(batch[column.name], wanted), field=column.name) from error
         _check(path, column, values, first)
         columns[column.name] = _without_nul(values) if column.kind == "text" else values
     if "user" in batch.schema.names:
+        _require_unicode(path, batch, "user", first)
         columns["user"] = batch["user"].cast(pa.string())
     return pa.table(columns)
+
+
+def _require_unicode(path: Path, batch: "pa.Table", name: str, first: int) -> None:
+    import pyarrow as pa
+
+    kind = batch[name].type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        return
+    place = not_unicode(batch[name])
+    if place is not None:
+        raise _refused(path, "is no Unicode text, as it holds half of a pair of surrogates or other bytes", line=first + place, field=name)
+
+
+def _uncastable(values: Any, wanted: Any) -> int:
+    """The place of the first value that is none of the wanted type, where there is one."""
+    import pyarrow as pa
+
+    def fails(some: slice) -> bool:
+        try:
+            values[some].cast(wanted)
+        except pa.ArrowException:
+            return True
+        return False
+
+    return _first(len(values), fails)
 
 
 def _without_nul(values: Any) -> Any:
@@ -215,11 +293,14 @@ def _check(path: Path, column: Column, values: Any, first: int) -> None:
         faults.append((values.is_null(), f"has no value: give {column.meaning}"))
     if column.kind == "number":
         faults.append((pc.invert(pc.is_finite(values)), "is not finite: give a number, or NULL with its reason"))
+    if column.within is not None:
+        faults.append((out_of(values, column.within), column.within[2]))
     if column.words:
         known = pc.or_kleene(pc.is_in(values, value_set=_words(column.words)), values.is_null())
         faults.append((pc.invert(known), f"is none of {', '.join(column.words)}"))
     if column.kind == "json":
-        faults.append((_no_json(values), "is no JSON text"))
+        fits, shape = SHAPES[column.name]
+        faults.append((pc.is_in(values, value_set=_words(unfit(values, fits))), f"is no JSON text: give {shape}"))
     for fault, message in faults:
         place = pc.index(fault, True).as_py()  # the value that is looked for
         if place >= 0:
@@ -230,26 +311,6 @@ def _words(words: Sequence[str]) -> Any:
     import pyarrow as pa
 
     return pa.array(list(words), pa.string())
-
-
-def _no_json(values: Any) -> Any:
-    """Where text is no JSON; each distinct one is parsed once."""
-    import pyarrow.compute as pc
-
-    bad = [text for text in pc.unique(values).to_pylist() if text is not None and not _is_json(text)]
-    return pc.is_in(values, value_set=_words(bad))
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return False
-    return "\\u0000" not in text
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)
 
 
 def _refused(path: Path, message: str, *, line: int | None = None, field: str | None = None) -> ValidationError:

@@ -58,6 +58,7 @@ class CallCache:
             setting="stores.calls",
             if_damaged="it was written by another version or is damaged. Move it away; what it held will be paid for again",
             first_map_bytes=first_map_bytes,
+            spare=True,
         )
 
     def __enter__(self) -> Self:

@@ -155,18 +155,22 @@ def read_live_summary(reader: LiveReader, board: LiveBoardReader, live_id: int) 
 
     Returns:
         None before the first time, where that could not be concluded (`LiveBoardReader.snapshot` says why), and where it was written in
-        another form.
+        another form; but of an experiment whose sums are closed, whose summary is never made again, also another form is read if it can be.
 
     Raises:
         InputError: There is no such experiment.
         StoreError: The document is not of the form that it says, or the database fails.
     """
     plan, stored = reader.plan(live_id), board.snapshot(live_id)
-    if stored is None or stored.document is None or stored.form != SNAPSHOT_FORM:
+    if stored is None or stored.document is None:
+        return None
+    if stored.form != SNAPSHOT_FORM and live_id not in reader.closed():
         return None
     try:
         return _adapter().validate_python({**stored.document, "experiment": plan})
     except ValidationError as error:
+        if stored.form != SNAPSHOT_FORM:
+            return None
         what = f"the stored summary of live experiment {live_id} can't be read ({error.error_count()} faults)"
         raise StoreError(f"{what}: make it again with ragtrial roll-up") from error
 

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from ragtrial.domain.selftest import NullRuns, Rate, SelfTest, Tried
+from ragtrial.domain.selftest import N_RATES, SELF_TEST_LEVEL, NullRuns, Rate, SelfTest, Tried
 from ragtrial.report import words
 
 HEADINGS = ("fault", "caught by", "after", "what you would read")
@@ -11,7 +11,9 @@ NULL_HEADINGS = ("A/A", "runs", "false verdicts", "refused for nothing", "stoppe
 DESIGNS = {"live": "live (split)", "paired": "offline (paired)"}
 HOW = (
     "A/A runs draw from the trials that the control and an evaluation of two models logged here, and go through the whole chain: "
-    "assignment by hash (live) or pairs (offline), SQL, scores, reader, analysis, verdict. Intervals are exact (Clopper and Pearson), 95 %."
+    "assignment by hash (live) or pairs (offline), SQL, scores, reader, analysis, verdict. Intervals are exact (Clopper and Pearson), 95 %. "
+    f"A rate fails from the count on that an exact binomial test at {SELF_TEST_LEVEL / N_RATES:.1%} shows to be above what is allowed; so where "
+    f"all {N_RATES} rates are exactly what is allowed, at most {SELF_TEST_LEVEL:.0%} of self-tests fail."
 )
 
 
@@ -19,7 +21,9 @@ def heading(found: SelfTest) -> str:
     """Whether it is in order, in one sentence."""
     missed = found.missed
     if not missed:
-        return f"Caught: {len(found.tried)} of {len(found.tried)} planted faults; the experiment without a fault raised nothing."
+        n_caught, few = len(found.tried) - len(found.untold), ", ".join(found.untold)
+        untold = f" Too little was asked to tell of: {few}." if few else ""
+        return f"Caught: {n_caught} of {len(found.tried)} planted faults; the experiment without a fault raised nothing.{untold}"
     return f"Not in order: {', '.join(missed)}."
 
 
@@ -44,6 +48,8 @@ def rows(found: SelfTest) -> list[tuple[str, str, str, str]]:
 
 def _row(tried: Tried) -> tuple[str, str, str, str]:
     planted = f"{tried.fault.name}: {tried.fault.planted}"
+    if not tried.told:
+        return planted, f"not told: {tried.fault.guard}", f"not in {tried.asked:,} {tried.counted}", tried.also
     if tried.sentence is None:
         also = f" ({tried.also})" if tried.also else ""
         return planted, f"NOT CAUGHT by {tried.fault.guard}", f"never, in {tried.asked:,} {tried.counted}", f"nothing of it{also}"
@@ -67,7 +73,7 @@ def _null_row(runs: NullRuns) -> tuple[str, ...]:
     return (
         DESIGNS[runs.design],
         f"{runs.verdicts.of:,}",
-        f"{rate(runs.verdicts)}, {runs.alpha:.0%} allowed",
+        f"{rate(runs.verdicts)}, {runs.alpha:.0%} allowed, fails from {runs.verdicts.fails_from:,} on",
         rate(runs.refused),
         stopped,
         rate(runs.naive),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -155,18 +155,32 @@ def rate_log_e_value(
     failed_c, failed_t = (np.asarray(counts, dtype=np.float64) for counts in failures)
     n_c, n_t = (np.asarray(counts, dtype=np.float64) for counts in trials)
     mixture = _log_mixture(failed_c, n_c, expected_rate) + _log_mixture(failed_t, n_t, expected_rate)
-    low, high = np.full(failed_c.shape, max(0.0, -difference)), np.full(failed_c.shape, min(1.0, 1.0 - difference))
-    # The likelihood along treatment = control + difference is concave in control's rate: its slope changes sign once.
-    for _ in range(_STEPS):
-        rate = np.clip(0.5 * (low + high), _NEAR_0, _NEAR_1)
-        other = np.clip(rate + difference, _NEAR_0, _NEAR_1)
-        slope = failed_c / rate - (n_c - failed_c) / (1.0 - rate) + failed_t / other - (n_t - failed_t) / (1.0 - other)
-        low, high = np.where(slope > 0.0, rate, low), np.where(slope > 0.0, high, rate)
-    rate = 0.5 * (low + high)
+    if failed_c.ndim == 0:  # one look's bounds ask for some thirty, each far quicker in Python's own numbers
+        rate = np.asarray(_likeliest_rate(float(failed_c), float(failed_t), float(n_c), float(n_t), difference, _clip))
+    else:
+        rate = _likeliest_rate(failed_c, failed_t, n_c, n_t, difference, np.clip)
     other = np.clip(rate + difference, 0.0, 1.0)
     likelihood = special.xlogy(failed_c, rate) + special.xlog1py(n_c - failed_c, -rate)
     likelihood = likelihood + special.xlogy(failed_t, other) + special.xlog1py(n_t - failed_t, -other)
     return np.asarray(mixture - likelihood, dtype=np.float64)
+
+
+def _likeliest_rate(failed_c: Any, failed_t: Any, n_c: Any, n_t: Any, difference: float, clip: Callable[[Any, float, float], Any]) -> Any:
+    """Control's rate of the largest likelihood where treatment's is that plus `difference`, by bisection; for numbers or arrays.
+
+    The likelihood along treatment = control + difference is concave in control's rate: its slope changes sign once.
+    """
+    low, high = max(0.0, -difference) + 0.0 * failed_c, min(1.0, 1.0 - difference) + 0.0 * failed_c
+    for _ in range(_STEPS):
+        rate = clip(0.5 * (low + high), _NEAR_0, _NEAR_1)
+        other = clip(rate + difference, _NEAR_0, _NEAR_1)
+        rising = failed_c / rate - (n_c - failed_c) / (1.0 - rate) + failed_t / other - (n_t - failed_t) / (1.0 - other) > 0.0
+        low, high = low + (rate - low) * rising, rate + (high - rate) * rising
+    return 0.5 * (low + high)
+
+
+def _clip(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
 
 
 def _log_mixture(failed: Values, n: Values, expected_rate: float) -> Values:

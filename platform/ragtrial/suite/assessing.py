@@ -20,6 +20,7 @@ from ragtrial.build import build_embedder
 from ragtrial.contracts import Embedder, Progress, Vectors, no_progress
 from ragtrial.domain.assessment import Assessment, Costs, DataVolume, Probe
 from ragtrial.domain.failure import Failures, LookAlike, PlottedQuery
+from ragtrial.domain.gold import groups_of
 from ragtrial.domain.pair import Pair
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
 from ragtrial.errors import InputError, NotEnoughDataError
@@ -166,7 +167,13 @@ def _see(prepared: Prepared, embedder: Embedder, cached: CachedEmbedder, progres
     retrieval = prepared.experiment.retrieval_of(prepared.experiment.control)
     blend = blend_of(retrieval) if retrieval.method == "hybrid" else None
     found = retrieve_all(
-        corpus, gold.queries, query_vectors=query_vectors, passage_vectors=passage_vectors, method=retrieval.method, blend=blend
+        corpus,
+        gold.queries,
+        query_vectors=query_vectors,
+        passage_vectors=passage_vectors,
+        method=retrieval.method,
+        blend=blend,
+        groups=groups_of(gold.queries, retrieval.index.partition_tag),
     )
     index, name = _configured(prepared, cached, query_vectors, progress)
     return Seen(embedder=embedder, query_vectors=query_vectors, found=found, known=judged(gold), index=index, index_name=name)
@@ -182,7 +189,8 @@ def _configured(
         return None, ""
     with closing(open_index(prepared)) as store:
         facts = index_facts(prepared, prepared.experiment.control, embedder=cached, index=store, progress=progress)
-        hits = store.search(facts.collection, query_vectors, top_k=CUT, model=cached.identity)
+        confined = groups_of(prepared.gold.queries, spec.partition_tag)
+        hits = store.search(facts.collection, query_vectors, top_k=CUT, model=cached.identity, groups=confined)
     stored = "" if spec.vectors == "fp32" else f", {spec.vectors} vectors"
     return tuple(tuple(hit.passage_id for hit in row) for row in hits), f"index as configured ({facts.index_type}{stored})"
 

@@ -5,21 +5,24 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from ragtrial.build import build_index
+from ragtrial.build import Surroundings, build_index, build_reranker
 from ragtrial.contracts import IndexParameters
 from ragtrial.db.engine import current_revision, upgrade
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.model import ModelIdentity
+from ragtrial.domain.reranking import RerankSpec
 from ragtrial.embedding.sentence_transformers import SentenceTransformersEmbedder, folder_of_package
 from ragtrial.errors import RagtrialError
 from ragtrial.formats.experiment import load_experiment
 from ragtrial.settings import Settings, read_settings
 from ragtrial.suite.places import places, try_milvus, try_sql
+from ragtrial.suite.preparing import surroundings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +54,7 @@ def diagnose(experiment: Path | None = None, settings: Settings | None = None) -
     """Try Python, Milvus Lite, SQLite, the bundled model and the optional packages.
 
     Args:
-        experiment: Its own stores are tried, too, and where their places come from is said.
+        experiment: Its own stores and rerankers are tried, too, and where the stores' places come from is said.
         settings: The environment; default: this process's.
 
     Raises:
@@ -78,7 +81,20 @@ def _of_experiment(path: Path, settings: Settings) -> tuple[Finding, ...]:
     """The experiment's stores, asked from here with the secrets that are set here."""
     file = load_experiment(path, settings)
     said = [Finding(part=part, state="ok", detail=detail) for part, _, detail in (line.partition(": ") for line in places(file, settings))]
-    return (*said, _tried("SQL log", lambda: try_sql(file)), _tried("Milvus", lambda: try_milvus(file, settings)))
+    found = [*said, _tried("SQL log", lambda: try_sql(file)), _tried("Milvus", lambda: try_milvus(file, settings))]
+    rerankers: dict[RerankSpec, list[str]] = {}
+    for arm in file.experiment.arms:
+        if (spec := file.experiment.retrieval_of(arm).rerank) is not None:
+            rerankers.setdefault(spec, []).append(arm.name)
+    around = surroundings(file, settings)
+    return (*found, *(_tried(f"reranker of {' and '.join(arms)}", partial(_reranker, spec, around)) for spec, arms in rerankers.items()))
+
+
+def _reranker(spec: RerankSpec, around: Surroundings) -> str:
+    """Score one pair; an endpoint is asked for it."""
+    reranker = build_reranker(spec, around)
+    reranker.score([("is this machine ready?", ("this machine is ready",))])
+    return f"{reranker.identity} scores"
 
 
 def _ragas() -> Finding:

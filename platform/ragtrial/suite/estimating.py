@@ -10,11 +10,13 @@ import numpy as np
 from ragtrial.build import index_parameters, reading_of
 from ragtrial.contracts import Embedder, IndexParameters, IndexType, Progress, no_progress
 from ragtrial.domain.corpus import Passage
+from ragtrial.domain.experiment import Arm
 from ragtrial.errors import RagtrialError
 from ragtrial.formats.experiment import milvus_uri
 from ragtrial.index.codes import vector_bytes
 from ragtrial.index.estimates import IndexSize, index_size, node_memory
 from ragtrial.index.index_types import TYPES
+from ragtrial.indexing import collection_name, of_groups
 from ragtrial.suite.arms import missing_models
 from ragtrial.suite.foreign_arms import refuse_own
 from ragtrial.suite.preparing import Prepared
@@ -32,6 +34,7 @@ class ArmEstimate:
 
     Attributes:
         arm: Its name.
+        same_as: The arm whose collection it searches too, which is then counted once; None where it has its own.
         model: Its model; the base of one that is still to be trained.
         dimension: Of its vectors; 0 where it searches by words alone.
         index_type: As asked.
@@ -55,6 +58,7 @@ class ArmEstimate:
     memory_bytes: int
     disk_bytes: int
     types: tuple[IndexSize, ...]
+    same_as: str | None = None
     embed_seconds: float | None = None
     embed_reason: str = ""
 
@@ -69,7 +73,7 @@ class Estimate:
         replicas: Of each collection.
         mapped: They are mapped from disk.
         arms: Control first.
-        loaded_bytes: All arms, all replicas.
+        loaded_bytes: All collections, all replicas.
         node_bytes: What query nodes need together, with head room.
         swap_bytes: The same while a new collection is loaded beside the old ones, before an alias moves.
         store: `lite` or `server`, as the experiment has it.
@@ -106,15 +110,18 @@ def estimate(prepared: Prepared, *, timed: bool = True, progress: Progress = no_
     specs = {arm.name: prepared.experiment.retrieval_of(arm) for arm in prepared.experiment.arms}
     reading = reading_of([spec.index for spec in specs.values()])
     lite = "://" not in milvus_uri(prepared.file)
-    arms = []
+    arms: list[ArmEstimate] = []
+    made: dict[str, str] = {}
     for arm in (prepared.experiment.control, prepared.experiment.treatment):
         embedder, parameters = embedders[arm.name], index_parameters(specs[arm.name])
         seconds, reason = _embedding(embedder, passages, provider=arm.embedding.provider if timed else None)
         found = _of_arm(arm.name, embedder, parameters, n=len(passages), texts=texts, mapped=reading.mmap)
         # Milvus Lite holds float32 rows beside whatever index
         beside = 4 * found.dimension * len(passages) if lite and found.index_type != "FLAT" else 0
-        arms.append(replace(found, memory_bytes=found.memory_bytes + beside, embed_seconds=seconds, embed_reason=reason))
-    loaded = reading.replicas * sum(arm.memory_bytes for arm in arms)
+        owner = made.setdefault(_collection(prepared, arm, embedder, parameters), arm.name)
+        found = replace(found, memory_bytes=found.memory_bytes + beside, same_as=None if owner == arm.name else owner)
+        arms.append(replace(found, embed_seconds=seconds, embed_reason=reason))
+    loaded = reading.replicas * sum(arm.memory_bytes for arm in arms if arm.same_as is None)
     largest = reading.replicas * max(arm.memory_bytes for arm in arms)
     return Estimate(
         n_passages=len(passages),
@@ -130,14 +137,25 @@ def estimate(prepared: Prepared, *, timed: bool = True, progress: Progress = no_
     )
 
 
+def _collection(prepared: Prepared, arm: Arm, embedder: Embedder, parameters: IndexParameters) -> str:
+    """Names the arm's collection; that of a model which is still to be trained is nobody else's."""
+    name = collection_name(prepared.corpus, embedder.identity, of_groups(parameters, prepared.corpus))
+    return f"{name} of {arm.name}" if _to_train(prepared, arm) else name
+
+
+def _to_train(prepared: Prepared, arm: Arm) -> bool:
+    if prepared.experiment.training is None:
+        return False
+    return arm.embedding.model.removeprefix("registry:").partition("@")[0] in missing_models(prepared)
+
+
 def _embedders(prepared: Prepared, progress: Progress) -> dict[str, Embedder]:
     """Each arm's, by arm; that of a model which is still to be trained is its base's, which has the same shape."""
     experiment, advance = prepared.experiment, progress("load the models", len(prepared.experiment.arms))
-    lacking = missing_models(prepared) if experiment.training is not None else ()
     found = {}
     for arm in experiment.arms:
         asked = arm
-        if experiment.training is not None and arm.embedding.model.removeprefix("registry:").partition("@")[0] in lacking:
+        if experiment.training is not None and _to_train(prepared, arm):
             asked = replace(arm, embedding=replace(arm.embedding, model=experiment.training.base))
         found[arm.name] = build_arm_embedder(asked, experiment.retrieval_of(arm), prepared.around)
         advance(1)
@@ -158,7 +176,7 @@ def _of_arm(name: str, embedder: Embedder, parameters: IndexParameters, *, n: in
         vectors=parameters.vectors,
         raw_bytes=raw,
         memory_bytes=0 if mapped else chosen.memory + texts,
-        disk_bytes=raw + texts + (0 if parameters.type == "FLAT" else chosen.disk),
+        disk_bytes=raw + texts + chosen.disk,
         types=types,
     )
 

@@ -20,7 +20,7 @@ from ragtrial.domain.metric import Metric, metric_named
 from ragtrial.errors import InputError, SetupError
 from ragtrial.formats import growthbook, statsig
 from ragtrial.formats.experiment import ExperimentFile, load_experiment, sql_url
-from ragtrial.formats.table_files import Column, write_table
+from ragtrial.formats.table_files import write_table
 
 Service = Literal["growthbook", "statsig"]
 FORMAT = "ragtrial-live-export/1"
@@ -113,15 +113,12 @@ def export_live(
 
 
 def _write(source: _Source, service: Service, folder: Path, ids: tuple[str, str], progress: Progress) -> LiveExport:
-    unit, arm = (growthbook.UNIT, "variation_id") if service == "growthbook" else ("unit_id", "group_id")
-    when: Literal["moment", "seconds"] = "moment" if service == "growthbook" else "seconds"
-    exposures = [Column(name=unit, kind="text"), Column(name="timestamp", kind=when)]
-    exposures += [Column(name="experiment_id", kind="text"), Column(name=arm, kind="text")]
-    names = ("exposures", "scores" if service == "growthbook" else "events")
+    named = growthbook if service == "growthbook" else statsig
     name = source.file.experiment.name
-    n_exposures = write_table(folder, names[0], exposures, _exposures(source, name))
+    n_exposures = write_table(folder, "exposures", named.EXPOSURES, _exposures(source, name, service))
     n_values: dict[str, int] = {}
-    write_table(folder, names[1], _value_columns(service, unit, when), _values(source, name, service, n_values, progress))
+    table, columns = ("scores", growthbook.SCORES) if service == "growthbook" else ("events", statsig.EVENTS)
+    write_table(folder, table, columns, _values(source, name, service, n_values, progress))
     left_out = {metric.name: source.events.left_out(source.live_id, metric) for metric in source.metrics}
     _definitions(source, service, folder, ids)
     counts = {"exposures": n_exposures, "values": n_values, "left_out": left_out}
@@ -135,16 +132,19 @@ def _write(source: _Source, service: Service, folder: Path, ids: tuple[str, str]
     )
 
 
-def _value_columns(service: Service, unit: str, when: Literal["moment", "seconds"]) -> list[Column]:
-    named = "metric" if service == "growthbook" else "event_name"
-    value = Column(name="value", kind="number") if service == "growthbook" else Column(name="event_value", kind="text")
-    columns = [Column(name=unit, kind="text"), Column(name="timestamp", kind=when), Column(name="experiment_id", kind="text")]
-    return [*columns, Column(name=named, kind="text"), value]
-
-
-def _exposures(source: _Source, name: str) -> _Rows:
+def _exposures(source: _Source, name: str, service: Service) -> _Rows:
     for rows in source.events.exposures(source.live_id):
-        yield [(row.unit, row.at, name, row.arm) for row in rows]
+        yield [(row.unit, *_times(row.at, service), name, row.arm) for row in rows]
+
+
+def _times(at: float, service: Service) -> tuple[float, ...]:
+    """Statsig gets each time twice: in whole seconds, and as a moment."""
+    return (at,) if service == "growthbook" else (at, at)
+
+
+def _numbers(value: float, service: Service) -> tuple[str | float, ...]:
+    """Statsig gets each value twice: as text, and as a number."""
+    return (value,) if service == "growthbook" else (repr(value), value)
 
 
 def _values(
@@ -156,7 +156,7 @@ def _values(
         counts[metric.name] = 0
         for rows in source.events.values(source.live_id, metric):
             counts[metric.name] += len(rows)
-            yield [(row.unit, row.at, name, metric.name, row.value if service == "growthbook" else repr(row.value)) for row in rows]
+            yield [(row.unit, *_times(row.at, service), name, metric.name, *_numbers(row.value, service)) for row in rows]
         advance(1)
 
 

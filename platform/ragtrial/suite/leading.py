@@ -1,7 +1,8 @@
 """Who of several workers, or of several machines, does what must be done once."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ragtrial.db.engine import parse_url
@@ -25,6 +26,20 @@ def leadership(file: ExperimentFile, what: str) -> AnyLeadership:
     if parse_url(url).get_backend_name() == "sqlite":
         return Leadership(file.folder / ".ragtrial" / f"{what}.lock")
     return DatabaseLeadership(url, what)
+
+
+@contextmanager
+def held_in_turn(lead: AnyLeadership, *, waiting: Callable[[], None]) -> Iterator[None]:
+    """Lead for as long as the block lasts; `waiting` is called where somebody else has to end first."""
+    if lead.won():
+        try:
+            yield
+        finally:
+            lead.release()
+        return
+    waiting()
+    with lead.held():
+        yield
 
 
 async def while_leading(lead: AnyLeadership, work: Callable[[], Coroutine[Any, Any, None]], *, ask_s: float = _ASK_S) -> None:

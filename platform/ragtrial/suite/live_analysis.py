@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ragtrial.analysis.health import MIN_ANN_RECALL
+from ragtrial.analysis.health import MIN_ANN_RECALL, unmeasured_index
 from ragtrial.analysis.live import analyse_tables
 from ragtrial.analysis.live_comparing import estimate_of, fit_of, units_of
 from ragtrial.analysis.live_deciding import full_days
@@ -26,7 +26,7 @@ from ragtrial.errors import InputError, NotEnoughDataError, StoreError
 from ragtrial.formats.experiment import ExperimentFile, load_experiment, sql_url
 from ragtrial.report.live_content import LiveContent
 from ragtrial.report.live_json import live_dict
-from ragtrial.report.live_summary import read_live_summary
+from ragtrial.report.live_summary import LiveSummary, read_live_summary
 from ragtrial.stats.paired import paired_t
 from ragtrial.suite.reading_place import read_url, reads_replica, replica_note
 
@@ -61,7 +61,7 @@ class Assumptions:
 
 
 def analyse_live(file: ExperimentFile, reader: LiveReader, *, pictures: bool = True) -> LiveAnalysis:
-    """What the live experiment of a file has come to by now.
+    """What the live experiment of a file has come to by now; once retention has closed it, what it had come to when all trials were there.
 
     Args:
         file: The experiment that is served; its plan must be the one in the log.
@@ -73,18 +73,25 @@ def analyse_live(file: ExperimentFile, reader: LiveReader, *, pictures: bool = T
         StoreError: The database can't be read.
     """
     live_id = reader.live_id(file.experiment)
+    kept = _stored(file, reader, live_id) if live_id in reader.closed() else None
+    if kept is not None:
+        return kept.analysis
     return analyse_tables(
         live_setting(file.experiment, reader, pictures=pictures, live_id=live_id, looked=lambda: _stored_looks(file, reader, live_id))
     )
 
 
-def _stored_looks(file: ExperimentFile, reader: LiveReader, live_id: int) -> tuple[Look, ...]:
-    """What the snapshots of the dashboard have seen; nothing where there is none that can be read."""
+def _stored(file: ExperimentFile, reader: LiveReader, live_id: int) -> LiveSummary | None:
+    """What the dashboard shows; None where there is none that can be read."""
     with LiveBoardReader(read_url(sql_url(file))) as board:
         try:
-            stored = read_live_summary(reader, board, live_id)
+            return read_live_summary(reader, board, live_id)
         except StoreError:
-            return ()
+            return None
+
+
+def _stored_looks(file: ExperimentFile, reader: LiveReader, live_id: int) -> tuple[Look, ...]:
+    stored = _stored(file, reader, live_id)
     return () if stored is None else stored.analysis.looks
 
 
@@ -160,7 +167,7 @@ def _of_units(
 ) -> LiveSetting:
     """The same from the sums by unit. A large log is not read by time: what was seen at earlier looks stays as it was seen."""
     live, live_id = live_of(experiment), found.live_id
-    by_time = pictures and int(units.exposure.trials.sum()) <= READ_BY_TIME
+    by_time = pictures and not units.closed and int(units.exposure.trials.sum()) <= READ_BY_TIME
     return LiveSetting(
         experiment=experiment,
         stored_digest=found.live_digest,
@@ -231,6 +238,9 @@ def _checks(facts: Mapping[str, Any]) -> tuple[Check, ...]:
         index = arm.get("index") or {}
         recall = index.get("ann_recall")
         if recall is None:
+            if index:
+                why = unmeasured_index(index.get("index_type", "?"), index.get("n_passages", 0), index.get("bytes", 0))
+                found.append(Check(name=f"ann_recall[{arm['arm']}]", state="unknown", detail=why))
             continue
         detail = f"the {index.get('index_type', '?')} index returns {recall:.2%} of what exact search returns"
         found.append(Check(name=f"ann_recall[{arm['arm']}]", state="pass" if recall >= MIN_ANN_RECALL else "warn", detail=detail))

@@ -65,11 +65,13 @@ class Exported:
         rows: Rows of the files that were written, by table.
         files: Files that were written.
         kept: Files that were there already (`resume`).
+        removed: Files of an earlier export that were removed, as all rows of their day have been erased since.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
     files: int = 0
     kept: int = 0
+    removed: int = 0
 
 
 def export_log(
@@ -94,13 +96,18 @@ def export_log(
     name = None if everything else file.experiment.name
     done = Exported()
     with BulkReader(sql_url(file)) as reader:
-        parts = [(plan, day) for plan in reader.plans(name) for day in reader.days(plan.live_id)]
+        plans = reader.plans(name)
+        parts = [(plan, day) for plan in plans for day in reader.days(plan.live_id)]
         evaluations = reader.evaluations(name)
         advance = progress("exporting", len(TABLES) * len(parts) + len(_OFFLINE) * len(evaluations))
         for plan, day in parts:
             for table in TABLES:
                 _write(_place(out, table, plan, day), _live(reader, plan, table, day, texts=texts), table, done, resume=resume)
                 advance(1)
+        for plan in plans:
+            done.removed += _remove_erased(
+                out, plan, {_date(day) for of, day in parts if of == plan}, kept_from=reader.kept_from(plan.live_id)
+            )
         for evaluation in evaluations:
             for kind in _OFFLINE:
                 folder = out / kind / f"experiment={_value(evaluation.name)}" / f"date={evaluation.day}"
@@ -132,9 +139,28 @@ def _value(text: str) -> str:
     return quote(text, safe=" ").replace(".", "%2E") if set(text) <= {"."} else quote(text, safe=" ")
 
 
+def _date(day: float) -> str:
+    return datetime.fromtimestamp(day * DAY_SECONDS, UTC).strftime("%Y-%m-%d")
+
+
 def _place(out: Path, table: str, plan: LoggedPlan, day: int) -> Path:
-    date = datetime.fromtimestamp(day * DAY_SECONDS, UTC).strftime("%Y-%m-%d")
-    return out / table / f"experiment={_value(plan.name)}" / f"date={date}" / f"{plan.digest[:_SHORT]}.parquet"
+    return out / table / f"experiment={_value(plan.name)}" / f"date={_date(day)}" / f"{plan.digest[:_SHORT]}.parquet"
+
+
+def _remove_erased(out: Path, plan: LoggedPlan, dates: set[str], *, kept_from: float) -> int:
+    """Remove files of days of which nothing is in the log any more; what retention has removed stays: these files are all there is of it."""
+    n = 0
+    for table in TABLES:
+        folder = out / table / f"experiment={_value(plan.name)}"
+        for path in folder.glob(f"date=*/{plan.digest[:_SHORT]}.parquet"):
+            date = path.parent.name.removeprefix("date=")
+            if date >= _date(kept_from / DAY_SECONDS) and date not in dates:
+                path.unlink()
+                n += 1
+        for day in folder.glob("date=*"):
+            if not any(day.iterdir()):
+                day.rmdir()
+    return n
 
 
 def _live(reader: BulkReader, plan: LoggedPlan, table: str, day: int, *, texts: bool) -> "Iterator[pa.Table]":

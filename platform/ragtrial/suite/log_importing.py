@@ -1,6 +1,6 @@
 """`ragtrial db import`: a live log from files, checked and completed, as a whole or not at all."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.domain.live import LiveSpec
 from ragtrial.errors import InputError, Problem, ValidationError
 from ragtrial.formats.experiment import ExperimentFile, load_experiment, sql_url
+from ragtrial.formats.log_checks import Fault, repeated, score_faults, sizes, trial_faults
 from ragtrial.formats.log_tables import TableName, log_files, read_log
 from ragtrial.splitting import pseudonym
 
@@ -65,9 +66,9 @@ def import_log(path: Path, places: Mapping[TableName, Sequence[Path]], *, progre
         for name, paths in files.items():
             for one in paths:
                 if name == "trials":
-                    done.rows[name] = done.rows.get(name, 0) + into.trials(_trials(one, file, live, into))
+                    done.rows[name] = done.rows.get(name, 0) + into.trials(_trials(one, file, live, into), place=str(one))
                 else:
-                    n, again = into.about_trials(_SQL[name], _about(one, name))
+                    n, again = into.about_trials(_SQL[name], _about(one, name), place=str(one))
                     done.rows[name] = done.rows.get(name, 0) + n
                     done.repeated[name] = done.repeated.get(name, 0) + again
                 advance(1)
@@ -75,9 +76,10 @@ def import_log(path: Path, places: Mapping[TableName, Sequence[Path]], *, progre
 
 
 def _about(path: Path, name: str) -> "Iterator[pa.Table]":
-    for _first, batch in read_log(path, name):  # type: ignore[arg-type]  # one of the tables
+    for first, batch in read_log(path, name):  # type: ignore[arg-type]  # one of the tables
         found = _with_default(_with_default(batch, "tags", "[]"), "comment", "") if name == "votes" else batch
         if name == "scores":
+            _require(path, score_faults(found), first)
             found = _with_default(found, "n_calls", 0)
         yield found.drop_columns([column for column in ("late",) if column in found.schema.names])
 
@@ -90,6 +92,8 @@ def _trials(path: Path, file: ExperimentFile, live: LiveSpec, into: BulkImport) 
             _require_words(path, batch, name, sorted(arms), first)
         found = _completed(path, batch, first, file, live)
         _require_words(path, found, "version", versions, first)
+        _require(path, trial_faults(found), first)
+        _require_once(path, found, first)
         yield found
 
 
@@ -115,6 +119,8 @@ def _completed(path: Path, batch: "pa.Table", first: int, file: ExperimentFile, 
     found = _with_default(found, "propensity", pc.if_else(treated, share, 1.0 - share))
     found = _with_default(found, "query_text", pa.nulls(found.num_rows, pa.string()))
     found = _with_default(found, "query_stored", pc.if_else(pc.is_valid(found["query_text"]), "full", "hash"))
+    if "hits" in found.schema.names:
+        found = _with_default(found, "n_hits", sizes(found["hits"]))
     found = _with_default(found, "n_hits", pc.if_else(_is_null(found, "failure_stage"), 0, pa.scalar(None, pa.int64())))
     hits = pc.if_else(pc.equal(found["n_hits"], 0), "[]", pa.scalar(None, pa.string()))
     found = _with_default(found, "hits", hits)
@@ -171,6 +177,22 @@ def _with_default(found: "pa.Table", name: str, given: Any) -> "pa.Table":
     value = given.as_py() if isinstance(given, pa.Scalar) else given
     kind = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string(), type(None): pa.int64()}[type(value)]
     return found.append_column(name, pa.array(np.full(found.num_rows, value, dtype=object), kind))
+
+
+def _require(path: Path, faults: Iterable[Fault], first: int) -> None:
+    import pyarrow.compute as pc
+
+    for where, name, said in faults:
+        place = pc.index(where, True).as_py()  # the value that is looked for
+        if place >= 0:
+            raise ValidationError([Problem(message=said, path=str(path), line=first + place, field=name)])
+
+
+def _require_once(path: Path, found: "pa.Table", first: int) -> None:
+    place = repeated(found["trial_id"])
+    if place is not None:
+        said = f"is {found['trial_id'][place].as_py()!r}, as further up: give each trial once"
+        raise ValidationError([Problem(message=said, path=str(path), line=first + place, field="trial_id")])
 
 
 def _require_words(path: Path, batch: "pa.Table", name: str, words: Sequence[Any], first: int) -> None:

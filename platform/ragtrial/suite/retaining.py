@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ragtrial.contracts import Progress, no_progress
 from ragtrial.db.retention import Old, Retention
-from ragtrial.errors import InputError
+from ragtrial.errors import ConflictError, InputError
 from ragtrial.formats.experiment import load_experiment, sql_url
+from ragtrial.suite.rolling import Rolling
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,7 +35,8 @@ def retain(
         path: The experiment file.
         keep_days: Whole days (UTC).
         everything: All experiments of the database.
-        running_too: Also what the verdict of a running experiment needs: it is then one of the trials that stay.
+        running_too: Also what the verdict of a running experiment needs: it is then one of the trials that stay. Likewise what the
+            covariate of a later experiment needs.
         dry_run: Only count.
         agree: Asked before anything is removed; raises where the answer is no.
         progress: Told of trials.
@@ -56,9 +58,24 @@ def retain(
         if chosen and not dry_run:
             agree(f"Remove {sum(old.trials for old in chosen):,} trials of {', '.join(map(_called, chosen))}? It can't be undone.")
         for old in chosen:
-            counts = {"trials": old.trials} if dry_run else retention.remove(old, actor="command line", progress=progress)
-            done.removed[_called(old)] = counts
+            if dry_run:
+                done.removed[_called(old)] = {"trials": old.trials}
+                continue
+            problem = None if old.running else _brought_up_to_date(sql_url(file), old)
+            if problem is not None:
+                done.left[_called(old)] = f"what it has come to can't be stored: {problem}"
+                continue
+            try:
+                done.removed[_called(old)] = retention.remove(old, actor="command line", progress=progress)
+            except ConflictError as error:
+                done.left[_called(old)] = str(error)
     return done
+
+
+def _brought_up_to_date(url: str, old: Old) -> str | None:
+    """Store what an experiment that is over has come to, for the last time; why there is nothing to store, or None."""
+    with Rolling(url) as rolling:
+        return rolling.one(old.live_id)
 
 
 def _called(old: Old) -> str:
@@ -69,7 +86,14 @@ def _why_not(old: Old, *, running_too: bool) -> str | None:
     if not old.summed:
         return f"only mode split keeps sums by unit; without these {old.trials:,} trials its analysis would be another one: they stay"
     if old.running:
-        return None if running_too else f"it runs, and its verdict needs these {old.trials:,} trials: stop it, or give --running"
+        why = f"it runs, or was stopped a moment ago, and its verdict needs these {old.trials:,} trials: stop it, or give --running"
+        return None if running_too else why
+    if old.needed_by and not running_too:
+        names = ", ".join(map(repr, old.needed_by))
+        return (
+            f"{names} began while it ran, and its effect takes off what the same users did in these {old.trials:,} trials (CUPED): stop and "
+            "close that one first (db retention on it), or give --running"
+        )
     if not old.concluded:
         return f"what it has come to is not stored yet ({old.trials:,} trials): run ragtrial roll-up first"
     return None

@@ -1,6 +1,7 @@
 """What keeps the dashboard up to date: conclusions of evaluations, sums of the live log, and snapshots of live analyses."""
 
 import functools
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,8 +17,8 @@ from ragtrial.db.live_news import Beside
 from ragtrial.db.live_plans import planned_metrics
 from ragtrial.db.live_reader import LiveExperiment, LiveReader
 from ragtrial.db.roll_up import RolledUp, RollUp
-from ragtrial.errors import RagtrialError, StoreError
-from ragtrial.report.live_summary import SNAPSHOT_FORM
+from ragtrial.errors import InputError, MissingExtraError, RagtrialError, StoreError
+from ragtrial.report.live_summary import SNAPSHOT_FORM, read_live_summary
 from ragtrial.report.summary import CONCLUSION_FORM
 from ragtrial.suite.concluding import conclude_into, unconcluded
 from ragtrial.suite.live_snapshots import snapshot_of
@@ -28,7 +29,10 @@ PACE = 10.0
 SHORTEST_PAUSE_S = 5.0
 """Between two snapshots of one experiment."""
 
+_LONGEST_PAUSE_AFTER_FAULTS_S = 60.0
 _LONGEST_PAUSE_S = 30.0  # between two passes: a first one may take long, and is no reason to be late afterwards
+
+logger = logging.getLogger("ragtrial.rolling")
 
 Say = Callable[[str], None]
 SnapshotState = Literal["made", "current", "waits"]
@@ -130,7 +134,22 @@ class Rolling:
                 live.append(self._roll(experiment, made.get(experiment.live_id), progress))
             except RagtrialError as error:
                 errors.append(f"live experiment {experiment.name!r} is not up to date: {error}")
+            except Exception as error:  # a fault of ours in one of them must not stop the others
+                logger.exception("live experiment %r can't be brought up to date", experiment.name)
+                errors.append(f"live experiment {experiment.name!r} is not up to date: {_unexpected(error)}")
         return Pass(concluded=tuple(concluded), live=tuple(live), errors=tuple(errors))
+
+    def one(self, live_id: int, *, progress: Progress = no_progress) -> str | None:
+        """Bring one live experiment up to date.
+
+        Returns:
+            Why its analysis could not be made; None where it was, or where the stored one is up to date.
+
+        Raises:
+            StoreError: The database fails.
+        """
+        live = next(each for each in self._reader.experiments() if each.live_id == live_id)
+        return self._roll(live, self._board.snapshots_made().get(live_id), progress).problem
 
     def _conclude(self, evaluation_id: str, errors: list[str]) -> bool:
         made_at = self._clock()
@@ -157,12 +176,14 @@ class Rolling:
         rolled = self._writer.roll(live.live_id, progress=progress)
         self._writer.roll_units(live.live_id, progress=progress)
         rolled_s = time.monotonic() - begin
-        if made is not None and made.form != SNAPSHOT_FORM:
+        if made is not None and made.form != SNAPSHOT_FORM and read_live_summary(self._reader, self._board, live.live_id) is None:
             made = None
         problem = None if made is None else made.problem
         done = functools.partial(RolledLive, name=live.name, live_id=live.live_id, rolled=rolled, rolled_s=rolled_s)
         if not rolled.complete:
             return done(snapshot="waits", problem=problem)
+        if made is not None and problem is None and live.live_id in self._reader.closed():
+            return done(snapshot="current")  # made when all trials were there; the log can't say it again
         is_old = made is None or made.version != rolled.version or (made.due_at is not None and made.due_at <= self._clock())
         if self._paced and made is not None and not self._is_due(made, known):
             return done(snapshot="waits" if is_old else "current", problem=problem)
@@ -225,7 +246,8 @@ def roll_for_ever(
 ) -> None:
     """Keep everything that the dashboard reads up to date, until `stop` is set.
 
-    A database that is not there yet, or of an older schema, is waited for. Everything that goes wrong is said once, and tried again.
+    A database that is not there yet, or of an older schema, is waited for. Everything that goes wrong is said once, and tried again; after
+    what should not happen at all later and later, up to every minute, and it is in the log (`ragtrial.rolling`) with its number.
 
     Args:
         url: SQLAlchemy URL.
@@ -239,8 +261,9 @@ def roll_for_ever(
         InputError: The URL is none of SQLite or PostgreSQL.
         MissingExtraError: psycopg is not installed.
     """
-    told = _Told(say)
+    told, faults = _Told(say), 0
     while not stop.is_set():
+        pause_s = every_s
         try:
             missing = _missing(url, upgrade=upgrade)
             told.now([] if missing is None else [missing])
@@ -249,7 +272,18 @@ def roll_for_ever(
                     _keep(rolling, stop, every_s=every_s, told=told, progress=progress)
         except StoreError as error:
             told.now([str(error)])
-        stop.wait(every_s)
+        except (InputError, MissingExtraError):
+            raise
+        except Exception as error:
+            faults += 1
+            pause_s = min(every_s * 2 ** min(faults, 10), _LONGEST_PAUSE_AFTER_FAULTS_S)
+            logger.exception("keeping the dashboard's numbers up to date has failed %d times; tried again in %.0f s", faults, pause_s)
+            told.now([f"the dashboard's numbers are not up to date: {_unexpected(error)}"])
+        stop.wait(pause_s)
+
+
+def _unexpected(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}; please report this"
 
 
 def _keep(rolling: Rolling, stop: threading.Event, *, every_s: float, told: "_Told", progress: Progress) -> None:

@@ -288,7 +288,8 @@ def _lines(
     quality = free if experiment.references_answer else [metric for metric in free if metric.kind == "retrieval"]
     for name in experiment.reference_lines:
         borrows = name == "shuffled-context"
-        retriever = control.retriever if borrows else build_bm25(prepared.corpus)
+        tag = experiment.retrieval_of(experiment.control).index.partition_tag
+        retriever = control.retriever if borrows else build_bm25(prepared.corpus, group_tag=tag)
         pipeline = Pipeline(
             arm=name,
             retriever=retriever,

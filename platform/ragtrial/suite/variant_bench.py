@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ragtrial.build import build_embedder, check_index, index_parameters
-from ragtrial.contracts import Embedder, Kind, Progress, VectorIndex, Vectors
+from ragtrial.build import build_embedder, build_reranker, check_index, index_parameters
+from ragtrial.contracts import Embedder, Kind, Progress, Reranker, VectorIndex, Vectors
 from ragtrial.domain.experiment import EmbeddingSpec, RetrievalSpec
 from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.metric import Metric
@@ -25,10 +25,11 @@ from ragtrial.formats.experiment import milvus_uri
 from ragtrial.index.codes import vector_bytes
 from ragtrial.indexing import alias_of, index_arm
 from ragtrial.pipeline import Pipeline
+from ragtrial.reranking.cache import CachedReranker
 from ragtrial.scoring.choosing import build_scorers
 from ragtrial.suite.environment import environment
 from ragtrial.suite.preparing import Prepared
-from ragtrial.suite.retrieving import build_retriever
+from ragtrial.suite.retrieving import build_retriever, reordering_of
 
 _FORM = 2
 _TIMED_PASSAGES, _TIMED_QUERIES, _TURNS = 64, 40, 3
@@ -83,7 +84,11 @@ def retrieval_of(retrieval: RetrievalSpec, variant: Variant) -> RetrievalSpec:
 
 
 class Bench:
-    """Builds variants, asks them all queries, and times them in turns with the reference."""
+    """Builds variants, asks them all queries, and times them in turns with the reference.
+
+    Where the arm reranks, scores are those of the reranked passages, for that is what a user would lose; times are those of embedding and
+    search alone, which is all that a variant changes.
+    """
 
     def __init__(
         self,
@@ -102,7 +107,14 @@ class Bench:
         self._embedders: dict[tuple[str, str], Embedder] = {}
         self._passages: dict[tuple[str, str], tuple[float, float, float]] = {}
         self._collections: dict[Variant, str] = {}
+        self._reranker: Reranker | None = None
         self._rng_seed = prepared.experiment.analysis.seed
+
+    def reranker(self) -> Reranker | None:
+        """The arm's, loaded once; None where nothing is reranked."""
+        if self._reranker is None and self._retrieval.rerank is not None:
+            self._reranker = CachedReranker(build_reranker(self._retrieval.rerank, self._prepared.around), self._cache)
+        return self._reranker
 
     def bare(self, variant: Variant) -> Embedder:
         """The whole model, without a cache."""
@@ -130,6 +142,9 @@ class Bench:
             milvus_uri(self._prepared.file),
             environment(("onnx", "onnxruntime", "openvino", "nncf")),
         ]
+        reranker = self.reranker()
+        if reranker is not None:
+            depends.append(reranker.identity)
         path = self._output / "variants" / f"{variant.name}-{digest(depends, length=12)}.json"
         kept = _read(path)
         if kept is not None:
@@ -146,7 +161,13 @@ class Bench:
         collection = self._collection(variant)
         pipeline = Pipeline(
             arm=variant.name,
-            retriever=build_retriever(retrieval, embedder=self._cached(variant), index=self._index, collection=collection),
+            retriever=build_retriever(
+                retrieval,
+                embedder=self._cached(variant),
+                index=self._index,
+                collection=collection,
+                reordering=reordering_of(retrieval, self.reranker(), self._prepared.corpus.by_id),
+            ),
             generator=None,
             passages=self._prepared.corpus.by_id,
             top_k=retrieval.top_k,
@@ -236,7 +257,7 @@ class Bench:
             for side in (0, 1) if turn % 2 else (1, 0):
                 for place, query in enumerate(asked[first : first + _BLOCK], start=first):
                     start, began = time.perf_counter(), time.process_time()
-                    sides[side].retrieve([query], top_k=self._retrieval.top_k)
+                    sides[side].retrieve([query], top_k=self._retrieval.depth)
                     if place >= len(asked) - len(chosen):  # what stands before warms up
                         taken[side].append(time.perf_counter() - start)
                         cpu += (time.process_time() - began) if side == 0 else 0.0

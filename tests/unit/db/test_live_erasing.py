@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 from typer.testing import CliRunner
 
 from ragtrial.cli.main import app
@@ -12,6 +13,7 @@ from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.db.live_rows import ERASED
 from ragtrial.db.reader import Reader
+from ragtrial.db.roll_up import RollUp
 from ragtrial.domain.live import Assignment
 from ragtrial.domain.score import Opinion, Score
 from ragtrial.errors import StoreError, UnknownTrialError
@@ -42,7 +44,15 @@ def logged(url: str) -> str:
 
 def test_a_unit_is_erased_from_all_experiments_and_only_counts_by_arm_are_left(logged: str) -> None:
     with LiveRecorder(logged, SPLIT, clock=Clock()) as recorder, LiveReader(logged) as reader:
-        assert recorder.forget_unit("ann") == {"trials": 5, "scores": 2, "votes": 1, "signals": 1, "comparisons": 0, "preferences": 0}
+        assert recorder.forget_unit("ann") == {
+            "trials": 5,
+            "scores": 2,
+            "votes": 1,
+            "signals": 1,
+            "comparisons": 0,
+            "preferences": 0,
+            "sums": 0,
+        }
         assert [reader.trial(trial_id) for trial_id in ("t1", "t5", "a2", "a3", "x1")] == [None] * 5
         assert reader.trial("b1") is not None
         assert reader.trial("x2") is not None
@@ -54,7 +64,9 @@ def test_a_unit_is_erased_from_all_experiments_and_only_counts_by_arm_are_left(l
             ("forget unit", "a unit", 1),
             ("forget unit", "a unit", 4),
         ]
-        assert recorder.forget_unit("ann") == dict.fromkeys(("trials", "scores", "votes", "signals", "comparisons", "preferences"), 0)
+        assert recorder.forget_unit("ann") == dict.fromkeys(
+            ("trials", "scores", "votes", "signals", "comparisons", "preferences", "sums"), 0
+        )
         recorder.log(live_trial("t1", "ann")).result(10)  # it may come back
     with Reader(logged) as counting:
         assert counting.counts()["erasures"] == 4  # of one experiment two arms in the split, and an override; of the other one
@@ -73,6 +85,31 @@ def test_erased_trials_are_counted_by_the_arm_that_made_them(logged: str) -> Non
         (1, "custom", "split", 1),
         (2, "custom", "split", 1),
     ]
+
+
+@pytest.mark.parametrize("before", ["DELETE FROM live_trials", "DELETE FROM live_unit_changes"])
+def test_a_trial_that_is_logged_while_its_unit_is_erased_stays_and_is_in_the_sums(postgres_url: str, before: str) -> None:
+    """The service does not wait for an erasure: whatever it commits between two of its statements comes after it."""
+    with LiveRecorder(postgres_url, SPLIT, clock=Clock()) as recorder, RollUp(postgres_url) as roll_up, erasing(postgres_url) as eraser:
+        recorder.log(live_trial("t1", "ann"), live_trial("t2", "ann"), live_trial("b1", "bob", "custom")).result(10)
+        roll_up.roll_units(recorder.live_id)
+        late = iter(["t3"])
+
+        def commit(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+            if statement.startswith(before) and (trial_id := next(late, None)):
+                recorder.log(live_trial(trial_id, "ann")).result(10)
+
+        event.listen(eraser._engine, "before_cursor_execute", commit)
+        assert eraser.forget_unit("ann", actor="a")["trials"] == 2
+        for _ in range(2):  # summed on the way, and when it is summed up
+            with LiveReader(postgres_url) as reader:
+                assert [reader.trial(name) is not None for name in ("t1", "t2", "t3", "b1")] == [False, False, True, True]
+                exposure = reader.exposure(recorder.live_id, experiment=SPLIT)
+                sums = reader.unit_tables(recorder.live_id, ["failed"], experiment=SPLIT)
+            assert sums is not None
+            assert (sums.exposure.trials.tolist(), sums.exposure.erased) == (exposure.trials.tolist(), exposure.erased)
+            assert (exposure.trials.tolist(), exposure.erased) == ([[1, 1]], {"baseline": 2})
+            roll_up.roll_units(recorder.live_id)
 
 
 def test_nothing_of_an_erased_unit_is_left_in_the_sqlite_file(sqlite_url: str) -> None:
@@ -147,9 +184,9 @@ def test_the_command_says_what_it_erased_and_asks_before(tmp_path: Path) -> None
         recorder.log(live_trial("t1", "ann"), live_trial("t2", "bob")).result(10)
     declined = run.invoke(app, ["db", "forget", file, "--unit", "ann"], input="n\n")
     assert declined.exit_code == 1
-    assert "Erase 1 trials, 0 scores, 0 votes, 0 signals, 0 comparisons, 0 preferences of this unit" in declined.output
+    assert "Erase 1 trials, 0 scores, 0 votes, 0 signals, 0 comparisons, 0 preferences, 0 sums of this unit" in declined.output
     done = run.invoke(app, ["db", "forget", file, "--unit", "ann", "--yes"])
-    assert (done.exit_code, done.output) == (0, "erased 1 trials, 0 scores, 0 votes, 0 signals, 0 comparisons, 0 preferences\n")
+    assert (done.exit_code, done.output) == (0, "erased 1 trials, 0 scores, 0 votes, 0 signals, 0 comparisons, 0 preferences, 0 sums\n")
     unknown = run.invoke(app, ["db", "forget", file, "--unit", "Ann", "--yes"])
     assert "nothing of unit 'Ann' is in the log" in str(unknown.exception)
     with LiveReader(url) as reader:

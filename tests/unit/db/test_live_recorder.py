@@ -4,13 +4,16 @@ import dataclasses
 import sqlite3
 import threading
 import time
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
+from ragtrial.db.engine import open_engine
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.live_recorder import LiveRecorder
+from ragtrial.db.live_rows import score_rows
+from ragtrial.db.live_writing import Scores
 from ragtrial.db.reader import Reader
 from ragtrial.domain.live_trial import Outage, Vote
 from ragtrial.domain.score import Opinion, Score
@@ -218,6 +221,30 @@ def test_each_metric_of_a_trial_is_scored_once(url: str) -> None:
             assert reader.scores_of("t5") == (Score(metric="R@5", value=1.0, scorer="r/1"), skipped, judged)
             assert reader.judge_spend(recorder.live_id, since=START) == pytest.approx(0.5)
             assert reader.judge_spend(recorder.live_id, since=START + 1) == 0.0
+
+
+def test_what_postgresql_ends_because_two_workers_wait_for_each_other_is_written_all_the_same(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    score = (
+        "INSERT INTO live_scores (trial, metric, live_id, value, scorer, n_calls, at) "
+        "SELECT id, 'nDCG@10', live_id, 1, 's', 0, 0 FROM live_trials WHERE trial_id = '{}'"
+    )
+    with (
+        LiveRecorder(postgres_url, SPLIT, clock=live_samples.Clock()) as recorder,
+        engine.connect() as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        recorder.log(live_trial("t1"), live_trial("t2")).result(10)
+        other.exec_driver_sql(score.format("t2"))
+        rows = tuple(score_rows((Score(metric="nDCG@10", value=0.5, scorer="s"),), START))
+        writing = pool.submit(recorder._queue._write, [Scores(trial_id=trial_id, rows=rows) for trial_id in ("t1", "t2")])
+        time.sleep(0.4)  # it has written the first one, and waits for the second; PostgreSQL looks for a circle a second after that
+        other.exec_driver_sql(score.format("t1"))
+        other.commit()
+        assert writing.result(10) == [None, None]
+        with LiveReader(postgres_url) as reader:
+            assert [reader.scores_of(trial_id)[0].value for trial_id in ("t1", "t2")] == [1.0, 1.0], "the other one was first"
+    engine.dispose()
 
 
 def test_a_judge_without_a_price_has_no_spend(url: str) -> None:

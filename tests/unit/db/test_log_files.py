@@ -1,15 +1,22 @@
 """A live log out to files and in again, on both databases."""
 
 import json
+import math
+import re
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import delete, insert
 
+from ragtrial.db.engine import open_engine
+from ragtrial.db.live_erasing import erasing
+from ragtrial.db.live_models import LiveTrialRow
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.recorder import Recorder
+from ragtrial.db.unit_models import RetentionRow
 from ragtrial.errors import InputError
 from ragtrial.formats.experiment import load_experiment
 from ragtrial.splitting import pseudonym
@@ -90,35 +97,129 @@ def test_a_log_from_files_is_analysed_as_one_that_was_served(url: str, tmp_path:
         assert (trial.unit, trial.query.text) == (pseudonym("u50"), "")
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"arm": ["nobody"] * N}, r"trials.parquet:1: arm: is 'nobody': the experiment has baseline, custom"),
-        ({"waited_ms": [1.0] * 7 + [float("nan")] * (N - 7)}, r"trials.parquet:8: waited_ms: nan is not finite"),
-        ({"hits": ["["] * N}, r"hits: '\[' is no JSON text"),
-        ({"reason": ["because"] * N}, r"reason: 'because' is none of split"),
-        ({"version": [7] * N}, r"version: is 7: the experiment has 1"),
-        ({"surprise": [1] * N}, r"surprise: is no column of trials"),
-        ({"at": None}, r"at: is missing: trials need it"),
-        ({"trial_id": ["t1"] * N}, r"nothing was imported: .*(trial_id|uq_live_trials)"),
-        ({"failure_stage": ["search"] * N}, r"nothing was imported: "),  # an answer and a failure
-    ],
-)
-def test_what_the_log_may_not_hold_is_refused_with_its_place_and_nothing_is_imported(
-    url: str, tmp_path: Path, change: dict[str, list | None], said: str
-) -> None:
-    path = _file(tmp_path, url)
-    columns = {name: values for name, values in {**_trials(), **change}.items() if values is not None}
-    with pytest.raises(InputError, match=said):
-        import_log(path, {"trials": [_parquet(tmp_path, "trials", columns)]})
-    with LiveReader(url) as reader:
+def _at(row: int, name: str, value: object) -> dict[str, list]:
+    """The trials with another value in one row (from 1)."""
+    columns = _trials()
+    values = columns.get(name, [None] * N)
+    return {**columns, name: [*values[: row - 1], value, *values[row:]]}
+
+
+WRONG: list[tuple[dict[str, list], str]] = [
+    (_at(1, "arm", "nobody"), r"trials.parquet:1: arm: is 'nobody': the experiment has baseline, custom"),
+    (_at(8, "waited_ms", math.nan), r"trials.parquet:8: waited_ms: nan is not finite"),
+    (_at(3, "waited_ms", -1.0), r"trials.parquet:3: waited_ms: -1.0 is negative: give 0 or more"),
+    (_at(3, "cost_usd", -0.1), r"trials.parquet:3: cost_usd: -0.1 is negative"),
+    (_at(5, "at", -5.0), r"trials.parquet:5: at: -5.0 is no moment in seconds since 1970"),
+    (
+        _at(6, "at", 1_800_000_000_000.0),
+        r"trials.parquet:6: at: 1800000000000.0 is no moment in seconds .*of milliseconds, give a thousandth",
+    ),
+    (_at(4, "prompt_tokens", 3_000_000_000), r"trials.parquet:4: prompt_tokens: 3000000000 is no count: give a whole number from 0 to"),
+    (_at(4, "prompt_tokens", -3), r"trials.parquet:4: prompt_tokens: -3 is no count"),
+    (_at(9, "bucket", 10_000), r"trials.parquet:9: bucket: 10000 is no bucket"),
+    (_at(2, "propensity", 0.0), r"trials.parquet:2: propensity: 0.0 is no chance"),
+    (_at(7, "hits", "["), r"trials.parquet:7: hits: '\[' is no JSON text"),
+    (_at(7, "hits", '{"p1": 0.5}'), r"trials.parquet:7: hits: .* is no JSON text: give \[\[passage_id, similarity\], ...\], best first"),
+    (_at(7, "hits", '[["p1", 0.5], ["p2", 0.9]]'), r"trials.parquet:7: hits: .* best first"),
+    (_at(7, "n_hits", 3), r"trials.parquet:7: n_hits: is not how many `hits` there are"),
+    (_at(2, "reason", "because"), r"trials.parquet:2: reason: 'because' is none of split"),
+    (_at(2, "finish_reason", "tired"), r"trials.parquet:2: finish_reason: 'tired' is none of stop, abstained, length"),
+    (_at(2, "version", 7), r"trials.parquet:2: version: is 7: the experiment has 1"),
+    (_at(600, "trial_id", "t17"), r"trials.parquet:600: trial_id: is 't17', as further up: give each trial once"),
+    (_at(2, "failure_stage", "search"), r"trials.parquet:2: finish_reason: stands beside failure_stage"),
+    (_at(2, "finish_reason", None), r"trials.parquet:2: answer_text: and finish_reason have a value together"),
+    (_at(2, "answer_text", " "), r"trials.parquet:2: answer_text: is empty exactly where finish_reason is 'abstained'"),
+    (_at(11, "user", None), r"trials.parquet:11: unit: has no value, nor has user"),
+    ({**_at(11, "unit", "ann@example.org"), "user": []}, r"trials.parquet:1: unit: has no value"),
+    ({**_trials(), "surprise": [1] * N}, r"surprise: is no column of trials"),
+    ({**_trials(), "at": []}, r"at: is missing: trials need it"),
+]
+
+
+def test_what_the_log_may_not_hold_is_refused_with_file_row_and_column_and_nothing_is_imported(sqlite_url: str, tmp_path: Path) -> None:
+    path = _file(tmp_path, sqlite_url)
+    for columns, said in WRONG:
+        given = {name: values for name, values in columns.items() if values}
+        with pytest.raises(InputError, match=said):
+            import_log(path, {"trials": [_parquet(tmp_path, "trials", given)]})
+    with LiveReader(sqlite_url) as reader:
         assert reader.recent(1) == ()
 
 
-def test_scores_of_trials_that_are_not_there_are_refused(sqlite_url: str, tmp_path: Path) -> None:
-    scores = {"trial_id": ["nobody"], "metric": ["nDCG@10"], "value": [0.5], "scorer": ["s"], "at": [1.8e9]}
-    with pytest.raises(InputError, match=r"1 rows name trials that the log of this experiment does not hold, 'nobody' first"):
-        import_log(_file(tmp_path, sqlite_url), {"scores": [_parquet(tmp_path, "scores", scores)]})
+def test_texts_that_are_no_unicode_and_numbers_that_are_too_large_for_json_are_refused_with_their_row(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    path, place = _file(tmp_path, sqlite_url), tmp_path / "trials.parquet"
+    texts = [text.encode() for text in _trials()["query_text"]]
+    texts[40] = b"what opens \xed\xa0\x80?"  # half of a surrogate pair, as some writers put it into their files
+    whole = pa.Array.from_buffers(pa.string(), N, pa.array(texts, pa.binary()).buffers())
+    pq.write_table(pa.table({**_trials(), "query_text": whole}), place)
+    with pytest.raises(InputError, match=r"trials.parquet:41: query_text: is no Unicode text"):
+        import_log(path, {"trials": [place]})
+    lines = [json.dumps({name: values[row] for name, values in _trials().items() if values[row] is not None}) for row in range(1, N)] * 12
+    for field, value, said in (
+        ("at", "1e999", "Number too big to be stored in double"),
+        ("n_hits", "99999999999999999999", "."),
+        ("query_text", r'"\ud800"', "The surrogate pair in string is invalid"),
+        ("waited_ms", '"x"', "Column(/waited_ms) changed from number to string"),
+    ):
+        row = {**json.loads(lines[5006]), field: "HERE"}
+        place = tmp_path / "lines.jsonl"
+        place.write_text("\n".join([*lines[:5006], json.dumps(row).replace('"HERE"', value), *lines[5007:]]), encoding="utf-8")
+        with pytest.raises(InputError, match=rf"lines.jsonl:5007: .*{re.escape(said) if len(said) > 1 else said}"):
+            import_log(path, {"trials": [place]})
+
+
+def test_a_trial_that_is_in_the_log_already_is_named_with_its_row(url: str, tmp_path: Path) -> None:
+    path = _file(tmp_path, url)
+    import_log(path, {"trials": [_parquet(tmp_path, "first", _trials(20))]})
+    more = {name: values[10:] for name, values in _trials(40).items()}
+    more["trial_id"] = [f"n{place}" if place != 3 else "t7" for place in range(30)]
+    with pytest.raises(
+        InputError, match=r"nothing was imported: .*more.parquet:4: trial_id: 't7' is in the log already, or in an earlier row"
+    ):
+        import_log(path, {"trials": [_parquet(tmp_path, "more", more)]})
+    with LiveReader(url) as reader:
+        assert reader.trial("n0") is None
+
+
+def test_of_two_votes_in_one_file_the_later_row_counts(url: str, tmp_path: Path) -> None:
+    path = _file(tmp_path, url)
+    ids = [f"t{place}" for place in range(200, 0, -1)]
+    votes = {"trial_id": ids * 2, "key": ["a"] * 200 + ["b"] * 200, "thumb": ["up"] * 200 + ["down"] * 200, "at": [1.8e9 + 100.0] * 400}
+    found = import_log(path, {"trials": [_parquet(tmp_path, "trials", _trials())], "votes": [_parquet(tmp_path, "votes", votes)]})
+    with LiveReader(url) as reader:
+        assert sum(count.up for count in reader.votes(found.live_id)) == 0
+        assert [one.thumb for one in reader.votes_of("t77")] == ["up", "down"]
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "said"),
+    [
+        ("scores", {"value": [0.5, 0.5], "unscored": [None, "no gold"]}, r"scores.parquet:2: value: or unscored: a number, or the reason"),
+        ("scores", {"value": [None, 0.5], "unscored": ["", None]}, r"scores.parquet:1: unscored: is empty"),
+        ("scores", {"value": [0.5, math.inf]}, r"scores.parquet:2: value: inf is not finite"),
+        (
+            "scores",
+            {"value": [0.5, 0.5], "trial_id": ["t1", "nobody"]},
+            r"scores.parquet:2: trial_id: is 'nobody', which the log .* does not hold",
+        ),
+        ("votes", {"thumb": ["up", "sideways"]}, r"votes.parquet:2: thumb: 'sideways' is none of up, down, withdrawn"),
+        ("votes", {"thumb": ["up", "up"], "tags": ["[]", "[1]"]}, r"votes.parquet:2: tags: '\[1\]' is no JSON text: give \[word, ...\]"),
+        ("votes", {"thumb": ["up", "up"], "at": [1.8e9, 1.8e12]}, r"votes.parquet:2: at: 1800000000000.0 is no moment"),
+    ],
+)
+def test_what_is_said_of_trials_is_refused_with_file_row_and_column(
+    sqlite_url: str, tmp_path: Path, table: str, row: dict[str, list], said: str
+) -> None:
+    path = _file(tmp_path, sqlite_url)
+    own = {"metric": ["nDCG@10"] * 2, "scorer": ["s"] * 2} if table == "scores" else {"key": ["a", "b"]}
+    columns = {"trial_id": ["t1", "t2"], "at": [1.8e9] * 2, **own, **row}
+    places = {"trials": [_parquet(tmp_path, "trials", _trials(9))], table: [_parquet(tmp_path, table, columns)]}
+    with pytest.raises(InputError, match=said):
+        import_log(path, places)  # type: ignore[arg-type]  # one of the tables
+    with LiveReader(sqlite_url) as reader:
+        assert reader.recent(1) == ()
 
 
 def test_an_export_read_by_duckdb_has_the_same_sums_and_can_be_imported_again(url: str, tmp_path: Path) -> None:
@@ -165,6 +266,34 @@ def test_an_export_read_by_duckdb_has_the_same_sums_and_can_be_imported_again(ur
             assert old.trial(trial_id) == new.trial(trial_id)
             assert old.scores_of(trial_id) == new.scores_of(trial_id)
             assert old.votes_of(trial_id) == new.votes_of(trial_id)
+
+
+def test_days_of_which_everything_was_erased_leave_the_export_and_what_retention_removed_stays_there(url: str, tmp_path: Path) -> None:
+    path, out = _file(tmp_path, url), tmp_path / "out"
+    trials = {name: values[:6] for name, values in _trials(6).items()}
+    trials |= {"user": ["ann", "ann", "bob", "bob", "cid", "cid"], "at": [1_500_000_000.0 + 86_400 * (place // 2) for place in range(6)]}
+    live_id = import_log(path, {"trials": [_parquet(tmp_path, "trials", trials)]}).live_id
+    assert export_log(path, out).files == 3
+    engine = open_engine(url)
+    with engine.begin() as connection:  # of the first day, as retention does it
+        row = {
+            "live_id": live_id,
+            "kept_from": 1_500_076_800.0,
+            "trials": 2,
+            "scores": 0,
+            "votes": 0,
+            "signals": 0,
+            "actor": "a",
+            "at": 1.6e9,
+        }
+        connection.execute(insert(RetentionRow), row)
+        connection.execute(delete(LiveTrialRow).where(LiveTrialRow.unit == pseudonym("ann")))
+    engine.dispose()
+    with erasing(url) as eraser:
+        eraser.forget_unit("bob", actor="a")
+    done = export_log(path, out)
+    assert (done.rows, done.files, done.removed) == ({"trials": 2}, 1, 1)
+    assert sorted(each.name for each in (out / "trials" / "experiment=portwright-live").iterdir()) == ["date=2017-07-14", "date=2017-07-16"]
 
 
 def test_evaluations_are_exported_with_their_scores(sqlite_url: str, tmp_path: Path) -> None:

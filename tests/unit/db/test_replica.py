@@ -11,7 +11,8 @@ from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.errors import InputError
 from ragtrial.formats.experiment import load_experiment
 from ragtrial.suite.live_analysis import live_content_of, replica_said
-from servers import postgres_standby
+from ragtrial.suite.reading_place import read_url
+from servers import postgres_server, postgres_standby
 from unit.db import live_samples
 
 HERE = Path(__file__).resolve().parents[3]
@@ -57,7 +58,25 @@ def test_an_analysis_reads_the_replica_and_says_how_far_it_is_behind(
         _until(trials, 2)
     assert replica_lag_s(postgres_url) is None
     monkeypatch.setenv("RAGTRIAL_SQL_READ", postgres_url + "&pool_size=2")
-    assert replica_said(path) == "RAGTRIAL_SQL_READ names a server that is no replica: what it holds may be anything"
+    assert replica_said(path) == "RAGTRIAL_SQL_READ names the database itself and no replica of it"
+
+
+def test_another_database_is_not_taken_for_a_replica(
+    postgres: str, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its numbers would be those of another experiment, under this one's name."""
+    path = _file(tmp_path, postgres_url)
+    experiment = load_experiment(path).experiment
+    with postgres_server.fresh_database(postgres, "another") as other:
+        for url in (postgres_url, other):
+            with LiveRecorder(url, experiment):
+                pass
+        monkeypatch.setenv("RAGTRIAL_SQL_READ", other)
+        with pytest.raises(InputError, match=r"RAGTRIAL_SQL_READ names '.*/another\?.*', which is no replica of the experiment's database"):
+            live_content_of(path)
+    away = postgres_url.replace("host=/tmp", "host=/nowhere")  # the database is away: its replica answers
+    monkeypatch.setenv("RAGTRIAL_SQL_READ", postgres_url)
+    assert read_url(away) == postgres_url
 
 
 def test_the_url_says_how_large_the_pool_is_and_how_long_a_readers_statement_may_take(postgres_url: str) -> None:

@@ -1,15 +1,19 @@
 """The traffic of an experiment that was served, changed by its number: on SQLite and on PostgreSQL."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
+from ragtrial.db.bulk_import import bulk_import
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.live_recorder import LiveRecorder
+from ragtrial.db.roll_up import RollUp
 from ragtrial.db.traffic import TrafficStore
 from ragtrial.errors import ConflictError, InputError, StoreError
-from unit.db.live_samples import START, Clock, experiment
+from unit.db.live_samples import START, Clock, experiment, live_trial
 
 
 @pytest.fixture
@@ -96,3 +100,36 @@ def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is no database"):
         TrafficStore(f"sqlite:///{tmp_path / 'none.db'}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_traffic_is_stopped_while_an_import_goes_on(postgres_url: str) -> None:
+    with LiveRecorder(postgres_url, experiment(), clock=Clock()) as recorder:
+        live_id = recorder.live_id
+    with bulk_import(postgres_url, live_id, late_days=7, actor="a"), TrafficStore(postgres_url) as store:  # minutes, of ten million rows
+        begin = time.monotonic()
+        assert store.change(live_id, expected_version=1, actor="ann", reason="it burns", stopped=True).stopped
+        with LiveRecorder(postgres_url, experiment()) as other:  # and a service that starts just now learns of it
+            assert other.live_id == live_id
+        assert time.monotonic() - begin < 5
+
+
+def test_neither_records_nor_traffic_wait_for_the_first_roll_up(postgres_url: str) -> None:
+    """It looks up every unit of the log, which takes minutes where there are a million."""
+    with LiveRecorder(postgres_url, experiment(), clock=Clock()) as recorder, RollUp(postgres_url) as roll_up:
+        recorder.log(live_trial("t1", "ann")).result(10)
+        done: list[int] = []
+
+        def meanwhile(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+            if statement.startswith(("INSERT INTO live_unit_changes", "INSERT INTO live_units")) and len(done) < 2:
+                number = len(done) + 2
+                recorder.log(live_trial(f"t{number}", "ann")).result(10)
+                done.append(recorder.change_traffic(expected_version=number - 1, actor="a", reason="r", share=0.5).version)
+
+        event.listen(roll_up._writing, "after_cursor_execute", meanwhile)
+        roll_up.roll_units(recorder.live_id)
+        assert done == [2, 3]
+        roll_up.roll_units(recorder.live_id)
+        with LiveReader(postgres_url) as reader:
+            sums = reader.unit_tables(recorder.live_id, ["failed"], experiment=experiment())
+            assert sums is not None
+            assert (sums.exposure.trials.sum(), sums.summed) == (3, 0)

@@ -7,13 +7,14 @@ from concurrent.futures import wait
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, literal_column, select
 
-from ragtrial.db.engine import open_engine
+from ragtrial.db.engine import open_engine, transaction
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.db.roll_up import RollUp
 from ragtrial.db.unit_models import LiveUnitRow, LiveUnitScoreRow, UnitChangeRow
+from ragtrial.db.unit_reading import streamed
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import LiveMetrics
 from ragtrial.domain.live_scores import SplitScores, UnitSums
@@ -21,6 +22,7 @@ from ragtrial.domain.live_trial import LiveTrial
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.planned import Guardrail, PrimaryMetric
 from ragtrial.domain.score import Score
+from ragtrial.errors import StoreError
 from ragtrial.splitting import pseudonym
 from unit.db import live_samples
 from unit.db.live_samples import DAY, START, signal, vote
@@ -191,6 +193,22 @@ def test_a_log_that_nobody_sums_up_pays_nothing(url: str) -> None:
     engine = open_engine(url, read_only=True)
     with engine.connect() as connection:
         assert connection.execute(select(func.count()).select_from(UnitChangeRow)).scalar_one() == 0
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("pg_sleep(10)", "refused: canceling statement due to statement timeout"),
+        ("pg_terminate_backend(pg_backend_pid())", "is out of reach: "),
+    ],
+)
+def test_what_fails_while_columns_are_sent_is_said_as_everywhere(postgres_url: str, wanted: str, said: str) -> None:
+    engine = open_engine(f"{postgres_url}&statement_timeout=1", read_only=True)
+    with pytest.raises(StoreError, match=f"database 'the log' {said}"), transaction(engine, "the log") as connection:
+        list(streamed(connection, select(literal_column(wanted))))
+    with transaction(engine, "the log") as connection:  # what is broken is in no pool
+        assert list(streamed(connection, select(literal_column("1")))) == [(1,)]
     engine.dispose()
 
 

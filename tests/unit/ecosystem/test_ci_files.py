@@ -58,12 +58,75 @@ def test_no_expression_stands_in_a_script(action: dict[str, Any]) -> None:
 def test_what_a_pull_request_sets_is_nowhere_in_the_action(repository: Path) -> None:
     text = (repository / ACTION).read_text()
     used = {found.split(".")[0].split("(")[0] for found in _EXPRESSION.findall(text)}
-    assert used == {"inputs", "steps", "runner", "github", "hashFiles"}
+    assert used == {"inputs", "steps", "runner", "github", "strategy", "hashFiles"}
     assert {found for found in _EXPRESSION.findall(text) if found.startswith("github")} == {
         "github.token",
         "github.run_id",
         "github.run_attempt",
+        "github.job",
     }
+
+
+def step(action: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(each for each in action["runs"]["steps"] if each["name"] == name)
+    return found
+
+
+def test_the_cache_is_kept_where_the_job_fails_and_found_in_any_working_directory(action: dict[str, Any]) -> None:
+    fetch, keep = step(action, "Fetch vectors, indexes and calls"), step(action, "Keep vectors, indexes and calls")
+    names = [each["name"] for each in action["runs"]["steps"]]
+    assert names.index(fetch["name"]) < names.index("Evaluate") < names.index(keep["name"]) < names.index("The gate")
+    assert (fetch["uses"].split("@")[0], keep["uses"].split("@")[0]) == ("actions/cache/restore", "actions/cache/save")
+    assert keep["if"].startswith("always() && ")
+    assert keep["with"] == {"path": fetch["with"]["path"], "key": "${{ steps.kept.outputs.cache-primary-key }}"}
+    for part in (
+        "github.job",
+        "inputs.matrix-place",
+        "format('{0}/{1}', inputs.working-directory, inputs.experiment)",
+        "github.run_attempt",
+    ):
+        assert part in fetch["with"]["key"]
+
+
+def test_no_text_of_a_query_or_passage_is_uploaded_unless_it_is_asked_for(action: dict[str, Any], evaluated: "Workflow") -> None:
+    summary, whole = step(action, "Keep the summary"), step(action, "Keep the whole report")
+    assert action["inputs"]["upload-report"]["default"] == "false"
+    assert summary["if"].endswith("inputs.upload-report != 'true'")
+    assert whole["if"].endswith("inputs.upload-report == 'true'")
+    report = evaluated.folder / "temp" / "ragtrial-report"
+    sent = [line.rsplit("/", 1)[1] for line in summary["with"]["path"].split() if "/" in line]
+    assert sent == ["report.md", "junit.xml"]
+    data = evaluated.folder / "data"
+    texts = [json.loads(line)["text"] for name in ("queries", "corpus") for line in (data / f"{name}.jsonl").read_text().splitlines()]
+    assert any(text in (report / "report.html").read_text() for text in texts), "the whole report does quote them"
+    assert not [text for text in texts for name in sent if text in (report / name).read_text()]
+
+
+def test_each_job_of_a_matrix_and_each_experiment_has_an_artefact_of_its_own(tmp_path: Path, action: dict[str, Any]) -> None:
+    names = set()
+    for place, experiment in (("0", "a.yaml"), ("1", "a.yaml"), ("1", "b:c d.yaml")):
+        job = Workflow(tmp_path, action)
+        job.output.write_text("")
+        job.place = place
+        assert job.run("Evaluate", experiment=f"experiments/{experiment}") == 0
+        names.add(job.outputs()["artifact"])
+    assert names == {"ragtrial-report-handbook-0-a.yaml", "ragtrial-report-handbook-1-a.yaml", "ragtrial-report-handbook-1-b-c-d.yaml"}
+
+
+def test_the_version_that_is_installed_is_an_input(tmp_path: Path, action: dict[str, Any], template: dict[str, Any]) -> None:
+    job = Workflow(tmp_path, action)
+    asked = tmp_path / "bin" / "python"
+    asked.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> "{tmp_path / "asked.txt"}"\n')
+    asked.chmod(0o755)
+    for version in ("", "0.1.0"):
+        assert job.run("Install ragtrial", version=version) == 0
+        lines = template[".ragtrial"]["before_script"]
+        given = {**job.environment, "RAGTRIAL_INSTALL": "ragtrial[local]", "RAGTRIAL_VERSION": version}
+        subprocess.run(["sh", "-e", "-c", "\n".join(lines)], env=given, check=True)
+    assert [line for line in (tmp_path / "asked.txt").read_text().splitlines() if line.startswith("ragtrial")] == [
+        *(["ragtrial[local]"] * 2),
+        *(["ragtrial[local]==0.1.0"] * 2),
+    ]
 
 
 def test_every_input_that_is_used_is_declared(action: dict[str, Any], repository: Path) -> None:
@@ -92,7 +155,7 @@ class Workflow:
             "RUNNER_TEMP": str(folder / "temp"),
             **variables,
         }
-        self.log = ""
+        self.log, self.place = "", "0"
 
     def outputs(self) -> dict[str, str]:
         return dict(line.split("=", 1) for line in self.output.read_text().splitlines())
@@ -116,7 +179,9 @@ class Workflow:
     def _filled(self, value: str, inputs: dict[str, str]) -> str:
         def look_up(found: re.Match[str]) -> str:
             where, _, name = found[1].partition(".")
-            return inputs[name] if where == "inputs" else self.outputs()[name.rsplit(".", 1)[-1]]
+            if found[1] in (known := {"github.job": "handbook", "strategy.job-index": self.place}):
+                return known[found[1]]
+            return self._filled(inputs[name], {}) if where == "inputs" else self.outputs()[name.rsplit(".", 1)[-1]]
 
         return _EXPRESSION.sub(look_up, value)
 
@@ -147,7 +212,8 @@ def pull_request(folder: Path, number: int) -> str:
 
 def test_the_evaluation_leaves_reports_and_outputs_and_its_words_are_no_commands(evaluated: Workflow) -> None:
     report = evaluated.folder / "temp" / "ragtrial-report"
-    assert evaluated.outputs() == {"exit-code": "1", "decision": "too few", "report": str(report)}
+    artifact = "ragtrial-report-handbook-0-handbook.yaml"
+    assert evaluated.outputs() == {"artifact": artifact, "exit-code": "1", "decision": "too few", "report": str(report)}
     assert {"report.html", "report.json", "junit.xml", "trials.parquet"} <= {path.name for path in report.iterdir()}
     assert re.search(r"^::stop-commands::([0-9a-f]{32})$(?s:.*)^::\1::$", evaluated.log, re.MULTILINE)
 
@@ -231,5 +297,5 @@ def test_gitlabs_job_evaluates_and_says_the_verdict_on_the_merge_request(evaluat
     options = ["evaluate", "--output", "ragtrial-report", "--limit", "50", "--resume", "--", "hand book; touch pwned.yaml"]
     assert (folder / "asked.txt").read_text().splitlines() == options
     assert not list(folder.glob("*pwned*"))
-    assert (folder / "ragtrial-report" / "junit.xml").is_file()
+    assert {path.name for path in (folder / "ragtrial-report").iterdir()} == {"junit.xml", "report.md"}, "what goes into the artefact"
     assert host.comments[0]["body"].count("[Full report and log](https://git.example/jobs/1)") == 1

@@ -258,11 +258,22 @@ def test_statsig_gets_whole_seconds_and_values_as_text(live: Path, tmp_path: Pat
     told = json.loads(done.out)
     exposures, events = rows_of(tmp_path / "exposures.csv"), rows_of(tmp_path / "events.csv")
     assert (len(exposures), len(events)) == (told["n_exposures"], sum(told["n_values"].values()))
-    assert list(exposures[0]) == ["unit_id", "timestamp", "experiment_id", "group_id"]
-    assert list(events[0]) == ["unit_id", "timestamp", "experiment_id", "event_name", "event_value"]
+    assert list(exposures[0]) == ["unit_id", "timestamp", "occurred_at", "experiment_id", "group_id"]
+    assert list(events[0]) == ["unit_id", "timestamp", "occurred_at", "experiment_id", "event_name", "event_value", "value"]
     assert all(START <= int(row["timestamp"]) < START + 4 * 86_400 for row in events)
     assert all(len(row["event_name"]) < 128 for row in events)
     assert str(pq.read_schema(tmp_path / "events.parquet").field("event_value").type) == "string"
+    with duckdb.connect() as warehouse:  # Warehouse Native: what is named as its time can be cast to a timestamp, and sums are of numbers
+        for table in ("exposures", "events"):
+            warehouse.execute(f"CREATE TABLE ragtrial_statsig_{table} AS FROM '{tmp_path / table}.parquet'")
+        for query in (tmp_path / "statsig.sql").read_text().split(";")[:2]:
+            assert "Timestamp: occurred_at." in query
+            when = warehouse.execute(query).fetchall()[0][1]
+            assert START <= when.timestamp() < START + 4 * 86_400
+            assert warehouse.execute(f"SELECT min(CAST(occurred_at AS TIMESTAMP)) FROM ({query})").fetchone() is not None  # noqa: S608 - our own file
+        sums = warehouse.execute(f"SELECT event_name, SUM(value), COUNT(*) FROM ({query}) GROUP BY 1").fetchall()  # noqa: S608 - our own file
+    assert {name: n for name, _, n in sums} == {name: n for name, n in told["n_values"].items() if n}
+    assert sum(total for _, total, _ in sums) == pytest.approx(sum(float(row["event_value"]) for row in events))
     metrics = {row["name"]: row for row in json.loads((tmp_path / "statsig-metrics.json").read_text())}
     assert metrics["nDCG@10"]["role"] == "primary"
     assert metrics["latency_ms"]["direction"] == "decrease"

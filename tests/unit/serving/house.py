@@ -23,9 +23,10 @@ from ragtrial.errors import ModelError, StoreError
 from ragtrial.index.exact import ExactIndex
 from ragtrial.pipeline import Pipeline
 from ragtrial.redaction import query_digest, stored_query
+from ragtrial.reranking.reordering import Reordering
 from ragtrial.serving.answering import ServingArm
-from ragtrial.serving.batching import SearchArm
 from ragtrial.serving.parts import ServiceLimits, ServiceParts
+from ragtrial.serving.search_arm import SearchArm
 from ragtrial.serving.service import LiveService, Question, Served
 from ragtrial.splitting import bucket_of, drawn
 from unit.parts import Quoting, dense, world
@@ -109,6 +110,7 @@ class House:
     index: Losable = field(default_factory=Losable)
     models: dict[str, Watched] = field(default_factory=dict)
     generators: dict[str, Generator | None] = field(default_factory=dict)
+    reorderings: dict[str, Reordering] = field(default_factory=dict)
     limits: ServiceLimits = field(default_factory=ServiceLimits)
     top_k: int = 3
     beside: dict[str, Callable[..., object]] = field(default_factory=dict)
@@ -127,7 +129,9 @@ class House:
         self.index.create(name, model=model.identity, corpus=CORPUS.fingerprint, parameters=IndexParameters(build={}, search={}))
         self.index.insert(name, CORPUS.passages, model.inner.embed([passage.content for passage in CORPUS.passages], kind="passage"))
         self.index.finish(name)
-        search = SearchArm(name=name, embedder=model, index=self.index, collection=name, top_k=self.top_k)
+        search = SearchArm(
+            name=name, embedder=model, index=self.index, collection=name, top_k=self.top_k, reordering=self.reorderings.get(name)
+        )
         pipeline = Pipeline(
             arm=name,
             retriever=dense(CORPUS),

@@ -6,8 +6,20 @@ from dataclasses import replace
 
 import pytest
 
+from ragtrial.contracts import CollectionRef, IndexParameters
 from ragtrial.domain.live_trial import LONGEST_QUERY, SignalEvent, Vote
-from ragtrial.errors import AnswerFailedError, ConflictError, InputError, OverloadedError, SetupError, StartingError, UnknownTrialError
+from ragtrial.embedding.hashing import HashingEmbedder
+from ragtrial.errors import (
+    AnswerFailedError,
+    ConflictError,
+    InputError,
+    OverloadedError,
+    SetupError,
+    StartingError,
+    StoreError,
+    UnknownTrialError,
+)
+from ragtrial.index.following import AliasFollower
 from ragtrial.serving.answering import Patience
 from ragtrial.serving.asking import fallback_id
 from ragtrial.serving.committing import NOT_KEPT
@@ -17,7 +29,7 @@ from ragtrial.serving.parts import ServiceLimits
 from ragtrial.serving.service import LiveService
 from ragtrial.splitting import pseudonym
 from unit.parts import Quoting
-from unit.serving.house import ask, house, serving, unit_in
+from unit.serving.house import CORPUS, ask, house, serving, unit_in
 
 
 def test_an_answer_leaves_with_its_trial_in_the_log(tmp_path):
@@ -398,6 +410,51 @@ def test_an_alias_that_is_moved_while_serving_is_told_once(tmp_path, caplog):
     assert (before, health.moved, health.error, health.degraded) == ((), ("custom",), None, None)
     (told,) = [record.getMessage() for record in caplog.records if "alias" in record.msg]
     assert told.startswith("alias 'rt_custom' of arm 'custom' points to collection 'baseline' now, but the service goes on with 'custom'")
+
+
+def test_a_service_follows_its_alias_to_another_index_of_the_same_and_to_nothing_else(tmp_path, caplog):
+    made = house(tmp_path)
+    arm = made.arm("baseline").search
+    index, model = made.index, arm.embedder.identity
+
+    def collection(name, embedder, corpus=CORPUS.fingerprint):
+        index.create(name, model=embedder.identity, corpus=corpus, parameters=IndexParameters(build={}, search={}))
+        index.insert(name, CORPUS.passages, embedder.embed([passage.content for passage in CORPUS.passages], kind="passage"))
+        index.finish(name)
+
+    collection("rebuilt", arm.embedder)
+    collection("stranger", HashingEmbedder(model="z", dimension=512))
+    collection("grown", arm.embedder, corpus="other passages")
+    index.point("rt_baseline", "baseline")
+    begin = CollectionRef(name="baseline", model=model, corpus=CORPUS.fingerprint)
+
+    def accepts(ref):
+        return None if (ref.model, ref.corpus) == (model, CORPUS.fingerprint) else f"{ref.name} is another arm's"
+
+    follower = AliasFollower(index, "rt_baseline", lambda _: arm.embedder, every_s=0, accepts=accepts, begin=begin)
+    arm = replace(arm, follower=follower, alias="rt_baseline")
+    vectors = arm.embedder.embed(["where is number1"], kind="query")
+    best = arm.found(["where is number1"], vectors)
+    seen = []
+    with caplog.at_level(logging.INFO, logger="ragtrial.index"):
+        for target in ("rebuilt", "stranger", "grown", "baseline"):
+            index.point("rt_baseline", target)
+            for _ in range(2):
+                assert arm.found(["where is number1"], vectors) == best
+            seen.append(arm.searched)
+        index.point("rt_baseline", "rebuilt")
+        index.lost.add("rebuilt")  # and a store that fails is no reason to look elsewhere
+        with pytest.raises(StoreError, match="is gone"):
+            arm.found(["where is number1"], vectors)
+    assert seen == ["rebuilt", "rebuilt", "rebuilt", "baseline"]
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.split(":")[0].split(",")[0] for line in said] == [
+        "alias 'rt_baseline' was moved from 'baseline' to 'rebuilt'",
+        "alias 'rt_baseline' can't be followed",
+        "alias 'rt_baseline' can't be followed",
+        "alias 'rt_baseline' was moved from 'rebuilt' to 'baseline'",
+        "alias 'rt_baseline' was moved from 'baseline' to 'rebuilt'",
+    ]
 
 
 @pytest.mark.parametrize(("query_text", "kept"), [("full", "can't embed that"), ("hash", NOT_KEPT)])

@@ -1,6 +1,7 @@
 """An assessment from an experiment file to its report, on the hashing embedder."""
 
 import dataclasses
+import itertools
 import json
 import math
 import re
@@ -150,6 +151,19 @@ def test_an_approximate_index_is_measured_against_exact_search(tmp_path: Path) -
     assert len(index) == 1
     assert index[0].name == "index as configured (HNSW)"
     assert index[0].difference.value == pytest.approx(0.0, abs=0.15)
+
+
+@pytest.mark.parametrize("method", ["dense", "hybrid"])
+def test_queries_are_searched_in_their_groups_alone(tmp_path: Path, method: str) -> None:
+    index = {"partition_by": "group", "partition_tag": "area"}
+    path = assessing_world.build(tmp_path, n=40, n_training=4, hard=0.0, retrieval={"method": method, "index": index})
+    rows = [json.loads(line) for line in (tmp_path / "data" / "corpus.jsonl").read_text().splitlines()]
+    areas = dict(zip((f"p{i}" for i in range(len(rows))), itertools.cycle(("yard", "gate", "rail", "quay")), strict=False))
+    lines = (json.dumps({**row, "doc": areas[row["_id"]]}) + "\n" for row in rows)  # every passage belongs to another area than its query
+    (tmp_path / "data" / "corpus.jsonl").write_text("".join(lines))
+    assessed = assess_file(path, settings=SETTINGS)
+    assert {each.value for each in assessed.baseline} == {0.0}
+    assert all(query.rank is None and query.bm25_rank is None for query in assessed.failures.queries)
 
 
 def test_a_price_below_zero_is_refused(tmp_path: Path) -> None:

@@ -16,10 +16,13 @@ from ragtrial.domain.parity import certify
 from ragtrial.domain.trial import Failure
 from ragtrial.embedding.cache import VectorCache
 from ragtrial.errors import ValidationError
-from ragtrial.serving.batching import MicroBatcher, SearchArm
+from ragtrial.index.exact import ExactIndex
+from ragtrial.serving.batching import MicroBatcher
 from ragtrial.serving.counting import ServingCounts
+from ragtrial.serving.search_arm import SearchArm
 from ragtrial.settings import read_settings
-from ragtrial.suite.arms import ReadyArm, check_models, load_models, open_index, ready_arms
+from ragtrial.suite import running
+from ragtrial.suite.arms import ReadyArm, check_models, index_facts, load_models, open_index, ready_arms
 from ragtrial.suite.preparing import Prepared, prepare
 from ragtrial.suite.retrieving import blend_of
 
@@ -103,12 +106,84 @@ def test_stored_vectors_are_part_of_the_retrieval_and_of_the_collections_name(tm
         assert collection(again) == collection(treatment), "what is complete is used as it is"
 
 
-@pytest.mark.parametrize(("method", "least"), [("hybrid", r"100 \(top_k and candidates\)"), ("dense", r"30 \(top_k\)")])
-def test_a_search_that_visits_less_than_it_is_to_find_is_refused_before_any_work(tmp_path: Path, method: str, least: str) -> None:
-    retrieval = {"top_k": 30, "method": method, "index": {"type": "HNSW", "search": {"ef": 20}}}
+@pytest.mark.parametrize(("kind", "visits"), [("HNSW", "ef"), ("HNSW_SQ", "ef"), ("SCANN", "reorder_k"), ("DISKANN", "search_list")])
+@pytest.mark.parametrize(
+    ("how", "least"),
+    [
+        ({"method": "hybrid"}, r"100 \(top_k and candidates\)"),
+        ({"method": "dense"}, r"30 \(top_k\)"),
+        ({"rerank": {"provider": "overlap", "model": "m", "candidates": 40}}, r"40 \(top_k and rerank.candidates\)"),
+    ],
+)
+def test_a_search_that_visits_less_than_it_is_to_find_is_refused_before_any_work(
+    tmp_path: Path, kind: str, visits: str, how: dict[str, Any], least: str
+) -> None:
+    retrieval = {"top_k": 30, **how, "index": {"type": kind, "search": {visits: 20}}}
     with pytest.raises(ValidationError) as refused:
         world(tmp_path, retrieval)
-    assert re.search(rf"index.search.ef is 20: .* at least {least}", str(refused.value))
+    (problem,) = refused.value.problems
+    assert re.search(rf"index.search.{visits} is 20: .* at least {least}", problem.message)
+    assert problem.field == "arms[1].retrieval"
+    written = (tmp_path / "words.yaml").read_text().splitlines()
+    assert problem.line is not None
+    assert "retrieval:" in "".join(written[problem.line - 2 : problem.line])
+
+
+class Depths(ExactIndex):
+    """Remembers how deep it was searched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def search(self, name: str, vectors: Any, *, top_k: int, **more: Any) -> Any:
+        self.asked.append(top_k)
+        return super().search(name, vectors, top_k=top_k, **more)
+
+
+@pytest.mark.parametrize(
+    ("how", "depth"),
+    [
+        ({}, 1),
+        ({"method": "hybrid", "candidates": 3}, 3),
+        ({"rerank": {"provider": "overlap", "model": "m", "candidates": 2}}, 2),
+        ({"method": "hybrid", "candidates": 2, "rerank": {"provider": "overlap", "model": "m", "candidates": 9}}, 4),
+    ],
+)
+def test_recall_is_measured_as_deep_as_the_arm_searches(tmp_path: Path, how: dict[str, Any], depth: int) -> None:
+    path = tmp_path / "words.yaml"
+    world(tmp_path, {"top_k": 3})
+    plan = yaml.safe_load(path.read_text())
+    plan["arms"][1]["retrieval"] = {"top_k": 1, **how}
+    plan["metrics"]["primary"]["name"] = "nDCG@1"
+    path.write_text(yaml.safe_dump(plan))
+    prepared, index = prepare(path, settings=read_settings({})), Depths()
+    arm = prepared.experiment.treatment
+    index_facts(prepared, arm, embedder=load_models(prepared)[arm.name], index=index, progress=no_progress)
+    assert index.asked == [depth]
+
+
+def test_what_passages_belong_to_is_a_part_of_what_was_held_equal(tmp_path: Path) -> None:
+    """So that an evaluation is not gone on with after a document was given to another tenant."""
+
+    def data(folder: str, tenant: str, **index: str) -> dict[str, str]:
+        path = tmp_path / folder
+        world(path, {"top_k": 3})
+        rows = [json.loads(line) for line in (path / "data" / "corpus.jsonl").read_text().splitlines()]
+        (path / "data" / "corpus.jsonl").write_text("".join(json.dumps({**row, "doc": tenant}) + "\n" for row in rows))
+        plan = yaml.safe_load((path / "words.yaml").read_text())
+        plan["retrieval"]["index"] = index
+        (path / "words.yaml").write_text(yaml.safe_dump(plan))
+        prepared = prepare(path / "words.yaml", settings=read_settings({}))
+        with closing(open_index(prepared)) as store, VectorCache(path / "cache") as cache:
+            conditions = ready(prepared, store, cache)[0].facts.conditions
+        assert conditions is not None
+        return dict(conditions.data)
+
+    acme, beta = data("a", "acme", partition_by="group"), data("b", "beta", partition_by="group")
+    assert acme["corpus"] == beta["corpus"]
+    assert acme["groups"] != beta["groups"]
+    assert "groups" not in data("c", "acme")
 
 
 @pytest.mark.parametrize("method", ["hybrid", "bm25"])
@@ -137,6 +212,26 @@ def test_live_traffic_is_searched_as_an_evaluation_searches(tmp_path: Path, meth
 def facts(arm: ReadyArm) -> IndexFacts:
     assert arm.facts.index is not None
     return arm.facts.index
+
+
+def test_the_bm25_line_is_confined_to_groups_as_the_arms_are(tmp_path: Path) -> None:
+    world(tmp_path, {"top_k": 3, "index": {"partition_by": "group", "partition_tag": "tenant"}})
+    rows = [json.loads(line) for line in (tmp_path / "data" / "corpus.jsonl").read_text().splitlines()]
+    lines = (json.dumps({**row, "doc": "beta" if row["_id"] == "p2" else "acme"}) + "\n" for row in rows)
+    (tmp_path / "data" / "corpus.jsonl").write_text("".join(lines))
+    asked = {"_id": "q0", "text": "demurrage", "tags": {"tenant": "beta"}}
+    (tmp_path / "data" / "queries.jsonl").write_text(json.dumps(asked) + "\n")
+    plan = yaml.safe_load((tmp_path / "words.yaml").read_text())
+    plan["retrieval"] = plan["arms"][1].pop("retrieval")
+    (tmp_path / "words.yaml").write_text(yaml.safe_dump(plan))
+    prepared = prepare(tmp_path / "words.yaml", settings=read_settings({}))
+    with closing(open_index(prepared)) as index, VectorCache(tmp_path / "cache") as cache:
+        arms = ready(prepared, index, cache)
+        made = running._lines(prepared, arms, running.metrics_of(prepared.experiment, prepared.gold), None, None)
+        found = {line.name: line.pipeline.retriever.retrieve(prepared.gold.queries, top_k=3).hits[0] for line in made if not line.borrows}
+    assert {name: [hit.passage_id for hit in hits] for name, hits in found.items()} == {
+        name: ["p2"] for name in ("baseline", "custom", "bm25")
+    }
 
 
 def collection(arm: ReadyArm) -> str:

@@ -3,9 +3,11 @@
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import func, select, text
 
 from ragtrial.db.leading import DatabaseLeadership
 from ragtrial.formats.experiment import ExperimentFile
@@ -33,6 +35,33 @@ def test_whose_connection_was_ended_does_not_believe_that_it_leads(postgres_url:
     assert second.won()
     assert not first.won()
     second.release()
+
+
+def test_who_has_another_session_behind_its_connection_does_not_believe_that_it_leads(postgres_url: str) -> None:
+    """As a pooler of transactions puts one there: the connection lives, and the lock is another's."""
+    first = DatabaseLeadership(postgres_url, "score")
+    assert first.won()
+    assert first._connection is not None
+    first._connection.execute(select(func.pg_advisory_unlock_all()))
+    second = DatabaseLeadership(postgres_url, "score")
+    assert second.won()
+    assert not first.won()
+    second.release()
+
+
+def test_who_lets_go_leaves_no_lock_in_a_session_that_a_pooler_keeps_and_learns_soon_that_its_server_is_gone(postgres_url: str) -> None:
+    first = DatabaseLeadership(postgres_url, "score")
+    assert first.won()
+    kept = first._connection
+    assert kept is not None
+    raw: Any = kept.connection.dbapi_connection
+    assert {"keepalives_idle": "10", "tcp_user_timeout": "25000"}.items() <= raw.info.get_parameters().items()
+    held = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+    assert kept.execute(held).scalar() == 1
+    close, kept.close = kept.close, lambda: None  # type: ignore[method-assign]  # what a pooler makes of it
+    first.release()
+    assert kept.execute(held).scalar() == 0
+    close()
 
 
 def test_who_waits_gets_it_when_it_is_free(postgres_url: str) -> None:

@@ -13,6 +13,7 @@ from scipy import stats
 
 import tiny_model
 from ragtrial.domain.quantization import REFERENCE, Costs, Quantization, Variant, VariantResult, usual_variants, variant_named
+from ragtrial.domain.reranking import RerankSpec
 from ragtrial.errors import InputError, StoreError
 from ragtrial.formats.experiment import load_experiment
 from ragtrial.index.milvus import MilvusIndex
@@ -105,6 +106,23 @@ def test_two_queries_are_timed_too_and_show_nothing(prepared: Prepared, tmp_path
     assert variant.costs is not None
     assert variant.costs.query_p50_ms > 0
     assert found.pick is found.reference
+
+
+def test_an_arm_that_reranks_is_scored_behind_its_reranker_and_the_page_says_so(prepared: Prepared, tmp_path: Path) -> None:
+    plan_of_both = yaml.safe_load(prepared.file.path.read_text())
+    rerank = {"provider": "overlap", "model": "words", "candidates": 40}
+    plan_of_both["retrieval"] = {"rerank": rerank}
+    path = prepared.file.path.with_name("reranked.yaml")
+    path.write_text(yaml.safe_dump(plan_of_both))
+    made = quantize_and_report(prepare(path, settings=read_settings({})), plan(variants="dim4"), output=tmp_path / "out")
+    assert of(made, "dim4").identical, "the reranker reads all 40 passages, so it does not matter in which order they come"
+    assert made.found.reference.mean is not None
+    assert made.found.reference.mean > 0.9
+    assert "reranked by words@overlap" in html.unescape(made.page.read_text("utf-8"))
+    written = made.page.with_name("picked.yaml")
+    written.write_text(yaml.safe_dump({**plan_of_both, "arms": [plan_of_both["arms"][0], *yaml.safe_load(made.arm)]}))
+    experiment = load_experiment(written).experiment
+    assert experiment.retrieval_of(experiment.treatment).rerank == RerankSpec(**rerank)
 
 
 def test_bytes_follow_from_dimensions_and_kind(made: Quantized) -> None:

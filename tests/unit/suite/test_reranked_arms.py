@@ -23,9 +23,11 @@ from ragtrial.domain.reranking import RerankSpec
 from ragtrial.domain.trial import Failure
 from ragtrial.embedding.cache import VectorCache
 from ragtrial.errors import InputError, ModelError, RerankError, ValidationError
-from ragtrial.serving.batching import Found, MicroBatcher, SearchArm
+from ragtrial.serving.batching import Found, MicroBatcher
 from ragtrial.serving.counting import ServingCounts
+from ragtrial.serving.search_arm import SearchArm
 from ragtrial.settings import read_settings
+from ragtrial.suite import doctor
 from ragtrial.suite.arms import ReadyArm, check_models, load_models, open_index, ready_arms
 from ragtrial.suite.checking import check
 from ragtrial.suite.preparing import Prepared, prepare
@@ -240,3 +242,17 @@ def test_a_plan_without_a_reranker_keeps_the_digest_that_it_had_before_there_wer
     assert (planned().plan_digest(), planned().live_digest()) == ("adcd7184330de9e7", "cf605e954ebcd08f")  # of version 0.6
     digests = {planned(rerank=RerankSpec(model=name, candidates=n)).plan_digest() for name, n in (("x", 50), ("y", 50), ("x", 60))}
     assert len(digests | {planned().plan_digest()}) == 4
+
+
+@pytest.mark.parametrize(
+    ("rerank", "state", "said"),
+    [(OVERLAP, "ok", r"words@overlap-\S* scores"), ({"model": "./nowhere"}, "missing", r"model folder .*nowhere' does not exist")],
+)
+def test_the_doctor_tries_an_experiments_rerankers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rerank: dict[str, Any], state: str, said: str
+) -> None:
+    world(tmp_path, {"top_k": 2, "rerank": rerank})
+    monkeypatch.setattr(doctor, "_model", lambda: "not tried here")
+    (found,) = [finding for finding in doctor.diagnose(tmp_path / "e.yaml", read_settings({})) if finding.part == "reranker of custom"]
+    assert found.state == state
+    assert re.search(said, found.detail)

@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ragtrial.cli.main import app
+from ragtrial.cli.rolling import _Stop
+from ragtrial.contracts import no_progress
 from ragtrial.db import engine as database
 from ragtrial.db.board_reader import BoardReader
 from ragtrial.db.live_board_reader import LiveBoardReader
@@ -294,6 +296,25 @@ class Kept:
         assert not self.thread.is_alive()
 
 
+def test_a_watch_shows_that_it_lives_also_while_there_is_nothing_to_read(tmp_path: Path) -> None:
+    file = tmp_path / "alive"
+    stop = _Stop(file)
+    thread = threading.Thread(target=roll_for_ever, args=(f"sqlite:///{tmp_path / 'log.db'}", stop), kwargs={"every_s": 0.05})
+    thread.start()
+    try:
+        until(file.exists)
+        first = file.stat().st_mtime_ns
+        until(lambda: file.stat().st_mtime_ns > first)
+        stop.shown(no_progress)("trials", 10)(5)
+    finally:
+        stop.set()
+        thread.join(30)
+    found = CliRunner().invoke(app, ["roll-up", "--database", "sqlite:///x.db", "--heartbeat", str(file)])
+    assert "--heartbeat is for --watch" in str(found.exception)
+    with pytest.raises(InputError, match="can't be written"):
+        _Stop(tmp_path / "nowhere" / "alive").beat()
+
+
 def until(holds: Callable[[], bool], *, within_s: float = 30) -> None:
     end = time.monotonic() + within_s
     while not holds():
@@ -350,6 +371,30 @@ def test_a_fault_is_said_once_while_it_lasts_and_again_when_it_comes_back(url: s
         time.sleep(0.3)
     assert len(kept.said) == 1
     assert kept.said[0].startswith("live experiment 'other' has no analysis: the plan of 'other' in the log is no plan")
+
+
+def test_no_fault_of_ours_ends_it(url: str, recorder: LiveRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one experiment the others go on; in the pass itself it is logged, counted and tried again."""
+    other = live_logs.registered(url, live_logs.experiment(name="other"))
+    summing, looking = RollUp.roll, Rolling.once
+    broken = threading.Event()
+    broken.set()
+
+    def roll(self: RollUp, live_id: int, **more: object) -> object:
+        return summing(self, live_id, **more) if live_id != other else len(None)  # type: ignore[arg-type]
+
+    def once(self: Rolling, **more: object) -> object:
+        return len(None) if broken.is_set() else looking(self, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RollUp, "roll", roll)
+    monkeypatch.setattr(Rolling, "once", once)
+    with Kept(url) as kept:
+        until(lambda: len(kept.said) > 0)
+        broken.clear()
+        until(lambda: n_trials(url, recorder.live_id) > 0)
+        until(lambda: len(kept.said) == 2)
+    assert kept.said[0].startswith("the dashboard's numbers are not up to date: TypeError: object of type 'NoneType' has no len()")
+    assert kept.said[1].startswith("live experiment 'other' is not up to date: TypeError: object of type 'NoneType' has no len()")
 
 
 def test_a_url_that_is_none_is_an_error(tmp_path: Path) -> None:

@@ -17,14 +17,14 @@ from ragtrial.analysis import live as live_analysis
 from ragtrial.analysis import live_health
 from ragtrial.analysis.live_deciding import Decided
 from ragtrial.db.live_reader import LiveReader
-from ragtrial.domain.selftest import ControlFound, FaultInfo, NullRuns, Rate, SelfTest, Tried
+from ragtrial.domain.selftest import ControlFound, FaultInfo, NullRuns, SelfTest, Tried
 from ragtrial.domain.verdict import Check, Verdict
-from ragtrial.errors import InputError
+from ragtrial.errors import InputError, StoreError
 from ragtrial.index import milvus
 from ragtrial.report.selftest_files import as_selftest_html, as_selftest_markdown
 from ragtrial.report.selftest_words import rows
 from ragtrial.settings import read_settings
-from ragtrial.stats.binary import clopper_pearson
+from ragtrial.stats.binary import clopper_pearson, least_excess
 from ragtrial.suite.gold_leaks import Gold
 from ragtrial.suite.live_analysis import analyse_live
 from ragtrial.suite.selftest import driving, offline_faults, running
@@ -125,6 +125,10 @@ def test_an_index_of_another_model_is_refused_at_the_start(made: World, easy: Kn
     caught = try_live(made, LIVE["wrong-index"], easy)
     assert caught.after == 0
     assert "holds vectors of" in str(caught.sentence)
+    with monkeypatch.context() as away:
+        away.setattr(driving, "live_service", lambda *_, **__: (_ for _ in ()).throw(StoreError("Milvus is out of reach")))
+        with pytest.raises(StoreError, match="out of reach"):  # another error is no catch
+            try_live(made, LIVE["wrong-index"], easy)
     monkeypatch.setattr(milvus, "check_model", lambda *_, **__: None)
     monkeypatch.setattr(driving, "QUERIES", AT_ONCE)
     assert not try_live(made, LIVE["wrong-index"], easy).caught
@@ -187,11 +191,9 @@ def test_an_exact_interval_is_scipys() -> None:
         assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
 
 
-def null_runs(false: int, *, of: int = 40) -> NullRuns:
-    share = clopper_pearson(false, of, alpha=0.05)
-    rate = Rate(n=false, of=of, low=share.low, high=share.high)
-    none = Rate(n=0, of=of, low=0.0, high=0.1)
-    return NullRuns(design="live", looks=7, verdicts=rate, refused=none, stopped=none, naive=rate, alpha=0.05)
+def null_runs(false: int, *, peeked: int = 19, of: int = 160) -> NullRuns:
+    runs = [NullRun(design="live", run=number, verdict=number < false, naive=number < peeked) for number in range(of)]
+    return running._summed("live", runs, 0.05)
 
 
 def found_with(**changes: object) -> SelfTest:
@@ -203,11 +205,31 @@ def found_with(**changes: object) -> SelfTest:
 
 
 def test_false_verdicts_beyond_what_is_allowed_are_not_in_order() -> None:
-    # 12 of 40: the exact interval begins at 16.6 %, beyond 5 %; 3 of 40: at 1.6 %
-    assert found_with(null_runs=(null_runs(3),)).missed == ()
-    assert found_with(null_runs=(null_runs(12),)).missed == ("A/A (live)",)
-    assert running._peeking(null_runs(3), 1.0).caught
-    assert not running._peeking(null_runs(12), 1.0).caught
+    # 1 % shared by 5 rates: of 160 runs 18 have p = 0.0012 under a rate of 5 %, 17 have 0.0029
+    assert [stats.binomtest(n, 160, 0.05, alternative="greater").pvalue < 0.002 for n in (17, 18)] == [False, True]
+    assert found_with(null_runs=(null_runs(17),)).missed == ()
+    assert found_with(null_runs=(null_runs(18),)).missed == ("A/A (live)",)
+    assert running._peeking(null_runs(17), 1.0).caught
+    assert not running._peeking(null_runs(18), 1.0).caught
+
+
+def test_a_self_test_is_wrong_about_its_rates_no_more_often_than_it_says() -> None:
+    for of in (2, 40, 200, 1000):
+        limit = null_runs(0, of=of).verdicts.fails_from
+        assert 5 * stats.binom.sf(limit - 1, of, 0.05) <= 0.01 < 5 * stats.binom.sf(limit - 2, of, 0.05)
+    assert (least_excess(3, 0.05, alpha=1e-5), least_excess(0, 0.05, alpha=0.01), least_excess(3, 1.0, alpha=0.01)) == (4, 1, 4)
+    assert "at most 1% of self-tests fail" in as_selftest_markdown(found_with(null_runs=(null_runs(0),))).replace("\\", "")
+
+
+def test_few_runs_do_not_tell_whether_peeking_is_caught() -> None:
+    # of 40 runs 8 show more than 5 %; who peeks would have been found in 7 of them, which is no more than chance
+    few = running._peeking(null_runs(0, peeked=7, of=40), 1.0)
+    found = found_with(tried=(few,))
+    assert (few.caught, few.told, found.missed, found.untold) == (False, False, (), ("peeking",))
+    assert "Caught: 0 of 1" in (said := as_selftest_markdown(found))
+    assert "Too little was asked to tell of: peeking" in said
+    assert "--aa-runs 400" in said.replace("\\", "")
+    assert running._peeking(null_runs(0, peeked=8, of=40), 1.0).caught
 
 
 def test_what_is_raised_without_a_fault_is_not_in_order() -> None:
@@ -223,24 +245,26 @@ def test_reports_take_nothing_for_markup() -> None:
     assert "&lt;b&gt;guardrail" in html
     assert "<b>guardrail" not in html
     assert r"\<b\>guardrail\</b\> \| now" in markdown
-    assert "3 (7.5% [" in html
+    assert "3 (1.9% [" in html
 
 
 def test_runs_are_kept_and_gone_on_with(tmp_path: Path) -> None:
     path = tmp_path / "aa.jsonl"
-    plan = SelfTestPlan(aa_file=path)
-    kept = running._Kept.read(plan)
+    plan, here = SelfTestPlan(aa_file=path), {"alpha": 0.05, "stores": ("SQLite", "Milvus Lite")}
+    kept = running._Kept.read(plan, **here)
     runs = [NullRun(design="live", run=number, naive=number == 1) for number in range(3)]
     with kept.appending() as keep:
         keep(runs)
     path.write_text(path.read_text()[:-30])  # killed in the middle of the last line
-    again = running._Kept.read(plan)
+    again = running._Kept.read(plan, **here)
     assert list(again.runs.values()) == runs[:2]
     with again.appending() as keep:
         keep(runs[2:])
-    assert list(running._Kept.read(plan).runs.values()) == runs
-    with pytest.raises(InputError, match="holds other runs"):
-        running._Kept.read(SelfTestPlan(aa_file=path, seed=8))
+    assert list(running._Kept.read(plan, **here).runs.values()) == runs
+    other = {"seed": SelfTestPlan(aa_file=path, seed=8)}, {"alpha": 0.1}, {"stores": ("PostgreSQL at db", "Milvus Lite")}
+    for changed in other:
+        with pytest.raises(InputError, match="holds other runs"):
+            running._Kept.read(changed.pop("seed", plan), **{**here, **changed})
 
 
 def test_a_fault_that_is_none_is_refused_with_those_that_are() -> None:

@@ -1,7 +1,7 @@
 """What A/A runs are made of: real trials with their scores, from the control and from an evaluation on the same stores."""
 
 import functools
-import pickle
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +15,16 @@ from ragtrial.domain.gold import GoldSet
 from ragtrial.domain.live_trial import LiveTrial
 from ragtrial.domain.score import Score
 from ragtrial.domain.trial import Trial
-from ragtrial.formats.experiment import sql_url
+from ragtrial.formats.experiment import load_experiment, sql_url
+from ragtrial.settings import read_settings
 from ragtrial.suite.running import run
-from ragtrial.suite.selftest.driving import Look
-from ragtrial.suite.selftest.world import World
+from ragtrial.suite.selftest.world import World, own_settings
 
 MIN_EFFECT = 0.0001
 """Nothing is worth having below it, so that any verdict on equal arms but "undecided" and "too few" is a false one."""
 
 _TRIALS = 400
-_FILE = "material.pickle"
+_FILE = "material.json"
 
 Scored = tuple[Trial, tuple[Score, ...]]
 Held = tuple[Mapping[str, Any], tuple[tuple[LiveTrial, tuple[Score, ...]], ...]]
@@ -54,58 +54,50 @@ class Material:
     by_query: Mapping[str, tuple[Scored, Scored]]
 
 
-def live_trials(look: Look) -> Held:
-    """Facts and trials of the control, while its log can be read."""
-    return _trials(look.reader, look.live_id)
-
-
-def _trials(reader: LiveReader, live_id: int) -> Held:
+def live_trials(reader: LiveReader, live_id: int) -> Held:
+    """Facts and trials of a live experiment."""
     found = [trial for trial in reader.recent(live_id, limit=_TRIALS) if trial.trial.failure is None]
     facts = next(each.facts for each in reader.experiments() if each.live_id == live_id)
     return facts, tuple((trial, reader.scores_of(trial.trial_id)) for trial in found)
 
 
-def gather(world: World, control: Held) -> Path:
-    """Evaluate two models on the gold set, and put everything into one file for the processes that run.
+def gather(world: World, live_id: int) -> Path:
+    """Evaluate two models on the gold set, and write where everything is for the processes that run.
 
     Args:
         world: Where the control was driven.
-        control: From `live_trials`.
+        live_id: The control's number.
     """
     prepared = world.prepared(world.experiment("paired", models="ab", metrics={"primary": {"name": "nDCG@10", "min_effect": MIN_EFFECT}}))
-    evaluation_id = run(prepared)
-    facts, trials = control
-    with Reader(sql_url(prepared.file)) as reader:
-        evaluation, gold = reader.evaluation(evaluation_id), reader.gold(evaluation_id)
-        by_key = {(trial.arm, trial.query_id): trial for trial in reader.trials(evaluation_id)}
-        scorer = reader.scorers(evaluation_id)
-        tables = reader.scores(evaluation_id)
-    arms = [arm.name for arm in prepared.experiment.arms]
-    by_query = {}
-    values = {name: table.paired(*arms) for name, table in tables.items() if name == prepared.experiment.metrics.primary.name}
-    for name, table in values.items():
-        for place, query_id in enumerate(table.query_ids):
-            pair = [
-                (by_key[arm, query_id], (Score(metric=name, value=float(column[place]), scorer=scorer[name]),))
-                for arm, column in zip(arms, (table.control, table.treatment), strict=True)
-            ]
-            by_query[query_id] = (pair[0], pair[1])
-    material = Material(
-        live=world.file(world.folder / "control.yaml").experiment,
-        facts=facts,
-        trials=trials,
-        paired=prepared.experiment,
-        evaluation=evaluation,
-        gold=gold,
-        by_query=by_query,
-    )
     path = world.folder / _FILE
-    path.write_bytes(pickle.dumps(material))
+    found = {"live": "control.yaml", "live_id": live_id, "paired": prepared.file.path.name, "evaluation_id": run(prepared)}
+    path.write_text(json.dumps(found), encoding="utf-8")
     return path
 
 
 @functools.lru_cache(maxsize=1)
 def read_material(path: Path) -> Material:
-    """What `gather` wrote, a moment ago and in a folder that nobody else can write to."""
-    found: Material = pickle.loads(path.read_bytes())  # nosec B301 # noqa: S301 - our own file of this run, in a folder of mode 0700
-    return found
+    """What the file of `gather` leads to: experiments beside it, trials in their scratch database; once for each process."""
+    found, settings = json.loads(path.read_text(encoding="utf-8")), own_settings(read_settings())
+    live, paired = (load_experiment(path.parent / found[name], settings) for name in ("live", "paired"))
+    with LiveReader(sql_url(live)) as live_reader:
+        facts, trials = live_trials(live_reader, found["live_id"])
+    with Reader(sql_url(paired)) as reader:
+        evaluation, gold = reader.evaluation(found["evaluation_id"]), reader.gold(found["evaluation_id"])
+        by_query = _pairs(reader, paired.experiment, found["evaluation_id"])
+    return Material(
+        live=live.experiment, facts=facts, trials=trials, paired=paired.experiment, evaluation=evaluation, gold=gold, by_query=by_query
+    )
+
+
+def _pairs(reader: Reader, experiment: Experiment, evaluation_id: str) -> dict[str, tuple[Scored, Scored]]:
+    """Both models' trials of each query with their scores of the primary metric."""
+    arms, primary = (experiment.control.name, experiment.treatment.name), experiment.metrics.primary.name
+    by_key = {(trial.arm, trial.query_id): trial for trial in reader.trials(evaluation_id)}
+    table, scorer = reader.scores(evaluation_id)[primary].paired(*arms), reader.scorers(evaluation_id)[primary]
+
+    def scored(arm: str, query_id: str, value: float) -> Scored:
+        return by_key[arm, query_id], (Score(metric=primary, value=value, scorer=scorer),)
+
+    values = zip(table.query_ids, table.control.tolist(), table.treatment.tolist(), strict=True)
+    return {query_id: (scored(arms[0], query_id, left), scored(arms[1], query_id, right)) for query_id, left, right in values}

@@ -16,14 +16,14 @@ from typing import TextIO
 
 from ragtrial import __version__
 from ragtrial.contracts import Progress, no_progress
-from ragtrial.domain.selftest import ControlFound, Design, FaultInfo, NullRuns, Rate, SelfTest, Tried
+from ragtrial.domain.selftest import N_RATES, SELF_TEST_LEVEL, ControlFound, Design, FaultInfo, NullRuns, Rate, SelfTest, Tried
 from ragtrial.errors import InputError, SetupError
 from ragtrial.formats.experiment import load_experiment
 from ragtrial.settings import Settings
-from ragtrial.stats.binary import clopper_pearson
+from ragtrial.stats.binary import clopper_pearson, least_excess
 from ragtrial.suite.selftest.driving import Look
 from ragtrial.suite.selftest.live_faults import LIVE_FAULTS, Known, drive_control, try_live
-from ragtrial.suite.selftest.material import Held, gather, live_trials
+from ragtrial.suite.selftest.material import gather, live_trials
 from ragtrial.suite.selftest.null_runs import LOOKS, Chunk, NullRun, chunks_of, run_chunk
 from ragtrial.suite.selftest.offline_faults import OFFLINE_FAULTS, try_offline
 from ragtrial.suite.selftest.world import World, world
@@ -36,10 +36,12 @@ PEEKING = FaultInfo(
 FAULTS = (*(fault.info for fault in LIVE_FAULTS), *(fault.info for fault in OFFLINE_FAULTS), PEEKING)
 """Every fault, in the order in which they are tried."""
 
-DEFAULT_AA_RUNS = 40
+DEFAULT_AA_RUNS = 200
+"""Enough that who peeks is found out in most self-tests."""
 LEVEL = 0.05
+"""1 less the coverage of the intervals that are shown."""
 _CHUNK = 5
-_FORM = 1
+_FORM = 2
 _DESIGNS: tuple[Design, ...] = ("live", "paired")
 
 
@@ -50,7 +52,7 @@ class SelfTestPlan:
     Attributes:
         only: Names of faults; empty: all.
         aa_runs: A/A runs of each design; 0: none.
-        aa_file: Where each A/A run is kept, and taken from: a later run with the same seed goes on. None: nowhere.
+        aa_file: Where each A/A run is kept, and taken from: a later run with the same seed, alpha and stores goes on. None: nowhere.
         processes: That do A/A runs side by side; None: one for each core, at most four.
         seed: Where every random step comes from.
 
@@ -93,15 +95,14 @@ def self_test(experiment: Path | None, plan: SelfTestPlan, settings: Settings, *
     """
     begin = time.monotonic()
     file = None if experiment is None else load_experiment(experiment, settings)
-    done = _Kept.read(plan)
     with world(file, settings, seed=plan.seed) as made, _quiet():
-        return _tested(made, plan, done, progress, begin)
+        return _tested(made, plan, _Kept.read(plan, alpha=made.alpha, stores=made.shown), progress, begin)
 
 
 def _tested(made: World, plan: SelfTestPlan, done: "_Kept", progress: Progress, begin: float) -> SelfTest:
     wanted = [info for info in FAULTS if plan.wants(info.name)]
     advance = progress("faults planted, the control first", 1 + len(wanted))
-    control, held, known = _control(made)
+    control, live_id, known = _control(made)
     advance(1)
     tried: list[Tried] = []
     for live in (fault for fault in LIVE_FAULTS if plan.wants(fault.info.name)):
@@ -113,7 +114,7 @@ def _tested(made: World, plan: SelfTestPlan, done: "_Kept", progress: Progress, 
     null_runs: tuple[NullRuns, ...] = ()
     if plan.aa_runs and plan.wants("peeking"):
         since = time.monotonic()
-        null_runs = _null_runs(made, plan, done, gather(made, held), progress)
+        null_runs = _null_runs(made, plan, done, gather(made, live_id), progress)
         tried.append(_peeking(next(each for each in null_runs if each.design == "live"), time.monotonic() - since))
         advance(1)
     return SelfTest(
@@ -126,16 +127,16 @@ def _tested(made: World, plan: SelfTestPlan, done: "_Kept", progress: Progress, 
     )
 
 
-def _control(made: World) -> tuple[ControlFound, Held, Known]:
-    """The experiment without a fault, its trials, and what it has shown."""
-    begin, held, easy = time.monotonic(), list[Held](), list[str]()
+def _control(made: World) -> tuple[ControlFound, int, Known]:
+    """The experiment without a fault, its number, and what it has shown."""
+    begin, waited, easy = time.monotonic(), list[float](), list[str]()
 
     def inspect(look: Look) -> None:
-        held.append(live_trials(look))
+        waited.extend(trial.waited_ms for trial, _ in live_trials(look.reader, look.live_id)[1])
         easy.append(max((pair for pairs in look.told.scores.values() for pair in pairs), key=lambda pair: (pair[1], pair[0]))[0])
 
     driven = drive_control(made, inspect)
-    if driven.last is None or not held:
+    if driven.last is None or not waited:
         raise SetupError("the simulated experiment has no queries: please report this")
     gold = made.prepared(made.folder / "control.yaml").gold
     analysis = driven.last.analysis
@@ -150,8 +151,8 @@ def _control(made: World) -> tuple[ControlFound, Held, Known]:
         sentence=analysis.verdict.sentence,
         seconds=time.monotonic() - begin,
     )
-    waited_s = fmean(trial.waited_ms for trial, _ in held[-1][1]) / 1000
-    return found, held[-1], Known(easy=next(query.text for query in gold.queries if query.query_id == easy[-1]), waited_s=waited_s)
+    known = Known(easy=next(query.text for query in gold.queries if query.query_id == easy[-1]), waited_s=fmean(waited) / 1000)
+    return found, driven.last.live_id, known
 
 
 def _null_runs(made: World, plan: SelfTestPlan, done: "_Kept", material: Path, progress: Progress) -> tuple[NullRuns, ...]:
@@ -209,7 +210,8 @@ def _summed(design: Design, runs: Sequence[NullRun], alpha: float) -> NullRuns:
     def rate(name: str) -> Rate:
         n = sum(getattr(run, name) for run in runs)
         share = clopper_pearson(n, len(runs), alpha=LEVEL)
-        return Rate(n=n, of=len(runs), low=share.low, high=share.high)
+        fails_from = least_excess(len(runs), alpha, alpha=SELF_TEST_LEVEL / N_RATES)
+        return Rate(n=n, of=len(runs), low=share.low, high=share.high, fails_from=fails_from)
 
     return NullRuns(
         design=design,
@@ -223,13 +225,18 @@ def _summed(design: Design, runs: Sequence[NullRun], alpha: float) -> NullRuns:
 
 
 def _peeking(live: NullRuns, seconds: float) -> Tried:
-    """Caught where looking at every step finds a difference no more often than the plan allows; a test for one look shows what it would be."""
+    """Caught where looking at every step decides no more often than the plan allows, and a test for one look is shown to do so.
+
+    Few runs show neither: where who peeks with a test for one look would pass the same test, nothing can be told.
+    """
     n, verdicts, naive = live.verdicts.of, live.verdicts, live.naive
     sentence = (
         f"{verdicts.n:,} false verdicts in {n:,} A/A runs with {live.looks} looks each ({verdicts.low:.1%} to {verdicts.high:.1%}; "
         f"{live.alpha:.0%} are allowed); p < {live.alpha:g} of a test for one look would have been found in {naive.n:,}"
     )
-    kept = verdicts.low <= live.alpha
+    told, kept = not (verdicts.ok and naive.ok), verdicts.ok and not naive.ok
+    if not told:
+        sentence = f"too few A/A runs to tell, give more (--aa-runs {2 * max(n, DEFAULT_AA_RUNS)}): {sentence}, and shows from {naive.fails_from:,} on"
     return Tried(
         fault=PEEKING,
         sentence=sentence if kept else None,
@@ -237,6 +244,7 @@ def _peeking(live: NullRuns, seconds: float) -> Tried:
         asked=n,
         counted="runs",
         also="" if kept else sentence,
+        told=told,
         seconds=seconds,
     )
 
@@ -253,19 +261,24 @@ class _Kept:
     runs: dict[tuple[Design, int], NullRun] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, plan: SelfTestPlan) -> "_Kept":
+    def read(cls, plan: SelfTestPlan, *, alpha: float, stores: tuple[str, str]) -> "_Kept":
         """What the plan's file holds.
 
+        Args:
+            plan: Names the file.
+            alpha: Of the runs to come; those of another one have other verdicts.
+            stores: Where they run, as `World.shown`.
+
         Raises:
-            InputError: It is of another seed, or no such file.
+            InputError: It holds runs of another seed, alpha, version or other stores, or is no such file.
         """
-        head = json.dumps({"form": _FORM, "seed": plan.seed, "ragtrial": __version__})
+        head = json.dumps({"form": _FORM, "seed": plan.seed, "alpha": alpha, "stores": list(stores), "ragtrial": __version__})
         kept = cls(head=head, path=plan.aa_file)
         if plan.aa_file is None or not plan.aa_file.exists() or not plan.aa_file.stat().st_size:
             return kept
         first, *lines = plan.aa_file.read_text(encoding="utf-8", errors="replace").splitlines()
         if first != head:
-            raise InputError(f"--aa-file {str(plan.aa_file)!r} holds other runs ({first[:80]}) than these ({head}): give another file")
+            raise InputError(f"--aa-file {str(plan.aa_file)!r} holds other runs ({first[:200]}) than these ({head}): give another file")
         for line in lines:
             with contextlib.suppress(ValueError, TypeError):
                 run = NullRun(**json.loads(line))

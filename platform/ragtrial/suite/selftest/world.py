@@ -175,14 +175,14 @@ def world(file: ExperimentFile | None, settings: Settings, *, seed: int) -> Iter
             milvus=milvus,
             milvus_token_env=env,
             beside=beside,
-            settings=_own(settings),
+            settings=own_settings(settings),
             alpha=alpha,
         )
         _check_scratch(made)
         yield made
 
 
-def _own(settings: Settings) -> Settings:
+def own_settings(settings: Settings) -> Settings:
     """The environment as scratch stores need it.
 
     What it says of stores holds instead of what a file says, and has gone into the experiment that the scratch stores are made beside; here
