@@ -12,6 +12,8 @@ from sqlalchemy.exc import IntegrityError
 
 from ragtrial.db import engine as database
 from ragtrial.db.live_models import AuditRow, TrafficStateRow
+from ragtrial.db.partitions import BLOCK, PartitionKeeper
+from ragtrial.db.trial_keys import KEYS
 from ragtrial.errors import InputError, StoreError
 
 if TYPE_CHECKING:
@@ -32,10 +34,11 @@ class BulkImport:
         connection: Of a writer, in a transaction.
         live_id: The experiment.
         late_days: Votes and signals that come later than this after their trial are marked.
+        keeper: Makes partitions while millions of trials come, over a connection of its own.
     """
 
-    def __init__(self, connection: Connection, live_id: int, *, late_days: int) -> None:
-        self._connection, self.live_id, self._late_days = connection, live_id, late_days
+    def __init__(self, connection: Connection, live_id: int, *, late_days: int, keeper: PartitionKeeper) -> None:
+        self._connection, self.live_id, self._late_days, self._keeper = connection, live_id, late_days, keeper
         self.counts: dict[str, int] = {}
 
     def versions(self) -> tuple[int, ...]:
@@ -47,8 +50,12 @@ class BulkImport:
         """Insert trials, which must be new; each batch has all columns that are not NULL, without `live_id`."""
         import pyarrow as pa
 
-        n = 0
+        n, since_kept = 0, 0
         for batch in batches:
+            since_kept += batch.num_rows
+            if since_kept >= BLOCK // 2:
+                self._keeper.keep(months=False)
+                since_kept = 0
             mine = pa.array(np.full(batch.num_rows, self.live_id, dtype=np.int32))
             n += self._copy("live_trials", batch.append_column("live_id", mine))
         self.counts["live_trials"] = self.counts.get("live_trials", 0) + n
@@ -74,7 +81,7 @@ class BulkImport:
             late = f", t.at + {self._late_days * _DAY_SECONDS} < s.at" if table != "live_scores" else ""
             statement = (
                 f"INSERT INTO {table} (trial, live_id, {into}{', late' if late else ''}) SELECT t.id, t.live_id, {names}{late} "  # noqa: S608
-                f"FROM staged s JOIN live_trials t ON t.trial_id = s.trial_id WHERE t.live_id = {self.live_id} ON CONFLICT DO NOTHING"
+                f"FROM staged s JOIN {self._named()} WHERE t.live_id = {self.live_id} ON CONFLICT DO NOTHING"
             )
             done = self._connection.execute(text(statement)).rowcount
             self.counts[table] = self.counts.get(table, 0) + done
@@ -84,7 +91,7 @@ class BulkImport:
 
     def _require_trials(self) -> None:
         unknown = (
-            "SELECT count(*), min(s.trial_id) FROM staged s LEFT JOIN live_trials t ON t.trial_id = s.trial_id AND t.live_id = :live_id "
+            f"SELECT count(*), min(s.trial_id) FROM staged s LEFT JOIN {self._named()} AND t.live_id = :live_id "  # noqa: S608
             "WHERE t.id IS NULL"
         )
         n, first = self._connection.execute(text(unknown), {"live_id": self.live_id}).one()
@@ -92,6 +99,12 @@ class BulkImport:
             raise InputError(
                 f"{n:,} rows name trials that the log of this experiment does not hold, {first!r} first: import their trials first"
             )
+
+    def _named(self) -> str:
+        """The trials `t` by the ids in `s`."""
+        if self._connection.dialect.name == "postgresql":
+            return f"({KEYS} k JOIN live_trials t ON t.id = k.trial) ON k.trial_id = s.trial_id"
+        return "live_trials t ON t.trial_id = s.trial_id"
 
     def _type(self, table: str, name: str) -> str:
         column = _TABLES[table].c[name]
@@ -157,10 +170,12 @@ def bulk_import(url: str, live_id: int, *, late_days: int, actor: str) -> Iterat
     """
     name = database.shown(database.parse_url(url))
     engine = database.open_engine(url)
+    keeper = PartitionKeeper(engine, name=name)
     try:
+        keeper.keep()
         try:
             with database.transaction(engine, name) as connection:
-                importing = BulkImport(connection, live_id, late_days=late_days)
+                importing = BulkImport(connection, live_id, late_days=late_days, keeper=keeper)
                 yield importing
                 row = {"live_id": live_id, "at": time.time(), "actor": actor, "action": "import", "subject": "live log"}
                 connection.execute(insert(AuditRow), {**row, "detail": importing.counts})
@@ -171,7 +186,7 @@ def bulk_import(url: str, live_id: int, *, late_days: int, actor: str) -> Iterat
             raise
         if engine.dialect.name == "postgresql":  # the planner takes a table that grew at once for what it was
             with database.translated(name), engine.connect() as connection:
-                for table in ("live_trials", *_STAGED):
+                for table in ("live_trials", KEYS, *_STAGED):
                     connection.exec_driver_sql(f"ANALYZE {table}")
                 connection.commit()
     finally:

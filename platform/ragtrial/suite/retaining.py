@@ -55,9 +55,11 @@ def retain(
                 done.left[_called(old)] = reason
         if chosen and not dry_run:
             agree(f"Remove {sum(old.trials for old in chosen):,} trials of {', '.join(map(_called, chosen))}? It can't be undone.")
-        for old in chosen:
-            counts = {"trials": old.trials} if dry_run else retention.remove(old, actor="command line", progress=progress)
-            done.removed[_called(old)] = counts
+        if not chosen or dry_run:
+            done.removed = {_called(old): {"trials": old.trials} for old in chosen}
+            return done
+        removed = retention.remove_all(chosen, actor="command line", progress=progress)
+        done.removed = {_called(old): removed[old.live_id] for old in chosen}
     return done
 
 
