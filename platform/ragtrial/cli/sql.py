@@ -1,16 +1,20 @@
 """`ragtrial db`: the SQL log."""
 
+import dataclasses
 import json
 import re
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ragtrial.cli.experiments import ExperimentPath, Json, Quiet
 from ragtrial.cli.terminal import console, progress_bars
 from ragtrial.errors import InputError
+
+if TYPE_CHECKING:  # SQLAlchemy comes with it, and a command's start should not wait for that
+    from ragtrial.db.partitions import PartitionSize
 
 app = typer.Typer(help="The SQL log: its schema, what is in it, and erasing from it.", no_args_is_help=True)
 
@@ -216,3 +220,44 @@ def retention(
         typer.echo(f"{name}: left alone, {reason}")
     if not done.removed and not done.left:
         typer.echo("nothing is older")
+
+
+@app.command("partitions")
+def partitions(
+    experiment: ExperimentPath,
+    *,
+    make_ahead: Annotated[
+        bool,
+        typer.Option("--make-ahead", help="First make those that will be needed next, as the service and the roll-up do by themselves."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the partitions of the live log on PostgreSQL: which trials each holds, of which months, and how large it is.
+
+    Rows are PostgreSQL's estimates. SQLite has no partitions.
+    """
+    from ragtrial.db.partitions import look
+    from ragtrial.formats.experiment import load_experiment, sql_url
+
+    found, done = look(sql_url(load_experiment(experiment)), make_ahead=make_ahead)
+    if as_json:
+        shown = None if found is None else [dataclasses.asdict(one) for one in found]
+        typer.echo(json.dumps({"partitions": shown, "done": done}))
+        return
+    if found is None:
+        typer.echo("no partitions: this database is SQLite, which has one table of each kind")
+        return
+    for sentence in done:
+        typer.echo(sentence)
+    for one in found:
+        typer.echo(_partition_line(one))
+
+
+def _partition_line(one: "PartitionSize") -> str:
+    part = one.partition
+    numbers = "whatever no other holds" if part.end is None else f"trials {part.first:,} to {part.end - 1:,}"
+    if one.first_at is None or one.last_at is None:
+        return f"partition {part.name}: {numbers}; empty"
+    months = [time.strftime("%Y-%m", time.gmtime(at)) for at in (one.first_at, one.last_at)]
+    rows = ", ".join(f"{table} not counted yet" if n is None else f"about {n:,} {table}" for table, n in one.rows.items())
+    return f"partition {part.name}: {numbers}; {' to '.join(dict.fromkeys(months))}; {rows}; {one.bytes / 2**20:,.1f} MiB"

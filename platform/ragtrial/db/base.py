@@ -3,10 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, MetaData, TypeDecorator
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, MetaData, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase
 
 LARGEST = "1.7976931348623157e308"  # the largest finite double: infinities lie beyond it, and PostgreSQL's NaN sorts beyond both
+
+LONG = BigInteger().with_variant(Integer(), "sqlite")
+"""Ids of the live log, and what refers to them: a year of heavy traffic has more trials than 32 bits count. SQLite's always have 64."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -24,7 +24,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ragtrial.db.base import LARGEST, Base
+from ragtrial.db.base import LARGEST, LONG, Base
 
 
 class ConclusionRow(Base):
@@ -168,8 +168,8 @@ class RollUpMarkRow(Base):
     __tablename__ = "roll_up_marks"
 
     live_id: Mapped[int] = mapped_column(ForeignKey("live_experiments.id"), primary_key=True, autoincrement=False)
-    trial: Mapped[int]
-    vote: Mapped[int]
+    trial: Mapped[int] = mapped_column(LONG)
+    vote: Mapped[int] = mapped_column(LONG)
     erasure: Mapped[int]
     version: Mapped[int]
     at: Mapped[float]
@@ -186,8 +186,8 @@ class LiveComparisonRow(Base):
 
     comparison_id: Mapped[str] = mapped_column(primary_key=True)
     live_id: Mapped[int] = mapped_column(ForeignKey("live_experiments.id"), index=True)
-    left_trial: Mapped[int] = mapped_column(ForeignKey("live_trials.id"))
-    right_trial: Mapped[int] = mapped_column(ForeignKey("live_trials.id"))
+    left_trial: Mapped[int] = mapped_column(LONG, ForeignKey("live_trials.id"))
+    right_trial: Mapped[int] = mapped_column(LONG, ForeignKey("live_trials.id"))
     left_arm: Mapped[str]
     unit: Mapped[str | None] = mapped_column(index=True)
     caller: Mapped[str]

@@ -15,6 +15,8 @@ from sqlalchemy.exc import IntegrityError
 from ragtrial.db import engine as database
 from ragtrial.db.closing import require_open
 from ragtrial.db.live_models import AuditRow, TrafficStateRow
+from ragtrial.db.partitions import BLOCK, PartitionKeeper
+from ragtrial.db.trial_keys import KEYS
 from ragtrial.errors import InputError, StoreError
 
 if TYPE_CHECKING:
@@ -35,10 +37,11 @@ class BulkImport:
         connection: Of a writer, in a transaction.
         live_id: The experiment.
         late_days: Votes and signals that come later than this after their trial are marked.
+        keeper: Makes partitions while millions of trials come, over a connection of its own.
     """
 
-    def __init__(self, connection: Connection, live_id: int, *, late_days: int) -> None:
-        self._connection, self.live_id, self._late_days = connection, live_id, late_days
+    def __init__(self, connection: Connection, live_id: int, *, late_days: int, keeper: PartitionKeeper) -> None:
+        self._connection, self.live_id, self._late_days, self._keeper = connection, live_id, late_days, keeper
         self.counts: dict[str, int] = {}
 
     def versions(self) -> tuple[int, ...]:
@@ -58,8 +61,12 @@ class BulkImport:
         """
         import pyarrow as pa
 
-        n = 0
+        n, since_kept = 0, 0
         for batch in batches:
+            since_kept += batch.num_rows
+            if since_kept >= BLOCK // 2:
+                self._keeper.keep(months=False)
+                since_kept = 0
             mine = pa.array(np.full(batch.num_rows, self.live_id, dtype=np.int32))
             self._require_new(batch, place=place, first=n + 1)
             n += self._copy("live_trials", batch.append_column("live_id", mine), place=place, first=n + 1)
@@ -105,7 +112,7 @@ class BulkImport:
             order = " ORDER BY s.line" if table != "live_scores" else ""  # of votes on one answer the last one by id counts
             statement = (
                 f"INSERT INTO {table} (trial, live_id, {into}{', late' if late else ''}) SELECT t.id, t.live_id, {names}{late} "  # noqa: S608
-                f"FROM staged s JOIN live_trials t ON t.trial_id = s.trial_id WHERE t.live_id = {self.live_id}{order} ON CONFLICT DO NOTHING"
+                f"FROM staged s JOIN {self._named()} WHERE t.live_id = {self.live_id}{order} ON CONFLICT DO NOTHING"
             )
             done = self._connection.execute(text(statement)).rowcount
             self.counts[table] = self.counts.get(table, 0) + done
@@ -123,7 +130,7 @@ class BulkImport:
         return n
 
     def _require_trials(self, place: str) -> None:
-        unknown = "FROM staged s LEFT JOIN live_trials t ON t.trial_id = s.trial_id AND t.live_id = :live_id WHERE t.id IS NULL"
+        unknown = f"FROM staged s LEFT JOIN {self._named()} AND t.live_id = :live_id WHERE t.id IS NULL"
         mine = {"live_id": self.live_id}
         first = self._connection.execute(text(f"SELECT s.line, s.trial_id {unknown} ORDER BY s.line LIMIT 1"), mine).first()
         if first is not None:
@@ -131,6 +138,12 @@ class BulkImport:
             more = f" ({n:,} such rows)" if n > 1 else ""
             said = f"is {first.trial_id!r}, which the log of this experiment does not hold{more}: import their trials first"
             raise InputError(f"nothing was imported: {place}:{first.line}: trial_id: {said}")
+
+    def _named(self) -> str:
+        """The trials `t` by the ids in `s`."""
+        if self._connection.dialect.name == "postgresql":
+            return f"({KEYS} k JOIN live_trials t ON t.id = k.trial) ON k.trial_id = s.trial_id"
+        return "live_trials t ON t.trial_id = s.trial_id"
 
     def _type(self, table: str, name: str) -> str:
         column = _TABLES[table].c[name]
@@ -219,11 +232,13 @@ def bulk_import(url: str, live_id: int, *, late_days: int, actor: str) -> Iterat
     """
     name = database.shown(database.parse_url(url))
     engine = database.open_engine(url)
+    keeper = PartitionKeeper(engine, name=name)
     try:
+        keeper.keep()
         try:
             with database.transaction(engine, name, turn="long") as connection:
                 require_open(connection, live_id, what="nothing was imported")
-                importing = BulkImport(connection, live_id, late_days=late_days)
+                importing = BulkImport(connection, live_id, late_days=late_days, keeper=keeper)
                 yield importing
                 row = {"live_id": live_id, "at": time.time(), "actor": actor, "action": "import", "subject": "live log"}
                 connection.execute(insert(AuditRow), {**row, "detail": importing.counts})
@@ -234,7 +249,7 @@ def bulk_import(url: str, live_id: int, *, late_days: int, actor: str) -> Iterat
             raise
         if engine.dialect.name == "postgresql":  # the planner takes a table that grew at once for what it was
             with database.translated(name), engine.connect() as connection:
-                for table in ("live_trials", *_STAGED):
+                for table in ("live_trials", KEYS, *_STAGED):
                     connection.exec_driver_sql(f"ANALYZE {table}")
                 connection.commit()
     finally:

@@ -21,9 +21,10 @@ from ragtrial.errors import InputError, MissingExtraError, StoreError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 """The schemas that this version knows, oldest first; the last one is current."""
 HEAD = REVISIONS[-1]
+_PARTITIONED = "0010"  # the schema that writes the tables of the live log anew
 VERSION_TABLE = "ragtrial_schema"
 
 Synchronous = Literal["NORMAL", "FULL"]
@@ -351,7 +352,8 @@ def upgrade(url: str) -> None:
     Raises:
         StoreError: As `current_revision`, or the database refused; nothing was changed then.
     """
-    if current_revision(url) == HEAD:
+    before = current_revision(url)
+    if before == HEAD:
         return  # Alembic is slow to import
 
     def run(config: "Config") -> None:
@@ -360,6 +362,18 @@ def upgrade(url: str) -> None:
         command.upgrade(config, "head")
 
     _migrate(url, run)
+    if before is not None and before < _PARTITIONED and parse_url(url).get_backend_name() == "postgresql":
+        _vacuum(url)
+
+
+def _vacuum(url: str) -> None:
+    """After tables were written anew: only a vacuumed one is read by its index alone."""
+    engine = open_engine(url).execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        with translated(shown(parse_url(url))), engine.connect() as connection:
+            connection.exec_driver_sql("VACUUM (ANALYZE) live_trials, live_scores, live_votes, live_signals, live_trial_keys")
+    finally:
+        engine.dispose()
 
 
 def downgrade(url: str, revision: str) -> None:

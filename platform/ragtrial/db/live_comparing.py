@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, insert, select
 from ragtrial.db.board_models import LiveComparisonRow, LivePreferenceRow
 from ragtrial.db.live_models import LiveExperimentRow, LiveTrialRow
 from ragtrial.db.live_rows import Row, live_trial_of, storable, trial_row
+from ragtrial.db.trial_keys import numbers_of
 from ragtrial.domain.live_preference import Comparison, Preference
 from ragtrial.errors import DuplicateRequestError, UnknownComparisonError
 
@@ -58,8 +59,7 @@ def write_comparisons(connection: Connection, records: Sequence[Compared]) -> No
     if not records:
         return
     trial_ids = [row["trial_id"] for record in records for row in record.rows]
-    found = connection.execute(select(LiveTrialRow.trial_id, LiveTrialRow.id).where(LiveTrialRow.trial_id.in_(trial_ids)))
-    numbers = {row.trial_id: row.id for row in found}
+    numbers = numbers_of(connection, trial_ids)
     sides = ("left_trial", "right_trial")
     rows = [{**record.row, **{side: numbers[row["trial_id"]] for side, row in zip(sides, record.rows, strict=True)}} for record in records]
     connection.execute(insert(LiveComparisonRow), rows)

@@ -11,6 +11,9 @@
     audit_log                               what operators did
     api_keys                                digests, never keys
 
+On PostgreSQL trials, scores, votes and signals are partitioned by the trial's number (`partitions`), and their unique keys that don't hold
+it are in `live_trial_keys` (`trial_keys`); a vote's and a signal's primary key has the trial beside the id.
+
 Moments are seconds since 1970, so that both databases can group by hour and day alike. Columns stand with numbers first: SQLite reads
 them without the long texts behind them.
 """
@@ -20,7 +23,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ragtrial.db.base import LARGEST, Base
+from ragtrial.db.base import LARGEST, LONG, Base
 
 
 class LiveExperimentRow(Base):
@@ -95,7 +98,7 @@ class LiveTrialRow(Base):
         {"sqlite_autoincrement": True},  # an id is never given twice, also after erasing
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(LONG, primary_key=True)
     live_id: Mapped[int] = mapped_column(ForeignKey("live_experiments.id"))
     trial_id: Mapped[str]
     request_id: Mapped[str]
@@ -160,7 +163,7 @@ class LiveScoreRow(Base):
         {"sqlite_with_rowid": False},
     )
 
-    trial: Mapped[int] = mapped_column(ForeignKey("live_trials.id"), primary_key=True, autoincrement=False)
+    trial: Mapped[int] = mapped_column(LONG, ForeignKey("live_trials.id"), primary_key=True, autoincrement=False)
     metric: Mapped[str] = mapped_column(primary_key=True)
     live_id: Mapped[int]
     value: Mapped[float | None]
@@ -183,9 +186,9 @@ class LiveVoteRow(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(LONG, primary_key=True)
     live_id: Mapped[int]
-    trial: Mapped[int] = mapped_column(ForeignKey("live_trials.id"))
+    trial: Mapped[int] = mapped_column(LONG, ForeignKey("live_trials.id"))
     key: Mapped[str]
     thumb: Mapped[str]
     passage_id: Mapped[str | None]
@@ -206,9 +209,9 @@ class LiveSignalRow(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(LONG, primary_key=True)
     live_id: Mapped[int]
-    trial: Mapped[int] = mapped_column(ForeignKey("live_trials.id"))
+    trial: Mapped[int] = mapped_column(LONG, ForeignKey("live_trials.id"))
     key: Mapped[str]
     signal: Mapped[str]
     passage_id: Mapped[str | None]

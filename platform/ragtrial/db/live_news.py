@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from ragtrial.db.board_models import LiveComparisonRow, LivePreferenceRow
-from ragtrial.db.live_models import LiveScoreRow, LiveSignalRow, OutageRow, TrafficStateRow
+from ragtrial.db.live_models import LiveScoreRow, LiveSignalRow, LiveTrialRow, OutageRow, TrafficStateRow
 
 SCORES_LOOKED_AT_AGAIN = 10_000
 
@@ -42,9 +42,12 @@ class Beside:
 def beside(connection: Connection, live_id: int, metrics: Sequence[str], before: Beside | None) -> Beside:
     """How things stand; what was looked at `before` is not looked at again."""
     signal, seen = LiveSignalRow, 0 if before is None else before.signals_seen
+    trial = LiveTrialRow
+    shortly = select(trial.id).where(trial.live_id == live_id).order_by(trial.id.desc()).offset(SCORES_LOOKED_AT_AGAIN).limit(1)
+    since = connection.execute(shortly).scalar() or 0  # where a partition begins, numbers are left out
     newest_signal = _newest(connection, signal.id, signal.live_id == live_id, signal.id > seen)
     return Beside(
-        scores=tuple(_scores(connection, live_id, metric) for metric in metrics),
+        scores=tuple(_scores(connection, live_id, metric, since) for metric in metrics),
         signal=max(newest_signal, 0 if before is None else before.signal),
         traffic=_newest(connection, TrafficStateRow.version, TrafficStateRow.live_id == live_id),
         outage=_newest(connection, OutageRow.id, OutageRow.live_id == live_id),
@@ -57,11 +60,11 @@ def _newest(connection: Connection, column: Any, *mine: Any) -> int:
     return connection.execute(select(func.max(column)).where(*mine)).scalar() or 0
 
 
-def _scores(connection: Connection, live_id: int, metric: str) -> tuple[str, int, int]:
+def _scores(connection: Connection, live_id: int, metric: str, since: int) -> tuple[str, int, int]:
     score = LiveScoreRow
     mine = (score.live_id == live_id, score.metric == metric)
     newest = _newest(connection, score.trial, *mine)
-    again = select(func.count()).select_from(score).where(*mine, score.trial > newest - SCORES_LOOKED_AT_AGAIN)
+    again = select(func.count()).select_from(score).where(*mine, score.trial > min(since, newest - SCORES_LOOKED_AT_AGAIN))
     return metric, newest, connection.execute(again).scalar_one()
 
 

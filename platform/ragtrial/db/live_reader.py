@@ -24,6 +24,7 @@ from ragtrial.db.live_models import (
 )
 from ragtrial.db.live_rows import live_trial_of, score_of, signal_of, state_of, storable, vote_of
 from ragtrial.db.reading import ReadOnly
+from ragtrial.db.trial_keys import number_of, served_number
 from ragtrial.db.unit_history import History
 from ragtrial.db.unit_reader import UnitTables, unit_tables
 from ragtrial.domain.experiment import Experiment
@@ -160,20 +161,13 @@ class LiveReader(ReadOnly):
     def trial(self, trial_id: str) -> LiveTrial | None:
         """The trial of this id, of any experiment; None where there is none."""
         with self._transaction() as connection:
-            found = connection.execute(_trials().where(LiveTrialRow.trial_id == storable(trial_id))).first()
-        return None if found is None else live_trial_of(found, found.name)
+            return _numbered(connection, number_of(connection, storable(trial_id)))
 
     def by_key(self, live_id: int, *, caller: str, idempotency_key: str) -> LiveTrial | None:
         """The served trial of a request that the caller gave this key; None where there is none."""
-        mine = (
-            LiveTrialRow.live_id == live_id,
-            LiveTrialRow.caller == storable(caller),
-            LiveTrialRow.idempotency_key == storable(idempotency_key),
-            LiveTrialRow.served,
-        )
+        key = storable(idempotency_key)
         with self._transaction() as connection:
-            found = connection.execute(_trials().where(*mine)).first()
-        return None if found is None else live_trial_of(found, found.name)
+            return _numbered(connection, served_number(connection, live_id, caller=storable(caller), idempotency_key=key))
 
     def comparison(self, comparison_id: str) -> Comparison | None:
         """The two answers of this id, of any experiment; None where there are none."""
@@ -370,12 +364,13 @@ class LiveReader(ReadOnly):
             if connection.dialect.name == "postgresql":
                 # Before the first ANALYZE it takes a growing table for a tiny one, and would compare every trial with every score.
                 connection.exec_driver_sql("SET LOCAL enable_nestloop = off")
+                connection.exec_driver_sql("SET LOCAL enable_partitionwise_join = on; SET LOCAL enable_partitionwise_aggregate = on")
             yield connection, _experiment(found)
 
     def _about(self, table: type[Any], trial_id: str, order: Any) -> Sequence[Row[Any]]:
-        wanted = select(table.__table__).join(LiveTrialRow, LiveTrialRow.id == table.trial)
         with self._transaction() as connection:
-            return connection.execute(wanted.where(LiveTrialRow.trial_id == storable(trial_id)).order_by(order)).all()
+            number = number_of(connection, storable(trial_id))
+            return connection.execute(select(table.__table__).where(table.trial == number).order_by(order)).all()
 
     def _require_mode(self, experiment: Experiment, *modes: str) -> None:
         mode = None if experiment.live is None else experiment.live.mode
@@ -387,6 +382,11 @@ def _trials() -> Select[Any]:
     return select(*LiveTrialRow.__table__.columns, LiveExperimentRow.name).join(
         LiveExperimentRow, LiveExperimentRow.id == LiveTrialRow.live_id
     )
+
+
+def _numbered(connection: Connection, number: int | None) -> LiveTrial | None:
+    found = None if number is None else connection.execute(_trials().where(LiveTrialRow.id == number)).first()
+    return None if found is None else live_trial_of(found, found.name)
 
 
 def _states(connection: Connection, live_id: int) -> tuple[TrafficState, ...]:

@@ -16,6 +16,7 @@ from ragtrial.db.live_erasing import Eraser
 from ragtrial.db.live_models import AuditRow, LiveExperimentRow, LiveSignalRow, LiveVoteRow, OutageRow, TrafficStateRow
 from ragtrial.db.live_rows import plan_of, score_rows, signal_row, storable, trial_row, vote_row
 from ragtrial.db.live_writing import BatchWriter, Log, Record, Said, Scores
+from ragtrial.db.partitions import PartitionKeeper, keeping
 from ragtrial.db.traffic import change_state, state_row
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live import TrafficState
@@ -80,6 +81,8 @@ class LiveRecorder:
         except BaseException:
             self._engine.dispose()
             raise
+        # Connections of its own: one that lay idle for minutes is nothing for a writer that can't wait.
+        self._end_keeping = keeping(PartitionKeeper(database.open_engine(url, wait_s=WAIT_SECONDS), name=self._name, clock=clock))
         self._eraser = Eraser(self._engine, name=self._name, clock=clock)
         writer = BatchWriter(self._engine, name=self._name, experiment=experiment.name, late_days=live.late_vote_days)
 
@@ -98,6 +101,7 @@ class LiveRecorder:
     def close(self) -> None:
         """Commit what is queued, and let go of the database."""
         self._queue.close()
+        self._end_keeping()
         self._engine.dispose()
 
     @property

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Dialect, Engine, Select, and_, insert, or_, select
+from sqlalchemy import Connection, Dialect, Engine, Select, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, InternalError, OperationalError, SQLAlchemyError, StatementError
 
@@ -14,6 +14,7 @@ from ragtrial.db.base import Base
 from ragtrial.db.live_comparing import Compared, Preferred, repeated_comparison, write_comparisons, write_preferences
 from ragtrial.db.live_models import LiveExperimentRow, LiveScoreRow, LiveSignalRow, LiveTrialRow, LiveVoteRow
 from ragtrial.db.live_rows import Row, storable
+from ragtrial.db.trial_keys import numbers_of, taken_by
 from ragtrial.errors import DuplicateRequestError, RecordRefusedError, StoreError, UnknownSourceError, UnknownTrialError
 
 _DAY_SECONDS = 86_400
@@ -138,11 +139,8 @@ class BatchWriter:
             return repeated
         for row in record.rows:
             key = row["idempotency_key"]
-            same_key = and_(
-                LiveTrialRow.live_id == row["live_id"], LiveTrialRow.caller == row["caller"], LiveTrialRow.idempotency_key == key
-            )
-            same = LiveTrialRow.trial_id == row["trial_id"]
-            found = connection.execute(select(LiveTrialRow.trial_id).where(same if key is None else or_(same, same_key))).scalar()
+            mine = {name: row[name] for name in ("trial_id", "live_id", "caller", "idempotency_key")}
+            found = taken_by(connection, **mine)
             if found is not None:
                 what = f"trial {found!r}" if found == row["trial_id"] else f"a request of {row['caller']!r} with the key {key!r}"
                 return DuplicateRequestError(f"{what} is logged already: nothing of this one was written")
@@ -165,7 +163,8 @@ class BatchWriter:
             return {}
         known = self._lookup(connection, {record.trial_id for record in records})
         seen = {table: _keys_of(connection, table, _numbers(records, table, known)) for table in self._said}
-        sources = _sources_of(connection, {r.trial_id for r in records if isinstance(r, Said) and r.row["passage_id"] is not None})
+        about_sources = {r.trial_id for r in records if isinstance(r, Said) and r.row["passage_id"] is not None}
+        sources = _sources_of(connection, {known[trial_id].number for trial_id in about_sources & known.keys()})
         new: dict[Any, list[Row]] = {table: [] for table in self._said}
         scores: list[Row] = []
         outcomes: dict[int, object] = {}
@@ -202,14 +201,16 @@ class BatchWriter:
         return "late" if late else "recorded"
 
     def _lookup(self, connection: Connection, trial_ids: set[str]) -> dict[str, _Known]:
-        trial = LiveTrialRow
+        trial, numbers = LiveTrialRow, numbers_of(connection, trial_ids)
+        if not numbers:
+            return {}
         wanted: Select[Any] = (
             select(
                 *(trial.trial_id, trial.id, trial.live_id, trial.served, trial.at, trial.teams),
                 *(trial.failure_stage.is_not(None), trial.texts_erased_at.is_not(None)),
             )
             .join(LiveExperimentRow, LiveExperimentRow.id == trial.live_id)
-            .where(trial.trial_id.in_(trial_ids), LiveExperimentRow.name == self._experiment)
+            .where(trial.id.in_(numbers.values()), LiveExperimentRow.name == self._experiment)
         )
         return {trial_id: _Known(*rest) for trial_id, *rest in connection.execute(wanted)}
 
@@ -228,11 +229,11 @@ def _keys_of(connection: Connection, table: type[LiveVoteRow] | type[LiveSignalR
     return {(number, key) for number, key in connection.execute(select(table.trial, table.key).where(table.trial.in_(numbers)))}
 
 
-def _sources_of(connection: Connection, trial_ids: set[str]) -> dict[str, frozenset[str]]:
+def _sources_of(connection: Connection, numbers: set[int]) -> dict[str, frozenset[str]]:
     """What was retrieved for each of these trials; none where the search failed."""
-    if not trial_ids:
+    if not numbers:
         return {}
-    wanted = select(LiveTrialRow.trial_id, LiveTrialRow.hits).where(LiveTrialRow.trial_id.in_(trial_ids))
+    wanted = select(LiveTrialRow.trial_id, LiveTrialRow.hits).where(LiveTrialRow.id.in_(numbers))
     return {trial_id: frozenset(storable(hit[0]) for hit in hits or ()) for trial_id, hits in connection.execute(wanted)}
 
 

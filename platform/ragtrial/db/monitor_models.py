@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ragtrial.db.base import Base
+from ragtrial.db.base import LONG, Base
 
 
 class MonitorReferenceRow(Base):
@@ -28,8 +28,8 @@ class MonitorReferenceRow(Base):
     experiment: Mapped[str]
     kind: Mapped[str]
     name: Mapped[str]
-    first_trial: Mapped[int | None]
-    last_trial: Mapped[int | None]
+    first_trial: Mapped[int | None] = mapped_column(LONG)
+    last_trial: Mapped[int | None] = mapped_column(LONG)
     digests: Mapped[bytes | None]
     at: Mapped[float]
 

@@ -1,7 +1,7 @@
 """Removing old trials from the live log, while what they came to stays in the sums."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from ragtrial.db.roll_up import RollUp
 from ragtrial.db.traffic import current_state
 from ragtrial.db.unit_history import needed_by
 from ragtrial.db.unit_models import CLOSED, RetentionRow, UnitChangeRow, UnitMarkRow
+from ragtrial.db.whole_partitions import Going, drop_whole
 from ragtrial.errors import ConflictError, InputError
 
 _DAY_SECONDS = 86_400
@@ -75,6 +76,7 @@ class Retention:
         self._stack = ExitStack()
         self._roll_up = self._stack.enter_context(RollUp(url, clock=clock))
         self._engine = database.open_engine(url)
+        self.refused: dict[int, str] = {}
         self._stack.callback(self._engine.dispose)
 
     def __enter__(self) -> Self:
@@ -115,15 +117,48 @@ class Retention:
         return trial.live_id == live_id, trial.at < self.kept_from
 
     def remove(self, old: Old, *, actor: str, progress: Progress = no_progress) -> dict[str, int]:
-        """Remove what `old` found; what was removed before a kill stays removed, and the next run goes on.
-
-        Returns:
-            Rows removed of `trials`, `scores`, `votes` and `signals`.
+        """As `remove_all`, of one experiment.
 
         Raises:
             ConflictError: It was stopped, and was started again meanwhile; nothing was removed.
         """
-        self._roll_up.roll(old.live_id)  # everything is in the sums before anything goes
+        removed = self.remove_all((old,), actor=actor, progress=progress)
+        if old.live_id in self.refused:
+            raise ConflictError(self.refused[old.live_id])
+        return removed[old.live_id]
+
+    def remove_all(self, chosen: Sequence[Old], *, actor: str, progress: Progress = no_progress) -> dict[int, dict[str, int]]:
+        """Remove what `old` found; what was removed before a kill stays removed, and the next run goes on.
+
+        On PostgreSQL a partition of which nothing stays is dropped as a whole; so experiments that ran at a time go at a time.
+
+        Returns:
+            By experiment, rows removed of `trials`, `scores`, `votes` and `signals`. Those that were started again meanwhile are in `refused`.
+        """
+        numbers: dict[int, int] = {}
+        for old in chosen:
+            try:
+                numbers[old.live_id] = self._begin(old, actor)
+            except ConflictError as error:
+                self.refused[old.live_id] = str(error)
+        chosen = [old for old in chosen if old.live_id in numbers]
+        removed = {old.live_id: dict.fromkeys(("trials", *_ABOUT), 0) for old in chosen}
+        advance = progress("removing old trials", sum(old.trials for old in chosen))
+        over = {old.live_id: numbers[old.live_id] for old in chosen if not old.running}
+        removed |= drop_whole(self._engine, self._name, Going(self.kept_from, over), advance=advance)
+        for old in chosen:
+            while some := self._some(old, numbers[old.live_id]):
+                removed[old.live_id] = {name: removed[old.live_id][name] + n for name, n in some.items()}
+                advance(some["trials"])
+            with database.transaction(self._engine, self._name) as connection:
+                until = datetime.fromtimestamp(self.kept_from, UTC).date().isoformat()
+                row = {"live_id": old.live_id, "at": self._clock(), "actor": actor, "action": "retention", "subject": old.name}
+                connection.execute(insert(AuditRow), {**row, "detail": {"kept_from": until, **removed[old.live_id]}})
+        return removed
+
+    def _begin(self, old: Old, actor: str) -> int:
+        """Everything is in the sums before anything goes; the sums of what is over are closed. The number of its row of retention."""
+        self._roll_up.roll(old.live_id)
         self._roll_up.roll_units(old.live_id)
         with database.transaction(self._engine, self._name, turn="alone") as connection:
             if not old.running and self._runs(connection, old.live_id):
@@ -134,16 +169,7 @@ class Retention:
             if not old.running:
                 is_open = (UnitMarkRow.live_id == old.live_id, UnitMarkRow.form != CLOSED)
                 connection.execute(update(UnitMarkRow).where(*is_open).values(form=CLOSED, **self._last(connection, old)))
-        advance = progress("removing old trials", old.trials)
-        removed = dict(zeros)
-        while some := self._some(old, number):
-            removed = {name: removed[name] + n for name, n in some.items()}
-            advance(some["trials"])
-        with database.transaction(self._engine, self._name) as connection:
-            until = datetime.fromtimestamp(self.kept_from, UTC).date().isoformat()
-            row = {"live_id": old.live_id, "at": self._clock(), "actor": actor, "action": "retention", "subject": old.name}
-            connection.execute(insert(AuditRow), {**row, "detail": {"kept_from": until, **removed}})
-        return removed
+            return number
 
     def _last(self, connection: Connection, old: Old) -> dict[str, Any]:
         last = connection.execute(select(func.max(trial.at)).where(trial.live_id == old.live_id, trial.reason == "split")).scalar()

@@ -20,6 +20,7 @@ from ragtrial.db.board_models import LiveBucketRow, LiveSnapshotRow, RollUpMarkR
 from ragtrial.db.closing import closed
 from ragtrial.db.live_board_reader import StoredSnapshot
 from ragtrial.db.live_models import LiveExperimentRow
+from ragtrial.db.partitions import PartitionKeeper
 from ragtrial.db.roll_up_reading import (
     SUMS,
     Changes,
@@ -155,6 +156,12 @@ class RollUp:
     def roll_units(self, live_id: int, *, progress: Progress = no_progress) -> UnitsRolled | None:
         """Bring the sums by unit of one live experiment up to date; None for one that is not summed by unit."""
         return self._units.roll(live_id, progress=progress)
+
+    def keep_partitions(self) -> None:
+        """Make partitions of the log ahead of need, and have the whole counted (PostgreSQL); see `PartitionKeeper`."""
+        keeper = PartitionKeeper(self._writing, name=self._name, clock=self._clock)
+        keeper.keep()
+        keeper.count()
 
     def store_snapshot(self, live_id: int, snapshot: StoredSnapshot) -> None:
         """Write what an experiment has come to, unless what is there is of a later version: another process may be ahead.

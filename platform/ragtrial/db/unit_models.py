@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import DDL, ForeignKey, Index, event
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ragtrial.db.base import Base
+from ragtrial.db.base import LONG, Base
 
 CLOSED = -1
 """The form of sums that outlive their trials."""
@@ -34,7 +34,7 @@ class UnitMarkRow(Base):
 
     live_id: Mapped[int] = mapped_column(ForeignKey("live_experiments.id"), primary_key=True, autoincrement=False)
     form: Mapped[int]
-    newest: Mapped[int]
+    newest: Mapped[int] = mapped_column(LONG)
     latest_at: Mapped[float | None]
     backwards: Mapped[int]
     erasure: Mapped[int]
@@ -48,7 +48,7 @@ class UnitChangeRow(Base):
     __tablename__ = "live_unit_changes"
     __table_args__ = (Index("ix_live_unit_changes_in_order", "live_id", "id"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(LONG, primary_key=True)
     live_id: Mapped[int]
     unit: Mapped[str]
 
@@ -136,10 +136,10 @@ class RetentionRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     live_id: Mapped[int] = mapped_column(ForeignKey("live_experiments.id"), index=True)
     kept_from: Mapped[float]
-    trials: Mapped[int]
-    scores: Mapped[int]
-    votes: Mapped[int]
-    signals: Mapped[int]
+    trials: Mapped[int] = mapped_column(LONG)
+    scores: Mapped[int] = mapped_column(LONG)
+    votes: Mapped[int] = mapped_column(LONG)
+    signals: Mapped[int] = mapped_column(LONG)
     actor: Mapped[str]
     at: Mapped[float]
 

@@ -16,11 +16,14 @@ from sqlalchemy import (
     case,
     cast,
     exists,
+    false,
     func,
     literal,
     null,
     select,
+    true,
 )
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import aliased
 
 from ragtrial.db.live_models import LiveSignalRow, LiveTrialRow, LiveVoteRow
@@ -92,10 +95,12 @@ def of_units(connection: Connection, column: Any, units: Sequence[str]) -> _Colu
 
 def unit_rows(connection: Connection, live_id: int, units: Sequence[str]) -> Select[Any]:
     """Rows of `live_units` for these units as the log has them now, in the order of `UNIT_COLUMNS`."""
-    one = _by_trial(live_id, of_units(connection, trial.unit, units)).subquery("one")
+    chosen = of_units(connection, trial.unit, units)
+    one = _by_trial(connection, live_id, chosen).subquery("one")
     unit, arm = one.c.unit, one.c.arm
-    first = func.min(one.c.version).over(partition_by=(unit, arm))
-    marked = select(*one.c, first.label("first_version")).subquery("marked")
+    plain = select(trial.unit, trial.arm, trial.version).where(*counted(live_id), chosen).subquery("plain")
+    first = func.min(plain.c.version).over(partition_by=(plain.c.unit, plain.c.arm))
+    marked = select(*plain.c, first.label("first_version")).subquery("marked")
     per = _later(connection, marked)
     totals = _totals(one)
     grouped = select(unit, arm, *totals.values()).group_by(unit, arm).subquery("grouped")
@@ -106,23 +111,40 @@ def unit_rows(connection: Connection, live_id: int, units: Sequence[str]) -> Sel
     return select(*(columns[name] for name in UNIT_COLUMNS)).select_from(joined)
 
 
-def _by_trial(live_id: int, chosen: _Column) -> Select[Any]:
+def _by_trial(connection: Connection, live_id: int, chosen: _Column) -> Select[Any]:
     """One row for each trial that counts, with what was said of it."""
+    columns = ("unit", "arm", "version", "at", "served", "solicited", "waited_ms", "failure_stage", "finish_reason", *_TIMED, *_REPORTED)
+    own = [getattr(trial, name) for name in columns]
+    if connection.dialect.name != "postgresql":
+        return select(*own, *_said_one_by_one()).where(*counted(live_id), chosen)
+    votes, signals = _said_at_once()
+    joined = trial.__table__.outerjoin(votes, true()).outerjoin(signals, true())
+    return select(*own, *votes.c, *signals.c).select_from(joined).where(*counted(live_id), chosen)
+
+
+def _said_one_by_one() -> list[_Column]:
     vote, late, signal = aliased(LiveVoteRow), aliased(LiveVoteRow), aliased(LiveSignalRow)
     on_answer = (vote.trial == trial.id, vote.passage_id.is_(None), ~vote.late)
     thumb = select(vote.thumb).where(*on_answer).order_by(vote.id.desc()).limit(1).correlate(trial).scalar_subquery()
     too_late = (late.trial == trial.id, late.passage_id.is_(None), late.late)
-    said = {
-        name: exists().where(signal.trial == trial.id, signal.signal == name, ~signal.late).correlate(trial).label(name)
-        for name in _SIGNALS
-    }
-    columns = ("unit", "arm", "version", "at", "served", "solicited", "waited_ms", "failure_stage", "finish_reason", *_TIMED, *_REPORTED)
-    return select(
-        *(getattr(trial, name) for name in columns),
-        thumb.label("thumb"),
-        select(func.count()).where(*too_late).correlate(trial).scalar_subquery().label("late"),
-        *said.values(),
-    ).where(*counted(live_id), chosen)
+    signals: list[_Column] = [
+        exists().where(signal.trial == trial.id, signal.signal == name, ~signal.late).correlate(trial).label(name) for name in _SIGNALS
+    ]
+    return [thumb.label("thumb"), select(func.count()).where(*too_late).correlate(trial).scalar_subquery().label("late"), *signals]
+
+
+def _said_at_once() -> tuple[Any, Any]:
+    """The same, each table looked up once for a trial: every look into a partitioned table has to find the partition first."""
+    vote, signal = aliased(LiveVoteRow), aliased(LiveSignalRow)
+    thumbs = func.array_agg(aggregate_order_by(vote.thumb, vote.id.desc()), type_=ARRAY(String)).filter(~vote.late)
+    votes = (
+        select(thumbs[1].label("thumb"), func.count().filter(vote.late).label("late"))
+        .where(vote.trial == trial.id, vote.passage_id.is_(None))
+        .correlate(trial)
+        .lateral("votes")
+    )
+    given = [func.coalesce(func.bool_or(signal.signal == name).filter(~signal.late), false()).label(name) for name in _SIGNALS]
+    return votes, select(*given).where(signal.trial == trial.id).correlate(trial).lateral("signals")
 
 
 def _totals(one: Any) -> dict[str, _Column]:

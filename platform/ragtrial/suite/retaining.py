@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ragtrial.contracts import Progress, no_progress
 from ragtrial.db.retention import Old, Retention
-from ragtrial.errors import ConflictError, InputError
+from ragtrial.errors import InputError
 from ragtrial.formats.experiment import load_experiment, sql_url
 from ragtrial.suite.rolling import Rolling
 
@@ -57,18 +57,19 @@ def retain(
                 done.left[_called(old)] = reason
         if chosen and not dry_run:
             agree(f"Remove {sum(old.trials for old in chosen):,} trials of {', '.join(map(_called, chosen))}? It can't be undone.")
+        if not chosen or dry_run:
+            done.removed = {_called(old): {"trials": old.trials} for old in chosen}
+            return done
+        ready = []
         for old in chosen:
-            if dry_run:
-                done.removed[_called(old)] = {"trials": old.trials}
-                continue
             problem = None if old.running else _brought_up_to_date(sql_url(file), old)
-            if problem is not None:
+            if problem is None:
+                ready.append(old)
+            else:
                 done.left[_called(old)] = f"what it has come to can't be stored: {problem}"
-                continue
-            try:
-                done.removed[_called(old)] = retention.remove(old, actor="command line", progress=progress)
-            except ConflictError as error:
-                done.left[_called(old)] = str(error)
+        removed = retention.remove_all(ready, actor="command line", progress=progress)
+        done.removed = {_called(old): removed[old.live_id] for old in ready if old.live_id in removed}
+        done.left |= {_called(old): retention.refused[old.live_id] for old in ready if old.live_id in retention.refused}
     return done
 
 

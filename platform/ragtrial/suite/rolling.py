@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ PACE = 10.0
 SHORTEST_PAUSE_S = 5.0
 """Between two snapshots of one experiment."""
 
+_PARTITIONS_EVERY_S = 600.0
 _LONGEST_PAUSE_AFTER_FAULTS_S = 60.0
 _LONGEST_PAUSE_S = 30.0  # between two passes: a first one may take long, and is no reason to be late afterwards
 
@@ -97,6 +99,8 @@ class Rolling:
         self._known: dict[int, _Known] = {}
         self._not_before = 0.0
         self._failed_too = True
+        self._partitions_at = -math.inf
+        self._partitions_problem: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -123,6 +127,7 @@ class Rolling:
         """
         errors: list[str] = []
         live: list[RolledLive] = []
+        self._keep_partitions(errors)
         stopped = threading.Event() if stop is None else stop
         found_open, self._failed_too = unconcluded(self._url, failed_too=self._failed_too), False
         concluded = [found for found in found_open if not stopped.is_set() and self._conclude(found, errors)]
@@ -138,6 +143,17 @@ class Rolling:
                 logger.exception("live experiment %r can't be brought up to date", experiment.name)
                 errors.append(f"live experiment {experiment.name!r} is not up to date: {_unexpected(error)}")
         return Pass(concluded=tuple(concluded), live=tuple(live), errors=tuple(errors))
+
+    def _keep_partitions(self, errors: list[str]) -> None:
+        """Now and then, also where nobody serves."""
+        if time.monotonic() >= self._partitions_at:
+            self._partitions_at = time.monotonic() + _PARTITIONS_EVERY_S
+            try:
+                self._writer.keep_partitions()
+                self._partitions_problem = ()
+            except StoreError as error:
+                self._partitions_problem = (f"partitions of the live log are not made ahead: {error}",)
+        errors += self._partitions_problem
 
     def one(self, live_id: int, *, progress: Progress = no_progress) -> str | None:
         """Bring one live experiment up to date.
