@@ -389,11 +389,11 @@ def sampling_of(spec: GenerationSpec | JudgeSpec) -> Sampling:
     return Sampling(temperature=spec.temperature, seed=spec.seed, max_tokens=spec.max_tokens, stop=tuple(stop))
 
 
-def build_bm25(corpus: Corpus) -> Retriever:
-    """The free method that stands as a reference line beside the arms."""
+def build_bm25(corpus: Corpus, *, group_tag: str | None = None) -> Retriever:
+    """The free method that stands as a reference line beside the arms, confined to groups as they are."""
     from ragtrial.index.bm25 import Bm25Retriever
 
-    return Bm25Retriever(corpus.passages)
+    return Bm25Retriever(corpus.passages, group_tag=group_tag)
 
 
 def _imported(path: str, field: str) -> type:

@@ -116,6 +116,7 @@ class CollectionInfo:
         n_passages: Rows that a search can see.
         complete: Whether `finish` was called after the last insert.
         loaded: Whether it was in the store's memory when this was asked; asking loads it.
+        recalls: What of exact search it was found to find, by what that was measured on (`index.recall.RecallBarrier.key`).
     """
 
     name: str
@@ -126,6 +127,7 @@ class CollectionInfo:
     n_passages: int
     complete: bool
     loaded: bool = field(default=True, compare=False)
+    recalls: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,15 +138,30 @@ class CollectionRef:
         name: The collection's own name.
         model: What its vectors were made with.
         metric: Of its similarities.
+        corpus: Fingerprint of its passages.
+        complete: Whether all of them are there.
+        words: It can be searched by BM25 too.
     """
 
     name: str
     model: ModelIdentity
     metric: str = "COSINE"
+    corpus: str = ""
+    complete: bool = True
+    words: bool = False
 
 
 class VectorIndex(Protocol):
     """Collections of passages with their vectors, and aliases that point to them. One writer."""
+
+    @property
+    def counts_words_by_opening(self) -> bool:
+        """Whether BM25 is right only where all passages of a collection were stored between one opening of the store and its closing."""
+        ...
+
+    def indexed_from(self, parameters: IndexParameters) -> int:
+        """Passages from which on the store surely builds the index asked for; with fewer it may search in a way of its own. 0: always."""
+        ...
 
     def check(self, parameters: IndexParameters) -> None:
         """Whether this store can build and search such an index, asked before any work.
@@ -182,7 +199,20 @@ class VectorIndex(Protocol):
         ...
 
     def finish(self, name: str) -> None:
-        """Build the index, make every stored row searchable, wait until it is, and mark the collection complete."""
+        """Build the index, make every stored row searchable, wait until it is, and mark the collection complete.
+
+        A collection that an alias points to is searched all the while.
+        """
+        ...
+
+    def keep_recall(self, name: str, key: str, recall: float) -> None:
+        """Keep with a complete collection what it was found to find of exact search; an insert forgets it.
+
+        Args:
+            name: Of the collection.
+            key: Names what it was measured on.
+            recall: From 0 to 1.
+        """
         ...
 
     def describe(self, name: str) -> CollectionInfo | None:

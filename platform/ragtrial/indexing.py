@@ -17,14 +17,12 @@ from ragtrial.domain.evaluation import IndexFacts
 from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.embedding.cache import CachedEmbedder
-from ragtrial.errors import NotEnoughDataError, StoreError
+from ragtrial.errors import StoreError
 from ragtrial.index.codes import vector_bytes
-from ragtrial.index.exact import exact_search
 from ragtrial.index.recall import RecallBarrier
 from ragtrial.index.rules import plain_parameters
 
 _SLUG_CHARACTERS = 40
-_TIE = 1e-5
 _CALIBRATION_PASSAGES, _CALIBRATION_SEED = 2_000, 7
 """Passages that the ranges of int8 codes come from, drawn at random; what lies outside is cut to them."""
 
@@ -33,6 +31,11 @@ def collection_name(corpus: CorpusIdentity, model: ModelIdentity, parameters: In
     """`rt_<model>_<12 hexadecimal digits>`: the same for the same passages, chunking, model and index, and for nothing else."""
     content = digest([corpus.fingerprint, corpus.chunking, model.key, plain_parameters(parameters)], length=12)
     return f"rt_{_slug(model.name).lower()[:_SLUG_CHARACTERS]}_{content}"
+
+
+def of_groups(parameters: IndexParameters, corpus: CorpusIdentity) -> IndexParameters:
+    """The parameters with the digest of the corpus's groups, where the store keeps those apart."""
+    return replace(parameters, partition=corpus.groups) if parameters.partition else parameters
 
 
 def alias_of(experiment_name: str, arm_name: str) -> str:
@@ -78,8 +81,7 @@ def index_arm(
         StoreError: The store failed, its collection of that name holds something else, or the index finds too little: then no alias moved.
         ModelError: The model failed.
     """
-    if parameters.partition:
-        parameters = replace(parameters, partition=corpus.groups)
+    parameters = of_groups(parameters, corpus)
     name = collection_name(corpus, embedder.identity, parameters)
     info = open_collection(
         name,
@@ -136,9 +138,8 @@ def open_collection(
         embedded: Vectors of the passages at these places of the corpus, in order, where codes are calibrated on them.
     """
     found = index.describe(name)
-    if found is not None and parameters.words and not found.complete and found.n_passages:
-        # Milvus Lite counts words within what was written between two openings, so that half a collection would score by other
-        # statistics than the rest; the vectors come from the cache
+    if found is not None and parameters.words and not found.complete and found.n_passages and index.counts_words_by_opening:
+        # half a collection would score by other word statistics than the rest; the vectors come from the cache
         index.drop(name)
         found = None
     sample = None
@@ -169,42 +170,6 @@ def rollback(index: VectorIndex, alias: str) -> str:
     index.point(alias, previous)
     index.point(_previous(alias), current)
     return previous
-
-
-def measured_recall(
-    index: VectorIndex, collection: str, model: ModelIdentity, queries: Vectors, passages: Vectors, ids: Sequence[str], *, top_k: int
-) -> float:
-    """Share of the exact `top_k` that the index returns, averaged over queries: its own loss, apart from the embedding's quality.
-
-    A hit counts where its passage is as near as the last of the exact `top_k`, within rounding, so ties at the cut don't count against the
-    index. How near it is comes from the float32 vectors, not from what the store says: int8 and binary codes have similarities of their
-    own, and what they lose is the index's loss as well (Aumüller, Bernhardsson and Faithfull 2020, "ANN-Benchmarks", Information Systems 87, section 2).
-
-    Args:
-        index: The store.
-        collection: A collection, or an alias.
-        model: What the vectors were made with.
-        queries: Shape (n_queries, dimension).
-        passages: All passages of the collection in any order, shape (n_passages, dimension).
-        ids: Theirs, in the same order.
-        top_k: The cut-off, at least 1; where there are fewer passages, all of them.
-
-    Raises:
-        NotEnoughDataError: There are no queries, or no passages.
-        StoreError: The store failed, or there is no such collection.
-    """
-    if not len(queries) or not len(passages):
-        raise NotEnoughDataError(
-            f"the recall of collection {collection!r} can't be measured with {len(queries)} queries on {len(passages)} passages"
-        )
-    exact = exact_search(passages, ids, queries, top_k, metric="IP")
-    found = index.search(collection, queries, top_k=top_k, model=model)
-    row = {passage_id: place for place, passage_id in enumerate(ids)}
-    shares = []
-    for query, best, hits in zip(queries, exact, found, strict=True):
-        near = passages[[row[hit.passage_id] for hit in hits[: len(best)]]] @ query
-        shares.append(float(np.count_nonzero(near >= best[-1].similarity - _TIE)) / len(best))
-    return float(np.mean(shares))
 
 
 def _fill(
@@ -253,14 +218,32 @@ def move_alias(index: VectorIndex, alias: str, name: str) -> None:
 def move_behind_barrier(index: VectorIndex, alias: str, name: str, *, barrier: RecallBarrier | None) -> float | None:
     """Point an alias to a complete collection once that has passed the barrier; its recall, None where it was not measured.
 
+    What is measured is kept with the collection, for others that start after this one.
+
     Raises:
-        StoreError: The collection is missing or not complete, or finds too little: the alias is where it was.
+        StoreError: The collection is missing or not complete, finds too little, or holds other vectors: the alias is where it was.
     """
-    recall = None
-    if barrier is not None and (barrier.due or (barrier.strict and index.resolve(alias) != name)):
+    if barrier is None:
+        move_alias(index, alias, name)
+        return None
+    kept = _described(index, name).recalls.get(barrier.key)
+    if barrier.is_due(kept, moving=index.resolve(alias) != name):
         recall = barrier.check(index, name)
+        if recall != kept:
+            index.keep_recall(name, barrier.key, recall)
+        kept = recall
+    else:
+        barrier.spot_check(index, name)
     move_alias(index, alias, name)
-    return recall
+    return kept
+
+
+def is_ready(index: VectorIndex, alias: str, name: str, *, n_passages: int, barrier: RecallBarrier | None) -> bool:
+    """Whether the alias points to a complete collection of so many passages that need not be measured: then `index_arm` changes nothing."""
+    info = index.describe(name)
+    if info is None or not info.complete or info.n_passages != n_passages or index.resolve(alias) != name:
+        return False
+    return barrier is None or not barrier.is_due(info.recalls.get(barrier.key), moving=False)
 
 
 def _previous(alias: str) -> str:

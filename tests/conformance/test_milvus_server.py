@@ -1,24 +1,29 @@
 """What only a real Milvus server can show: tokens, a server that dies, and other clients beside this one."""
 
 import contextlib
+import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pymilvus.exceptions import MilvusException
 
 from ragtrial.build import index_parameters
 from ragtrial.contracts import IndexParameters, Vectors
-from ragtrial.domain.corpus import Passage
+from ragtrial.domain.corpus import Corpus, Passage
 from ragtrial.domain.experiment import RetrievalSpec
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.reranking import RerankSpec
 from ragtrial.errors import StoreError
 from ragtrial.index.milvus import MilvusIndex
 from ragtrial.index.reading import Reading
-from ragtrial.indexing import measured_recall
+from ragtrial.index.recall import RecallBarrier
+from ragtrial.indexing import index_arm
+from recalls import Rows, recall_of
 from servers import milvus_server
 
 MODEL = ModelIdentity(name="m", revision="1", dimension=8)
@@ -104,8 +109,7 @@ def test_a_server_builds_what_is_asked_for_and_says_so(milvus_server_uri: str, n
             index.finish(name + suffix)
             info = index.describe(name + suffix)
             assert info is not None
-            ids = [item.passage_id for item in items]
-            return info.index_type, measured_recall(index, name + suffix, MODEL, unit(50, seed=5), vectors, ids, top_k=10)
+            return info.index_type, recall_of(index, name + suffix, MODEL, unit(50, seed=5), vectors, top_k=10)
 
         with ThreadPoolExecutor() as pool:  # a server takes some 5 s for each, alone or not
             found = dict(zip(asked, pool.map(measured, asked), strict=True))
@@ -120,12 +124,109 @@ def test_a_server_builds_what_is_asked_for_and_says_so(milvus_server_uri: str, n
             index.create(f"{name}_hnsw", model=MODEL, corpus="c", parameters=IndexParameters(type="HNSW_SQ", build={}, search={}))
         assert index.describe(f"{name}_disk") is None
     with client(milvus_server_uri, reading=Reading(replicas=2)) as index:  # one query node
+        with index._connection.calls("releasing") as milvus:
+            milvus.release_collection(f"{name}sq8", timeout=10)
         message = r"loading collection .* in 2 replicas \(index.replicas; that many query nodes are needed\) failed: .*"
         with pytest.raises(StoreError, match=message):
             index.search(f"{name}sq8", unit(1), top_k=1, model=MODEL)
     for consistency in ("Strong", "Session", "Eventually"):
         with client(milvus_server_uri, reading=Reading(consistency=consistency)) as index:  # type: ignore[arg-type]
             assert index.search(f"{name}shards", vectors[:1], top_k=1, model=MODEL)[0][0].passage_id == "p0"
+
+
+@contextlib.contextmanager
+def searched(uri: str, name: str) -> Iterator[list[str]]:
+    """Somebody searches the collection all the while; yields what failed."""
+    failed: list[str] = []
+    over = threading.Event()
+
+    def search() -> None:
+        with client(uri) as index, index._connection.calls("searching as others do") as milvus:
+            while not over.is_set():
+                try:
+                    milvus.search(name, data=list(unit(1)), limit=1, timeout=5)
+                except MilvusException as error:
+                    failed.append(str(error))
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    try:
+        yield failed
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_collection_that_serves_is_never_released(milvus_server_uri: str, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    with client(milvus_server_uri) as index:
+        index.create(name, model=MODEL, corpus="c", parameters=HNSW)
+        index.insert(name, passages(40), unit(40))
+        index.finish(name)
+        index.point(f"{name}_alias", name)
+        with searched(milvus_server_uri, name) as failed:
+            with client(milvus_server_uri, reading=Reading(replicas=2)) as other, caplog.at_level("WARNING", logger="ragtrial.index"):
+                for _ in range(2):
+                    info = other.describe(name)
+                    assert info is not None
+                    assert (info.n_passages, info.loaded) == (40, True)
+                assert len(other.search(name, unit(1), top_k=3, model=MODEL)[0]) == 3
+            index.finish(name)  # as a recall barrier does that was not passed
+            index.insert(name, passages(50)[40:], unit(50)[40:])
+            index.finish(name)
+        assert failed == []
+        assert len(index.search(name, unit(50)[49:], top_k=1, model=MODEL)[0]) == 1
+        info = index.describe(name)
+        assert info is not None
+        assert (info.n_passages, info.complete) == (50, True)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(f"collection {name!r} is loaded in 1 replica, and index.replicas is 2: it goes on with 1")
+
+
+def test_recall_is_kept_by_a_server_until_something_is_written(milvus_server_uri: str, name: str) -> None:
+    with client(milvus_server_uri) as index:
+        index.create(name, model=MODEL, corpus="c", parameters=HNSW)
+        index.insert(name, passages(5), unit(5))
+        with pytest.raises(StoreError, match="is not complete, so its recall is not kept"):
+            index.keep_recall(name, "sample", 0.97)
+        index.finish(name)
+        index.keep_recall(name, "sample", 0.97)
+    with client(milvus_server_uri) as index:
+        index.keep_recall(name, "other", 0.5)
+        info = index.describe(name)
+        assert info is not None
+        assert (info.recalls, info.complete) == ({"sample": 0.97, "other": 0.5}, True)
+        index.insert(name, passages(6)[5:], unit(6)[5:])
+        index.finish(name)
+        info = index.describe(name)
+        assert info is not None
+        assert info.recalls == {}
+
+
+def test_a_server_that_builds_no_index_on_few_passages_is_said_to(milvus_server_uri: str) -> None:
+    """Segments below 1,024 rows are searched by an interim index, which nothing in the file can change."""
+    n, dimension = 1_000, 32
+    model = ModelIdentity(name="few", revision="1", dimension=dimension)
+    rows = np.random.default_rng(0).normal(size=(n + 50, dimension)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    corpus = Corpus(
+        name="c", passages=tuple(Passage(passage_id=f"p{i}", document_id="d", text=str(i), start=0, end=len(str(i))) for i in range(n))
+    )
+    embedder = Rows(model, rows[:n], rows[n:])
+    with client(milvus_server_uri) as index:
+
+        def barrier(parameters: IndexParameters) -> RecallBarrier:
+            queries = [str(i) for i in range(50)]
+            return RecallBarrier(embedder=embedder, passages=corpus.by_id, queries=queries, top_k=10, least=0.99, parameters=parameters)
+
+        flat = IndexParameters(build={}, search={})
+        with pytest.raises(
+            StoreError,
+            match=r"builds no HNSW index on so few passages \(1,000; from about 1,024 on it does\).*use index\.type FLAT, which is exact",
+        ):
+            index_arm(corpus=corpus, embedder=embedder, index=index, parameters=HNSW, alias=f"{model.name}_hnsw", barrier=barrier(HNSW))
+        facts = index_arm(corpus=corpus, embedder=embedder, index=index, parameters=flat, alias=f"{model.name}_flat", barrier=barrier(flat))
+        assert facts.ann_recall == 1.0
+        assert (index.indexed_from(flat), index.indexed_from(replace(HNSW, shards=2, partition="g"))) == (0, 32 * 1_024)
 
 
 def test_a_token_is_asked_for_checked_and_survives_no_server(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ from ragtrial.errors import InputError, StoreError
 from ragtrial.formats.shards import read_shard
 from ragtrial.formats.validation import Findings
 from ragtrial.index.codes import vector_bytes
-from ragtrial.indexing import collection_name, move_alias, open_collection
+from ragtrial.indexing import collection_name, move_alias, of_groups, open_collection
 
 _LEARNT_BATCH = 256
 Remember = Callable[[Sequence[Passage], Vectors], None]
@@ -125,8 +125,7 @@ def index_shards(
         SetupError: Ray failed.
     """
     survey, identity = source.survey, embedder.identity
-    if to.parameters.partition:
-        to = replace(to, parameters=replace(to.parameters, partition=survey.groups))
+    to = replace(to, parameters=of_groups(to.parameters, survey))
     name = collection_name(survey, identity, to.parameters)
     opened = partial(
         open_collection,

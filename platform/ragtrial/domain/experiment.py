@@ -124,14 +124,25 @@ class RetrievalSpec:
             raise ValueError(f"rrf_k is {self.rrf_k} and candidates is {self.candidates}: give at least 1")
         if not 0 <= self.dense_weight <= 1:
             raise ValueError(f"dense_weight is {self.dense_weight}: give a share from 0 to 1")
-        wanted = max(self.depth, self.candidates) if self.method == "hybrid" else self.depth
-        if self.method != "bm25" and self.index.search.get("ef", wanted) < wanted:
-            names = " and ".join(
-                ["top_k", *(["candidates"] if self.method == "hybrid" else []), *(["rerank.candidates"] if self.rerank else [])]
-            )
-            raise ValueError(
-                f"index.search.ef is {self.index.search['ef']}: HNSW finds no more than it visits, give at least {wanted} ({names})"
-            )
+        if self.method != "bm25":
+            self._check_visits()
+
+    def _check_visits(self) -> None:
+        """Refuse an index that would look at less than it has to return."""
+        wanted = self.vector_depth
+        for visits, types in (("ef", "HNSW"), ("reorder_k", "SCANN"), ("search_list", "DISKANN")):
+            if self.index.search.get(visits, wanted) < wanted:
+                names = " and ".join(
+                    ["top_k", *(["candidates"] if self.method == "hybrid" else []), *(["rerank.candidates"] if self.rerank else [])]
+                )
+                raise ValueError(
+                    f"index.search.{visits} is {self.index.search[visits]}: {types} finds no more than it visits, give at least {wanted} ({names})"
+                )
+
+    @property
+    def vector_depth(self) -> int:
+        """Passages that the search of the vectors finds: what is returned, reranked, or fused with BM25, whichever is most."""
+        return max(self.depth, self.candidates) if self.method == "hybrid" else self.depth
 
     @property
     def depth(self) -> int:
@@ -312,9 +323,10 @@ class Experiment:
             self._check_live(self.live)
 
     def _check_plan_of_work(self) -> None:
-        if self.execution == "ray" and any(self.retrieval_of(arm).index.partition_by != "none" for arm in self.arms):
+        grouped = any(self.retrieval_of(arm).index.partition_by != "none" for arm in self.arms)
+        if self.execution == "ray" and self.ray.write == "bulk-import" and grouped:
             raise ValueError(
-                "index.partition_by keeps groups apart that `execution: ray` does not read from the shards: use execution local"
+                "ray.write is 'bulk-import' and index.partition_by is 'group', whose import has not been tried: use write: upsert"
             )
         if self.training is not None and self.training.data is None and not self.training.pairs:
             raise ValueError("training: there is nothing to train on: give data (judgments), pairs (files of `ragtrial pairs`), or both")

@@ -31,8 +31,8 @@ class IndexSpec:
         default_factory=dict,
     )
     min_recall: float | None = described(
-        "The recall against exact search that the index must show on a sample of queries before the arm may be used. [default: 0.95 for approximate "
-        "types over fp32 vectors, else 0]",
+        "The recall against exact search that the index must show on a sample of queries before the arm may be used; 0 also lets more than "
+        "200,000 passages go unmeasured. [default: 0.95 for approximate types over fp32 vectors, else 0]",
         later=True,
         default=None,
     )
@@ -86,3 +86,10 @@ class IndexSpec:
         if self.min_recall is not None:
             return self.min_recall
         return 0.95 if self.type != "FLAT" and self.vectors == "fp32" else 0.0
+
+    @property
+    def may_go_unmeasured(self) -> bool:
+        """Whether a corpus that is too large to be measured at every run may be searched unmeasured: exactly, or as `min_recall: 0` declares."""
+        if self.min_recall is not None:
+            return self.min_recall == 0
+        return self.type == "FLAT" and self.vectors == "fp32"

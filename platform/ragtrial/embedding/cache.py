@@ -43,6 +43,7 @@ class VectorCache:
             setting="stores.vectors",
             if_damaged="remove the folder, it is only a cache",
             first_map_bytes=first_map_bytes,
+            spare=True,
         )
 
     def __enter__(self) -> Self:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ragtrial.contracts import Retrieved
 from ragtrial.domain.corpus import Passage
-from ragtrial.domain.gold import Query
+from ragtrial.domain.gold import Query, groups_of
 from ragtrial.domain.trial import Hit
 
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # its import sets DEBUG, and it tells of every index that it builds
@@ -24,9 +24,12 @@ class Bm25Retriever:
 
     Args:
         passages: At least one.
+        group_tag: The tag that names the group a query is searched in, as arms have it; None searches everywhere.
     """
 
-    def __init__(self, passages: Sequence[Passage]) -> None:
+    def __init__(self, passages: Sequence[Passage], *, group_tag: str | None = None) -> None:
+        self._group_tag = group_tag
+        self._belongs = np.array([passage.group or "" for passage in passages])
         self._ids = tuple(passage.passage_id for passage in passages)
         words = _words([passage.content for passage in passages])
         self._index: bm25s.BM25 | None = None
@@ -37,19 +40,24 @@ class Bm25Retriever:
     def retrieve(self, queries: Sequence[Query], *, top_k: int) -> Retrieved:
         """See `contracts.Retriever`. Ties stand in corpus order; a passage that shares no word with the query is no hit.
 
+        Words count by how many passages of the whole corpus hold them, also where a query is confined to a group, as in Milvus.
         `embed_ms` is 0: there is no such stage, so nothing was left unmeasured.
         """
         start = time.perf_counter()
-        hits = tuple(self._hits(words, top_k) for words in _words([query.text for query in queries]))
+        groups = groups_of(queries, self._group_tag) or (None,) * len(queries)
+        found = zip(_words([query.text for query in queries]), groups, strict=True)
+        hits = tuple(self._hits(words, group, top_k) for words, group in found)
         return Retrieved(hits=hits, embed_ms=0.0, search_ms=(time.perf_counter() - start) * 1000)
 
-    def _hits(self, words: list[str], top_k: int) -> tuple[Hit, ...]:
+    def _hits(self, words: list[str], group: str | None, top_k: int) -> tuple[Hit, ...]:
         if self._index is None or not words:
             return ()
         known = self._index.get_tokens_ids(words)
         if not len(known):
             return ()
         scores: NDArray[np.float32] = self._index.get_scores_from_ids(known)
+        if group is not None:
+            scores = np.where(self._belongs == group, scores, np.float32(0))
         least = np.partition(scores, len(scores) - top_k)[len(scores) - top_k] if top_k < len(scores) else 0.0
         candidates = np.flatnonzero((scores >= least) & (scores > 0))
         best = candidates[np.argsort(-scores[candidates], kind="stable")][:top_k]

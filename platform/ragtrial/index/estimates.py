@@ -45,7 +45,7 @@ def index_size(parameters: IndexParameters, *, n: int, dimension: int) -> IndexS
     inverted files; Malkov and Yashunin 2018, "Efficient and robust approximate nearest neighbor search using HNSW graphs", section 4.2.3,
     for the graph, with the mean level 1 / (M - 1) of its floor; Subramanya et al. 2019, "DiskANN", NeurIPS, for the layout on disk):
 
-    - FLAT: the stored vector, s (4 d as float32, d as int8, d / 8 as binary).
+    - FLAT: the stored vector, s (4 d as float32, d as int8, d / 8 as binary); no file beside those that hold the vectors.
     - IVF_FLAT, IVF_SQ8: s or d, 8 for its id; 4 d for each of `nlist` centroids, and 8 d for IVF_SQ8's ranges.
     - HNSW, HNSW_SQ: s or d, links 4 (2 M + M / (M - 1)), 12 for level and offset.
     - SCANN: d / 4 (4 bits for each pair of dimensions), 8 for its id, 4 d to reorder by; centroids as above.
@@ -57,7 +57,7 @@ def index_size(parameters: IndexParameters, *, n: int, dimension: int) -> IndexS
     centroids = 4 * dimension * min(build.get("nlist", 0), n) * segments
     match parameters.type:
         case "FLAT":
-            memory = n * stored
+            return IndexSize(type="FLAT", memory=n * stored, disk=0)
         case "IVF_FLAT":
             memory = n * (stored + _ID) + centroids
         case "IVF_SQ8":

@@ -24,6 +24,7 @@ from ragtrial.index.rules import (
     check_words,
     in_groups,
     ranked,
+    reference_to,
     similarities,
 )
 from ragtrial.index.words import WORD_TIE, WordScores
@@ -85,6 +86,7 @@ def _candidates(row: NDArray[np.float32], top_k: int, tie: float = TIE) -> list[
 class _Collection:
     origin: Origin
     complete: bool = False
+    recalls: dict[str, float] = field(default_factory=dict)
     rows: dict[str, Vectors] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     groups: dict[str, str | None] = field(default_factory=dict)
@@ -98,6 +100,16 @@ class ExactIndex:
     def __init__(self) -> None:
         self._collections: dict[str, _Collection] | None = {}
         self._aliases: dict[str, str] = {}
+
+    @property
+    def counts_words_by_opening(self) -> bool:
+        """See `contracts.VectorIndex`."""
+        return False
+
+    def indexed_from(self, parameters: IndexParameters) -> int:
+        """See `contracts.VectorIndex`."""
+        del parameters
+        return 0
 
     def check(self, parameters: IndexParameters) -> None:
         """See `contracts.VectorIndex`."""
@@ -121,6 +133,7 @@ class ExactIndex:
         ids = [passage.passage_id for passage in passages]
         rows = check_vectors(name, vectors, dimension=collection.origin.model.dimension, ids=ids)
         collection.complete, collection.matrix, collection.words = False, None, None
+        collection.recalls.clear()
         collection.rows.update(zip(ids, rows.copy(), strict=True))
         collection.texts.update((passage.passage_id, passage.content) for passage in passages)
         collection.groups.update((passage.passage_id, passage.group) for passage in passages)
@@ -132,6 +145,10 @@ class ExactIndex:
     def finish(self, name: str) -> None:
         """See `contracts.VectorIndex`."""
         self._get(name).complete = True
+
+    def keep_recall(self, name: str, key: str, recall: float) -> None:
+        """See `contracts.VectorIndex`."""
+        self._get(self._aliases.get(name, name)).recalls[key] = recall
 
     def describe(self, name: str) -> CollectionInfo | None:
         """See `contracts.VectorIndex`."""
@@ -147,6 +164,7 @@ class ExactIndex:
             index_type="FLAT",
             n_passages=len(collection.rows),
             complete=collection.complete,
+            recalls=dict(collection.recalls),
         )
 
     def referred(self, name: str) -> CollectionRef | None:
@@ -155,7 +173,7 @@ class ExactIndex:
         collection = self._open().get(target)
         if collection is None:
             return None
-        return CollectionRef(name=target, model=collection.origin.model, metric=collection.origin.parameters.metric)
+        return reference_to(target, collection.origin, complete=collection.complete)
 
     def search(
         self, name: str, vectors: Vectors, *, top_k: int, model: ModelIdentity, groups: Sequence[str | None] | None = None

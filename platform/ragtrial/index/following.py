@@ -10,13 +10,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ragtrial.contracts import CollectionRef, Embedder, VectorIndex
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.trial import Hit
-from ragtrial.errors import MissingCollectionError, ModelError
+from ragtrial.errors import MissingCollectionError, ModelError, StoreError
 
 logger = logging.getLogger("ragtrial.index")
+T = TypeVar("T")
 
 _TRIES = 5
 
@@ -48,18 +50,31 @@ class AliasFollower:
 
     After the alias has moved, queries go on to the collection that it has left for up to `every_s`, which is why that is kept (as
     `<alias>_previous`) until the next move. Where it is dropped nevertheless, the alias is asked again and the query is embedded anew.
+    Where the alias can't be followed (its model can't be had, it is not accepted, it is gone, the store doesn't say), searching goes on in
+    the collection before, as long as there is one.
 
     Args:
         index: The store.
         alias: Whose target is searched.
-        embedder_of: Gives the embedder of a model; called once for each change of the model. Where it raises `ModelError`, searching goes on
-            in the collection before, as long as there is one.
+        embedder_of: Gives the embedder of a model, or raises `ModelError`; called once for each change of the model.
         every_s: How long an answer of the store about the alias holds.
+        accepts: Why a collection can't be searched here, None where it can; all can where it is not given.
+        begin: What is searched at first, whatever the alias points to.
     """
 
-    def __init__(self, index: VectorIndex, alias: str, embedder_of: Callable[[ModelIdentity], Embedder], *, every_s: float = 1.0) -> None:
-        self._index, self._alias, self._embedder_of, self._every_s = index, alias, embedder_of, every_s
-        self._target: _Target | None = None
+    def __init__(
+        self,
+        index: VectorIndex,
+        alias: str,
+        embedder_of: Callable[[ModelIdentity], Embedder],
+        *,
+        every_s: float = 1.0,
+        accepts: Callable[[CollectionRef], str | None] | None = None,
+        begin: CollectionRef | None = None,
+    ) -> None:
+        self._index, self._alias, self._embedder_of, self._every_s, self._accepts = index, alias, embedder_of, every_s, accepts
+        self._target = None if begin is None else _Target(ref=begin, embedder=embedder_of(begin.model), asked_at=time.monotonic())
+        self._refused: str | None = None
         self._asking = threading.Lock()
 
     def search(self, texts: Sequence[str], *, top_k: int) -> Followed:
@@ -70,19 +85,34 @@ class AliasFollower:
             StoreError: The store failed.
             ModelError: The collection's model can't be had, or failed.
         """
+
+        def found(ref: CollectionRef, embedder: Embedder) -> Followed:
+            vectors = embedder.embed(texts, kind="query")
+            hits = self._index.search(ref.name, vectors, top_k=top_k, model=embedder.identity)
+            return Followed(collection=ref.name, model=embedder.identity, hits=hits)
+
+        return self.through(found)
+
+    def through(self, search: Callable[[CollectionRef, Embedder], T]) -> T:
+        """What `search` finds in the collection that is followed now; again in the next one where that is gone.
+
+        Raises:
+            MissingCollectionError: There is none, or none any more.
+            Exception: What `search` raises.
+        """
         lost: MissingCollectionError | None = None
         for _ in range(_TRIES):
             target = self._current(lost is not None)
-            model = target.embedder.identity
-            vectors = target.embedder.embed(texts, kind="query")
             try:
-                hits = self._index.search(target.ref.name, vectors, top_k=top_k, model=model)
+                return search(target.ref, target.embedder)
             except MissingCollectionError as error:
                 lost = error
                 self._forget(target)
-            else:
-                return Followed(collection=target.ref.name, model=model, hits=hits)
         raise MissingCollectionError(f"alias {self._alias!r} moves faster than it can be followed: {lost}")
+
+    def collection(self) -> str | None:
+        """The collection that was last searched, or would have been; None where there is none."""
+        return None if self._target is None else self._target.ref.name
 
     def _current(self, again: bool) -> _Target:
         """What is searched now; one thread asks the store, the others meanwhile go on with what they have."""
@@ -98,27 +128,35 @@ class AliasFollower:
             return self._target
 
     def _asked(self, before: _Target | None) -> _Target:
-        found = self._index.referred(self._alias)
-        if found is None:
-            raise MissingCollectionError(
-                f"alias {self._alias!r} points to no collection: index the corpus first (ragtrial index EXPERIMENT.yaml)"
-            )
-        now = time.monotonic()
-        if before is not None and before.ref.model == found.model:
-            return _Target(ref=found, embedder=before.embedder, asked_at=now)
         try:
-            return _Target(ref=found, embedder=self._embedder_of(found.model), asked_at=now)
-        except ModelError as error:
+            found = self._index.referred(self._alias)
+            if found is None:
+                raise MissingCollectionError(
+                    f"alias {self._alias!r} points to no collection: index the corpus first (ragtrial index EXPERIMENT.yaml)"
+                )
+            target = self._opened(found, before)
+        except (ModelError, StoreError) as error:
             if before is None:
                 raise
-            logger.warning(
-                "alias %r points to %r now, whose model can't be had: going on with %r (%s)",
-                self._alias,
-                found.name,
-                before.ref.name,
-                error,
-            )
-            return _Target(ref=before.ref, embedder=before.embedder, asked_at=now)
+            if str(error) != self._refused:
+                self._refused = str(error)
+                logger.warning("alias %r can't be followed, going on with %r: %s", self._alias, before.ref.name, error)
+            return _Target(ref=before.ref, embedder=before.embedder, asked_at=time.monotonic())
+        self._refused = None
+        if before is not None and before.ref.name != found.name:
+            logger.info("alias %r was moved from %r to %r, which is searched from now on", self._alias, before.ref.name, found.name)
+        return target
+
+    def _opened(self, found: CollectionRef, before: _Target | None) -> _Target:
+        now = time.monotonic()
+        if before is not None and before.ref.name == found.name:
+            return _Target(ref=found, embedder=before.embedder, asked_at=now)
+        why_not = None if self._accepts is None else self._accepts(found)
+        if why_not is not None:
+            raise StoreError(why_not)
+        if before is not None and before.ref.model == found.model:
+            return _Target(ref=found, embedder=before.embedder, asked_at=now)
+        return _Target(ref=found, embedder=self._embedder_of(found.model), asked_at=now)
 
     def _forget(self, target: _Target) -> None:
         """Its collection is gone."""

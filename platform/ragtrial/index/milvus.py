@@ -25,7 +25,7 @@ from ragtrial.domain.trial import Hit
 from ragtrial.errors import MissingCollectionError, StoreError
 from ragtrial.index.milvus_building import check_built, ensure_index, wait_for_index
 from ragtrial.index.milvus_connection import MISSING, Connection
-from ragtrial.index.milvus_loading import MMAP, load, loaded_as_asked
+from ragtrial.index.milvus_loading import MMAP, load, logger, other_replicas, unserved
 from ragtrial.index.milvus_rows import (
     PARTITIONS,
     batches,
@@ -49,7 +49,7 @@ from ragtrial.index.milvus_search import (
     within,
     word_search,
 )
-from ragtrial.index.milvus_support import check_supported, check_version, needs_version
+from ragtrial.index.milvus_support import check_supported, check_version, least_rows, needs_version
 from ragtrial.index.reading import Reading
 from ragtrial.index.rules import (
     Origin,
@@ -60,12 +60,13 @@ from ragtrial.index.rules import (
     check_vectors,
     check_words,
     in_groups,
+    reference_to,
 )
 
 SEARCH_BATCH = 64
 """Queries a call; a larger batch saves nothing more and a server may refuse it."""
 
-_ORIGIN, _COMPLETE = "ragtrial.origin", "ragtrial.complete"
+_ORIGIN, _COMPLETE, _RECALL = "ragtrial.origin", "ragtrial.complete", "ragtrial.recall."
 _NOT_LOADED = 101
 _RECHECK_SECONDS = 5.0
 _LITE_L2_BYTES = 64 << 20
@@ -115,11 +116,21 @@ class MilvusIndex:
         self._fresh: set[str] = set()  # made here and still empty
         self._open_for_writing: dict[str, Record] = {}
         self._open_for_search: dict[str, _Searchable] = {}
+        self._said: set[str] = set()
 
     @property
     def lite(self) -> bool:
         """Whether it is Milvus Lite, inside of this process."""
         return self._lite
+
+    @property
+    def counts_words_by_opening(self) -> bool:
+        """See `contracts.VectorIndex`: Milvus Lite does."""
+        return self._lite
+
+    def indexed_from(self, parameters: IndexParameters) -> int:
+        """See `contracts.VectorIndex`."""
+        return 0 if self._lite else least_rows(parameters)
 
     def check(self, parameters: IndexParameters) -> None:
         """See `contracts.VectorIndex`; looks at the server's version where that decides."""
@@ -168,7 +179,7 @@ class MilvusIndex:
         requests = list(batches(made, record.origin.model.dimension))
         if record.name not in self._open_for_writing:
             if record.complete:
-                self._mark(record.name, complete=False)
+                self._mark(record.name, {_COMPLETE: "false", **{f"{_RECALL}{key}": "" for key in record.recalls}})
             self._open_for_writing[record.name] = record
         self._fresh.discard(record.name)
         for batch in requests:
@@ -188,7 +199,8 @@ class MilvusIndex:
         """See `contracts.VectorIndex`.
 
         Milvus answers from unfinished parts while an index is built, and recall moves between two runs; so this flushes, waits for
-        the index, and loads the collection anew before it is called complete.
+        the index, and loads the collection anew before it is called complete. On a server a collection that an alias points to stays
+        loaded, and takes the new parts in while it is searched.
 
         Raises:
             StoreError: The store failed, built another index than it was asked for, or holds a passage more than once.
@@ -198,16 +210,27 @@ class MilvusIndex:
         with self._connection.calls(f"building the index of collection {name!r}") as client:
             client.flush(record.name, timeout=self._build_s)
             ensure_index(client, record, lite=self._lite, timeout_s=self._timeout_s, build_s=self._build_s)
-            client.release_collection(record.name, timeout=self._build_s)
+            again = self._lite or unserved(client, record.name, timeout_s=self._timeout_s)
+            if again:
+                client.release_collection(record.name, timeout=self._build_s)
             wait_for_index(client, record, timeout_s=self._timeout_s, build_s=self._build_s)
             check_built(client, record, lite=self._lite, timeout_s=self._timeout_s)
-            self._load_into(client, record)
+            self._load(record)
+            if not again:
+                client.refresh_load(record.name, timeout=self._build_s)
         self._fresh.discard(record.name)
         rows, ids = self._count(record), len(self.stored_ids(record.name))
         if rows != ids:
             raise StoreError(f"collection {name!r} holds {rows} rows for {ids} passages: drop it and index the corpus again")
-        self._mark(record.name, complete=True)
+        self._mark(record.name, {_COMPLETE: "true"})
         self._open_for_writing.pop(record.name, None)
+
+    def keep_recall(self, name: str, key: str, recall: float) -> None:
+        """See `contracts.VectorIndex`."""
+        record = self._existing(name)
+        if not record.complete:
+            raise StoreError(f"collection {name!r} is not complete, so its recall is not kept: index the corpus to the end first")
+        self._mark(record.name, {f"{_RECALL}{key}": repr(recall)})
 
     def describe(self, name: str) -> CollectionInfo | None:
         """See `contracts.VectorIndex`."""
@@ -226,6 +249,7 @@ class MilvusIndex:
             n_passages=0 if record.name in self._fresh else self._count(record),
             complete=record.complete,
             loaded=loaded,
+            recalls=record.recalls,
         )
 
     def referred(self, name: str) -> CollectionRef | None:
@@ -233,7 +257,7 @@ class MilvusIndex:
         record = self._record(name)
         if record is None:
             return None
-        return CollectionRef(name=record.name, model=record.origin.model, metric=record.origin.parameters.metric)
+        return reference_to(record.name, record.origin, complete=record.complete)
 
     def search(
         self, name: str, vectors: Vectors, *, top_k: int, model: ModelIdentity, groups: Sequence[str | None] | None = None
@@ -352,6 +376,7 @@ class MilvusIndex:
         properties = found.get("properties") or {}
         try:
             origin = origin_of(json.loads(properties[_ORIGIN]))
+            recalls = {key.removeprefix(_RECALL): float(value) for key, value in properties.items() if key.startswith(_RECALL) and value}
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(
                 f"collection {name!r} was not made by this version of ragtrial: use another name, or drop it with Milvus"
@@ -361,6 +386,7 @@ class MilvusIndex:
             origin=origin,
             complete=properties.get(_COMPLETE) == "true",
             mapped=properties.get(MMAP) == "true",
+            recalls=recalls,
         )
 
     def _existing(self, name: str) -> Record:
@@ -395,9 +421,11 @@ class MilvusIndex:
     def _load(self, record: Record) -> None:
         with self._connection.calls(f"loading collection {record.name!r}") as client:
             if client.get_load_state(record.name, timeout=self._timeout_s)["state"] == LoadState.Loaded:
-                if loaded_as_asked(client, record.name, self._reading, lite=self._lite, timeout_s=self._timeout_s):
-                    return
-                client.release_collection(record.name, timeout=self._build_s)
+                said = other_replicas(client, record.name, self._reading, lite=self._lite, timeout_s=self._timeout_s)
+                if said is not None and record.name not in self._said:
+                    self._said.add(record.name)
+                    logger.warning("%s", said)
+                return
             # a server loads nothing without an index
             ensure_index(client, record, lite=self._lite, timeout_s=self._timeout_s, build_s=self._build_s)
             self._load_into(client, record)
@@ -414,6 +442,6 @@ class MilvusIndex:
             rows = client.query(record.name, filter="", output_fields=["count(*)"], consistency_level="Strong", timeout=self._timeout_s)
         return int(rows[0]["count(*)"])
 
-    def _mark(self, name: str, *, complete: bool) -> None:
+    def _mark(self, name: str, properties: dict[str, str]) -> None:
         with self._connection.calls(f"marking collection {name!r}") as client:
-            client.alter_collection_properties(name, {_COMPLETE: "true" if complete else "false"}, timeout=self._timeout_s)
+            client.alter_collection_properties(name, properties, timeout=self._timeout_s)

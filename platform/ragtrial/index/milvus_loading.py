@@ -1,10 +1,13 @@
-"""Loading a collection into a store's memory."""
+"""Loading a collection into a store's memory; what is loaded is never released while somebody may search it."""
 
+import logging
 from typing import Any
 
 from pymilvus import MilvusClient
 
 from ragtrial.index.reading import Reading
+
+logger = logging.getLogger("ragtrial.index")
 
 MMAP = "mmap.enabled"
 
@@ -36,8 +39,24 @@ def load(client: MilvusClient, name: str, reading: Reading, *, lite: bool, mappe
     client.load_collection(name, timeout=timeout_s, **more)
 
 
-def loaded_as_asked(client: MilvusClient, name: str, reading: Reading, *, lite: bool, timeout_s: float) -> bool:
-    """Whether a loaded collection has as many replicas as asked for; loading it again with another number is refused by a server."""
+def other_replicas(client: MilvusClient, name: str, reading: Reading, *, lite: bool, timeout_s: float) -> str | None:
+    """What to say of a loaded collection that has another number of replicas than asked for; None where it has that number.
+
+    It is left as it is. A server before 2.4.13 changes the number only by releasing the collection, and one from 2.4.13 to 2.6.15 that
+    is asked to load it with another number refuses searches until the new replica is there (milvus-io/milvus issue 49304).
+    """
     if lite or reading.replicas == 1:
-        return True
-    return len(client.describe_replica(name, timeout=timeout_s)) == reading.replicas
+        return None
+    found = len(client.describe_replica(name, timeout=timeout_s))
+    if found == reading.replicas:
+        return None
+    return (
+        f"collection {name!r} is loaded in {found} replica{'s' if found != 1 else ''}, and index.replicas is {reading.replicas}: it goes on with "
+        f"{found}, because searches fail while that is changed. Release it once nothing searches it (pymilvus: release_collection), and the next "
+        f"command that opens it loads it in {reading.replicas}"
+    )
+
+
+def unserved(client: MilvusClient, name: str, *, timeout_s: float) -> bool:
+    """Whether no alias points to a collection, so that nobody searches it yet."""
+    return not client.list_aliases(name, timeout=timeout_s)["aliases"]

@@ -1,7 +1,7 @@
 """Searches of Milvus by vector and by words, with ties ordered before the cut."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,16 @@ MAX_HITS = 16_384
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What Milvus keeps of a collection; `name` is its own, even where it was asked for by an alias; `mapped`: from disk."""
+    """What Milvus keeps of a collection; `name` is its own, even where it was asked for by an alias; `mapped`: from disk.
+
+    `recalls` is what it was found to find, by what that was measured on.
+    """
 
     name: str
     origin: Origin
     complete: bool
     mapped: bool = False
+    recalls: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ import re
 from ragtrial.contracts import IndexParameters
 from ragtrial.errors import StoreError
 from ragtrial.index.index_types import TYPES, check_parameters
+from ragtrial.index.milvus_rows import PARTITIONS
 from ragtrial.index.reading import Reading
 
 
@@ -51,6 +52,18 @@ def check_version(version: str, parameters: IndexParameters, reading: Reading | 
                 f"the Milvus server is {version}, but {what} needs {since[0]}.{since[1]} or newer: use a newer server"
                 f"{', or Milvus Lite' if lite else ''}"
             )
+
+
+_SEGMENT_ROWS = 1_024
+"""A server builds no index on a segment of fewer rows (`indexCoord.segment.minSegmentNumRowsToEnableIndex`) and searches it by an
+interim index of its own, which finds some 90 % whatever type was asked for. FLAT is searched exactly all the same."""
+
+
+def least_rows(parameters: IndexParameters) -> int:
+    """Rows of a collection from which on a server builds its index in every segment, if they are spread evenly."""
+    if parameters.type == "FLAT":
+        return 0
+    return _SEGMENT_ROWS * parameters.shards * (PARTITIONS if parameters.partition else 1)
 
 
 def needs_version(parameters: IndexParameters, reading: Reading) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ragtrial.contracts import IndexParameters, Vectors
+from ragtrial.contracts import CollectionRef, IndexParameters, Vectors
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.trial import Hit
 from ragtrial.errors import StoreError
@@ -37,6 +37,14 @@ class Origin:
     corpus: str
     parameters: IndexParameters
     ranges: str | None = None
+
+
+def reference_to(name: str, origin: Origin, *, complete: bool) -> CollectionRef:
+    """What is told of a collection that a name or an alias means."""
+    parameters = origin.parameters
+    return CollectionRef(
+        name=name, model=origin.model, metric=parameters.metric, corpus=origin.corpus, complete=complete, words=parameters.words
+    )
 
 
 def calibrated(asked: Origin, sample: Vectors | None) -> Origin:

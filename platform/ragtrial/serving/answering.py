@@ -19,7 +19,8 @@ from ragtrial.drafting import team_draft
 from ragtrial.errors import StoppedError
 from ragtrial.pipeline import Pipeline
 from ragtrial.serving.asking import Source
-from ragtrial.serving.batching import Found, MicroBatcher, SearchArm
+from ragtrial.serving.batching import Found, MicroBatcher
+from ragtrial.serving.search_arm import SearchArm
 from ragtrial.serving.tracing import Tracing
 
 logger = logging.getLogger("ragtrial.serving")

@@ -18,13 +18,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ragtrial.contracts import Embedder, VectorIndex, Vectors
+from ragtrial.contracts import Vectors
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.trial import Failure, Hit, Stage
 from ragtrial.errors import OverloadedError, RagtrialError
-from ragtrial.index.hybrid import Blend, blended
 from ragtrial.reranking.reordering import Reordering
 from ragtrial.serving.counting import ServingCounts
+from ragtrial.serving.search_arm import SearchArm
 
 logger = logging.getLogger("ragtrial.serving")
 T = TypeVar("T")
@@ -32,31 +32,6 @@ T = TypeVar("T")
 _SAME_FAULT = 2
 """Queries of a failed batch that fail alone until it is clear that it isn't the queries' fault; with a store that is gone, each of them
 would wait for a time-out."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchArm:
-    """Where an arm's passages are found.
-
-    Attributes:
-        name: The arm.
-        embedder: The model itself, without a cache: what users say is kept in one place, the log.
-        index: The store.
-        collection: Not an alias, which may move to another corpus while users are served.
-        top_k: Passages retrieved.
-        alias: That pointed to the collection at the start; only watched. Empty: none.
-        blend: How BM25 comes into the search; None: dense vectors alone.
-        reordering: How what was found is put in a new order; None: not at all.
-    """
-
-    name: str
-    embedder: Embedder
-    index: VectorIndex
-    collection: str
-    top_k: int
-    alias: str = ""
-    blend: Blend | None = None
-    reordering: Reordering | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,10 +296,7 @@ class MicroBatcher:
             return
 
         def search(some: Sequence[tuple[str, Vectors]]) -> list[tuple[Hit, ...]]:
-            texts, vectors = [text for text, _ in some], np.stack([vector for _, vector in some])
-            model = arm.embedder.identity
-            depth = arm.top_k if arm.reordering is None else arm.reordering.depth(arm.top_k)
-            return list(blended(arm.index, arm.collection, texts, vectors, top_k=depth, model=model, blend=arm.blend))
+            return arm.found([text for text, _ in some], np.stack([vector for _, vector in some]))
 
         start = time.perf_counter()
         asked = [(job.text, vector) for job in left if not isinstance(vector := by_text[job.text], Failure)]

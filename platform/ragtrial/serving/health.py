@@ -5,7 +5,8 @@ import logging
 from collections.abc import Callable
 
 from ragtrial.errors import OverloadedError, RagtrialError
-from ragtrial.serving.batching import MicroBatcher, SearchArm
+from ragtrial.serving.batching import MicroBatcher
+from ragtrial.serving.search_arm import SearchArm
 
 logger = logging.getLogger("ragtrial.serving")
 
@@ -15,8 +16,8 @@ EVERY_S = 5.0
 class MilvusHealth:
     """Looks at both arms' collections now and then, on the thread that searches them.
 
-    An arm goes on with the collection that it began with. Where its alias was moved to another one meanwhile, a warning is logged, once
-    for each move.
+    An arm follows its alias to another collection of the same model and passages, and else goes on with the one that it has. Where its
+    alias points to another one than it searches, a warning is logged, once for each move.
 
     Args:
         batcher: Of the two arms.
@@ -59,15 +60,15 @@ class MilvusHealth:
     @property
     def moved(self) -> tuple[str, ...]:
         """Arms whose alias points to another collection than the one that they search."""
-        return tuple(arm.name for arm in (self._control, self._treatment) if self._targets[arm.name] != arm.collection)
+        return tuple(arm.name for arm in (self._control, self._treatment) if self._targets[arm.name] != arm.searched)
 
     async def _seen(self, arm: SearchArm) -> str | None:
         error, target = await self._batcher.call(_looking(arm))
         if target is not None and target != self._targets[arm.name]:
             self._targets[arm.name] = target
-            if target != arm.collection:
+            if target != arm.searched and arm.follower is None:
                 what = "alias %r of arm %r points to collection %r now, but the service goes on with %r: start it anew to serve the new one"
-                logger.warning(what, arm.alias, arm.name, target, arm.collection)
+                logger.warning(what, arm.alias, arm.name, target, arm.searched)
         return error
 
 
@@ -75,17 +76,18 @@ def _looking(arm: SearchArm) -> Callable[[], tuple[str | None, str | None]]:
     def look() -> tuple[str | None, str | None]:
         """What is wrong with the arm's collection, and what its alias points to, where that is known."""
         try:
-            found = arm.index.describe(arm.collection)
+            name = arm.searched
+            found = arm.index.describe(name)
             target = arm.index.resolve(arm.alias) if arm.alias else None
         except RagtrialError as error:
             return str(error), None
         if found is None:
-            gone = f"collection {arm.collection!r} of arm {arm.name!r} is gone: start the service anew, which indexes what is missing"
+            gone = f"collection {name!r} of arm {arm.name!r} is gone: start the service anew, which indexes what is missing"
             return gone, target
         if not found.complete:
-            return f"collection {arm.collection!r} of arm {arm.name!r} is not complete", target
+            return f"collection {name!r} of arm {arm.name!r} is not complete", target
         if not found.loaded:  # asking has loaded it, so that the next look finds it ready
-            return f"collection {arm.collection!r} of arm {arm.name!r} was not loaded", target
+            return f"collection {name!r} of arm {arm.name!r} was not loaded", target
         return None, target
 
     return look

@@ -15,6 +15,7 @@ from ragtrial.build import (
 from ragtrial.contracts import Embedder, Generator, Progress, Reranker, VectorIndex, no_progress
 from ragtrial.domain.evaluation import ArmFacts, IndexFacts
 from ragtrial.domain.experiment import Arm, RetrievalSpec
+from ragtrial.domain.gold import groups_of
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.parity import Conditions
 from ragtrial.domain.retriever import OWN_ANSWERS, RetrieverSpec
@@ -25,8 +26,8 @@ from ragtrial.finetuning.leakage import check_lineage
 from ragtrial.finetuning.registry import Registry
 from ragtrial.foreign.retriever import ForeignAnswers, ForeignRetriever
 from ragtrial.formats.experiment import milvus_uri
-from ragtrial.index.recall import MOST_PASSAGES, RecallBarrier
-from ragtrial.indexing import alias_of, index_arm
+from ragtrial.index.recall import RecallBarrier
+from ragtrial.indexing import alias_of, collection_name, index_arm, is_ready, of_groups
 from ragtrial.reranking.cache import CachedReranker
 from ragtrial.reranking.reordering import RerankedRetriever
 from ragtrial.suite.distributing import index_on_ray
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from ragtrial.llm.gate import Gate
 
 RECALL_SAMPLE = 100
-RECALL_MAX_PASSAGES = MOST_PASSAGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +143,7 @@ def ready_arms(
     index: VectorIndex,
     cache: VectorCache,
     progress: Progress,
+    anew: bool = True,
 ) -> tuple[ReadyArm, ...]:
     """Index the corpus with each arm's model, and measure the index's recall; an arm's own pipeline is tried instead; control first.
 
@@ -154,6 +155,7 @@ def ready_arms(
         index: From `open_index`.
         cache: Of vectors, and of rerankers' scores.
         progress: Told how many passages are embedded.
+        anew: Measure also a recall that was kept from before.
     """
     generators = load_generators(prepared) if generators is None else generators
     rerankers = load_rerankers(prepared.experiment, prepared.around) if rerankers is None else rerankers
@@ -176,6 +178,7 @@ def ready_arms(
             generator=generators[arm.name],
             reranker=rerankers[arm.name],
             progress=progress,
+            anew=anew,
         )
         for arm in (prepared.experiment.control, prepared.experiment.treatment)
     )
@@ -191,12 +194,13 @@ def _ready(
     generator: Generator | None,
     reranker: Reranker | None,
     progress: Progress,
+    anew: bool,
 ) -> ReadyArm:
     retrieval = prepared.experiment.retrieval_of(arm)
     if retrieval.retriever is not None:
         return _ready_foreign(prepared, arm, retrieval.retriever, cache=cache, generator=generator, reranker=reranker)
     cached = CachedEmbedder(bare, cache) if bare.identity.dimension else bare  # nothing to keep of an arm without vectors
-    facts = index_facts(prepared, arm, embedder=cached, index=index, progress=progress)
+    facts = index_facts(prepared, arm, embedder=cached, index=index, progress=progress, anew=anew)
     passages = prepared.corpus.by_id
     kept = None if reranker is None else reordering_of(retrieval, CachedReranker(reranker, cache), passages)
     fresh = reordering_of(retrieval, reranker, passages)
@@ -248,8 +252,10 @@ def _ready_foreign(
     )
 
 
-def index_facts(prepared: Prepared, arm: Arm, *, embedder: Embedder, index: VectorIndex, progress: Progress) -> IndexFacts:
-    """Index the corpus for the arm where that is still to do, and measure the recall of approximate search."""
+def index_facts(
+    prepared: Prepared, arm: Arm, *, embedder: Embedder, index: VectorIndex, progress: Progress, anew: bool = True
+) -> IndexFacts:
+    """Index the corpus for the arm where that is still to do, and measure the recall of its search; `anew` also where it was measured before."""
     retrieval = prepared.experiment.retrieval_of(arm)
     return index_arm(
         corpus=prepared.corpus,
@@ -257,13 +263,13 @@ def index_facts(prepared: Prepared, arm: Arm, *, embedder: Embedder, index: Vect
         index=index,
         parameters=index_parameters(retrieval),
         alias=alias_of(prepared.experiment.name, arm.name),
-        barrier=recall_barrier(prepared, retrieval, embedder),
+        barrier=recall_barrier(prepared, retrieval, embedder, anew=anew),
         progress=progress,
     )
 
 
-def recall_barrier(prepared: Prepared, retrieval: RetrievalSpec, embedder: Embedder) -> RecallBarrier | None:
-    """What the arm's index must find of exact search before the arm is used; None for an arm without vectors."""
+def recall_barrier(prepared: Prepared, retrieval: RetrievalSpec, embedder: Embedder, *, anew: bool = True) -> RecallBarrier | None:
+    """What the arm's index must find of exact search, as deep as the arm searches, before the arm is used; None for an arm without vectors."""
     if not embedder.identity.dimension:
         return None
     sample = order_of(prepared.gold, seed=prepared.experiment.analysis.seed, limit=RECALL_SAMPLE)
@@ -271,10 +277,28 @@ def recall_barrier(prepared: Prepared, retrieval: RetrievalSpec, embedder: Embed
         embedder=embedder,
         passages=prepared.corpus.by_id,
         queries=[query.text for query in sample],
-        top_k=retrieval.top_k,
+        groups=groups_of(sample, retrieval.index.partition_tag) or (),
+        top_k=retrieval.vector_depth,
         least=retrieval.index.least_recall,
         parameters=index_parameters(retrieval),
+        optional=retrieval.index.may_go_unmeasured,
+        anew=anew,
     )
+
+
+def nothing_to_do(prepared: Prepared, embedders: Mapping[str, Embedder], *, index: VectorIndex, cache: VectorCache) -> bool:
+    """Whether `ready_arms` with `anew=False` would only look: every collection is complete, behind its alias, and measured."""
+    corpus = prepared.corpus
+    for arm in prepared.experiment.arms:
+        if has_own(prepared.experiment, arm):
+            continue
+        retrieval, bare = prepared.experiment.retrieval_of(arm), embedders[arm.name]
+        name = collection_name(corpus, bare.identity, of_groups(index_parameters(retrieval), corpus))
+        barrier = recall_barrier(prepared, retrieval, CachedEmbedder(bare, cache), anew=False)
+        alias = alias_of(prepared.experiment.name, arm.name)
+        if not is_ready(index, alias, name, n_passages=len(corpus.passages), barrier=barrier):
+            return False
+    return True
 
 
 def _conditions(

@@ -14,13 +14,12 @@ from ragtrial.domain.corpus import Corpus, CorpusIdentity, Passage
 from ragtrial.domain.evaluation import IndexFacts
 from ragtrial.domain.experiment import Arm
 from ragtrial.embedding.cache import CachedEmbedder, VectorCache
-from ragtrial.errors import InputError, SetupError
+from ragtrial.errors import SetupError
 from ragtrial.formats.data import corpus_location
 from ragtrial.formats.experiment import milvus_uri, resolve_path
 from ragtrial.formats.shards import list_shards
 from ragtrial.index.recall import MOST_PASSAGES
-from ragtrial.indexing import alias_of, collection_name
-from ragtrial.settings import Settings
+from ragtrial.indexing import alias_of, collection_name, of_groups
 from ragtrial.suite.foreign_arms import has_own
 from ragtrial.suite.preparing import Configured
 from ragtrial.suite.retrieving import build_arm_embedder
@@ -79,7 +78,7 @@ def index_on_ray(
             arm.name: index_shards(
                 source,
                 embedder=embedders[arm.name],
-                make=partial(build_arm_embedder, arm, experiment.retrieval_of(arm), _for_workers(configured, arm)),
+                make=partial(build_arm_embedder, arm, experiment.retrieval_of(arm), for_workers(configured, arm)),
                 to=_destination(configured, arm, index, move=not is_examined, importer=importer),
                 spec=experiment.ray,
                 remember=_remembering(embedders[arm.name], cache) if is_examined else None,
@@ -96,8 +95,6 @@ def _importer(configured: Configured) -> Iterator[Importer | None]:
     if spec.write != "bulk-import" or spec.import_folder is None:
         yield None
         return
-    if any(_parameters(configured, arm).partition for arm in configured.experiment.arms):
-        raise InputError("ray.write is 'bulk-import' and index.partition_by is 'group', whose import has not been tried: use write: upsert")
     token = configured.around.settings.secret(configured.experiment.stores.milvus_token_env)
     importer = build_import(uri, token=token, folder=resolve_path(configured.file.folder, spec.import_folder), prefix=spec.import_prefix)
     try:
@@ -109,17 +106,15 @@ def _importer(configured: Configured) -> Iterator[Importer | None]:
 def examined(configured: Configured, n_passages: int) -> bool:
     """Whether the indexes' recall is measured against exact search over the corpus, which takes its passages and vectors to this machine.
 
-    That is so where it is small, or where an index must show a minimum before it may be used.
+    That is so where it is small, or where an index may not go unmeasured.
     """
     experiment = configured.experiment
     retrievals = [experiment.retrieval_of(arm) for arm in experiment.arms]
-    return n_passages <= MOST_PASSAGES or any(spec.index.least_recall > 0 for spec in retrievals if spec.method != "bm25")
+    return n_passages <= MOST_PASSAGES or any(not spec.index.may_go_unmeasured for spec in retrievals if spec.method != "bm25")
 
 
 def _is_complete(configured: Configured, arm: Arm, embedder: Embedder, index: VectorIndex, corpus: CorpusIdentity, n_passages: int) -> bool:
-    parameters = _parameters(configured, arm)
-    if parameters.partition:
-        parameters = replace(parameters, partition=corpus.groups)
+    parameters = of_groups(_parameters(configured, arm), corpus)
     found = index.describe(collection_name(corpus, embedder.identity, parameters))
     return found is not None and found.complete and found.n_passages == n_passages
 
@@ -143,14 +138,19 @@ def _destination(configured: Configured, arm: Arm, index: VectorIndex, *, move: 
     )
 
 
-def _for_workers(configured: Configured, arm: Arm) -> Surroundings:
-    """What a model is loaded against on a worker: the same folders, so many threads, and of the environment the arm's key alone."""
+def for_workers(configured: Configured, arm: Arm) -> Surroundings:
+    """What a model is loaded against on a worker: the same folders and the same rules, so many threads, and of the secrets the arm's key alone."""
     around, name = configured.around, arm.embedding.api_key_env
     key = around.settings.secret(name) if arm.embedding.provider != "sentence-transformers" else None
-    settings = Settings(
+    settings = replace(  # all that is not named here goes along: how far files may reach, and whether pickles may be loaded
+        around.settings,
         environment={} if key is None else {name: key},
-        registry=around.settings.registry,
         torch_threads=configured.experiment.ray.cpus_per_actor,
+        stores={},
+        key_pepper=None,
+        otlp_endpoint=None,
+        serve=None,
+        board=None,
     )
     return Surroundings(folder=around.folder, registry=around.registry, settings=settings)
 

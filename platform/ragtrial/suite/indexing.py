@@ -1,7 +1,9 @@
 """`ragtrial index`: both arms' collections, and nothing else."""
 
+import logging
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 from ragtrial.contracts import Embedder, Progress, VectorIndex, no_progress
@@ -15,8 +17,10 @@ from ragtrial.suite.arms import index_facts, load_models, open_index
 from ragtrial.suite.distributing import examined, index_on_ray
 from ragtrial.suite.folders import check_stores
 from ragtrial.suite.foreign_arms import has_own
-from ragtrial.suite.leading import leadership
-from ragtrial.suite.preparing import Prepared, configure, prepare
+from ragtrial.suite.leading import held_in_turn, leadership
+from ragtrial.suite.preparing import Configured, Prepared, configure, prepare
+
+logger = logging.getLogger("ragtrial.index")
 
 
 def index_file(path: Path, *, settings: Settings, progress: Progress = no_progress) -> dict[str, IndexFacts]:
@@ -31,13 +35,18 @@ def index_file(path: Path, *, settings: Settings, progress: Progress = no_progre
     check_stores(configured)
     embedders = load_models(configured, progress=progress)
     with ExitStack() as stack:
-        stack.enter_context(leadership(configured.file, "indexing").held())
+        stack.enter_context(_in_turn(configured))
         index = stack.enter_context(closing(open_index(configured)))
         cache = stack.enter_context(VectorCache(resolve_path(configured.file.folder, configured.experiment.stores.vectors)))
         facts = index_on_ray(configured, embedders, index=index, cache=cache, progress=progress)
         if not facts or not examined(configured, next(iter(facts.values())).n_passages):
             return facts
         return _indexed(prepare(path, settings=settings), embedders, index=index, cache=cache, progress=progress)
+
+
+def _in_turn(configured: Configured) -> AbstractContextManager[None]:
+    said = "waiting for another process, which is indexing or measuring with the same database (lock 'indexing')"
+    return held_in_turn(leadership(configured.file, "indexing"), waiting=partial(logger.warning, said))
 
 
 def _indexed(
@@ -55,7 +64,7 @@ def index_all(prepared: Prepared, *, progress: Progress = no_progress) -> dict[s
     check_stores(prepared)
     embedders = load_models(prepared, progress=progress)
     with ExitStack() as stack:
-        stack.enter_context(leadership(prepared.file, "indexing").held())  # a service that starts meanwhile waits, and finds it done
+        stack.enter_context(_in_turn(prepared))  # a service that starts meanwhile waits, and finds it done
         index = stack.enter_context(closing(open_index(prepared)))
         cache = stack.enter_context(VectorCache(resolve_path(prepared.file.folder, prepared.experiment.stores.vectors)))
         return _indexed(prepared, embedders, index=index, cache=cache, progress=progress)

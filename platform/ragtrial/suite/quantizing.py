@@ -144,11 +144,14 @@ def quantize(prepared: Prepared, plan: QuantizePlan, *, output: Path, progress: 
         for variant in variants:
             found.append(_tried(bench, variant))
             advance(1)
-        model = str(bench.bare(REFERENCE).identity)
+        model, reranker = str(bench.bare(REFERENCE).identity), bench.reranker()
     tried = sum(not isinstance(each, str) for each in found)
     compared = [_compared(prepared, metric, variant, reference, each, tried=tried) for variant, each in zip(variants, found, strict=True)]
     values = [value for value in reference.scores.values() if not isinstance(value, str)]
     lite = "://" not in milvus_uri(prepared.file)
+    store = "Milvus Lite, which keeps int8 and binary codes as float32: bytes are a server's" if lite else "a Milvus server"
+    if reranker is not None:
+        store += f"; reranked by {reranker.identity}, so scores are of what that leaves, and times those of embedding and search before it"
     return Quantization(
         experiment=prepared.experiment.name,
         model=model,
@@ -169,7 +172,7 @@ def quantize(prepared: Prepared, plan: QuantizePlan, *, output: Path, progress: 
         results=_together(compared, prepared.experiment.analysis.alpha),
         n_passages=len(prepared.corpus.passages),
         usd_per_cpu_hour=plan.usd_per_cpu_hour,
-        store="Milvus Lite, which keeps int8 and binary codes as float32: bytes are a server's" if lite else "a Milvus server",
+        store=store,
     )
 
 

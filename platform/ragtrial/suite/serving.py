@@ -2,13 +2,13 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Any
 
 from ragtrial.build import build_prices
-from ragtrial.contracts import Progress, VectorIndex, no_progress
+from ragtrial.contracts import CollectionRef, Embedder, Progress, VectorIndex, no_progress
 from ragtrial.db.live_plans import earlier_plan
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.live_recorder import LiveRecorder
@@ -18,19 +18,20 @@ from ragtrial.domain.parity import ParityCertificate, certify
 from ragtrial.embedding.cache import VectorCache
 from ragtrial.errors import InputError, RedactionError, SetupError, StoreError
 from ragtrial.formats.experiment import ExperimentFile, milvus_uri, resolve_path, sql_url
+from ragtrial.index.following import AliasFollower
 from ragtrial.indexing import alias_of
 from ragtrial.redaction import Redactor, query_digest, stored_query
 from ragtrial.serving.answering import ServingArm
-from ragtrial.serving.batching import SearchArm
 from ragtrial.serving.parts import ServiceLimits, ServiceParts
+from ragtrial.serving.search_arm import SearchArm
 from ragtrial.serving.service import LiveService
 from ragtrial.settings import Settings
-from ragtrial.suite.arms import ReadyArm, archived, check_models, leakage, load_models, open_index, ready_arms
+from ragtrial.suite.arms import ReadyArm, archived, check_models, leakage, load_models, nothing_to_do, open_index, ready_arms
 from ragtrial.suite.calls import check_llm
 from ragtrial.suite.environment import environment
 from ragtrial.suite.folders import check_stores
 from ragtrial.suite.foreign_arms import refuse_own
-from ragtrial.suite.leading import leadership
+from ragtrial.suite.leading import held_in_turn, leadership
 from ragtrial.suite.preparing import Prepared, prepare
 from ragtrial.suite.retrieving import blend_of, load_rerankers, reordering_of
 from ragtrial.suite.running import arm_pipeline
@@ -41,6 +42,8 @@ from ragtrial.suite.serving_monitor import monitor_beside
 logger = logging.getLogger("ragtrial.serving")
 
 _MILVUS_S = 15.0
+_FOLLOW_S = 5.0
+"""How long an answer of Milvus holds about where an arm's alias points to."""
 
 PII_MODEL = "RAGTRIAL_PII_MODEL"
 """Names an installed spaCy model, with which redaction finds names of people and places."""
@@ -183,9 +186,8 @@ def _opened(
     rerankers = load_rerankers(experiment, prepared.around, live=True)
     generators = serving_generators(prepared, stack)
     index = stack.enter_context(closing(_index(prepared)))
-    # workers that start together index one after the other, so that only the first one has to
-    with VectorCache(resolve_path(folder, experiment.stores.vectors)) as cache, leadership(prepared.file, "indexing").held():
-        arms = ready_arms(prepared, embedders, generators, rerankers=rerankers, index=index, cache=cache, progress=progress)
+    with VectorCache(resolve_path(folder, experiment.stores.vectors)) as cache, _indexing_in_turn(prepared, embedders, index, cache):
+        arms = ready_arms(prepared, embedders, generators, rerankers=rerankers, index=index, cache=cache, progress=progress, anew=False)
     serving = [
         ServingArm(
             pipeline=arm_pipeline(prepared, arm, timed=True),
@@ -196,6 +198,7 @@ def _opened(
                 collection=_collection(arm),
                 top_k=experiment.retrieval_of(arm.arm).top_k,
                 alias=alias_of(experiment.name, arm.arm.name),
+                follower=_follower(prepared, arm, embedders[arm.arm.name], index),
                 blend=blend_of(experiment.retrieval_of(arm.arm)),
                 reordering=reordering_of(experiment.retrieval_of(arm.arm), arm.reranker, prepared.corpus.by_id),
             ),
@@ -227,6 +230,20 @@ def _opened(
     )
 
 
+@contextmanager
+def _indexing_in_turn(prepared: Prepared, embedders: Mapping[str, Embedder], index: VectorIndex, cache: VectorCache) -> Iterator[None]:
+    """Workers that start together index and measure one after the other, so that only the first one has to; where all is done, none waits."""
+    if nothing_to_do(prepared, embedders, index=index, cache=cache):
+        yield
+        return
+    waiting = partial(
+        logger.warning, "waiting for another process, which is indexing or measuring with the same database (lock 'indexing')"
+    )
+    with held_in_turn(leadership(prepared.file, "indexing"), waiting=waiting):
+        logger.info("a collection is to be made, completed or measured before the service can start")
+        yield
+
+
 def _index(prepared: Prepared) -> VectorIndex:
     try:
         return open_index(prepared, timeout_s=_MILVUS_S)
@@ -238,6 +255,31 @@ def _collection(arm: ReadyArm) -> str:
     if arm.facts.index is None:
         raise SetupError(f"arm {arm.arm.name!r} has no collection")
     return arm.facts.index.collection
+
+
+def _follower(prepared: Prepared, arm: ReadyArm, embedder: Embedder, index: VectorIndex) -> AliasFollower:
+    """Follows the arm's alias to other indexes of what the arm is made of: the same model's vectors of the same passages.
+
+    Another model, or other passages, are another arm: the service holds the passages that it shows, and must not compare vectors of two models.
+    """
+    words, corpus, name = prepared.experiment.retrieval_of(arm.arm).method != "dense", prepared.corpus.fingerprint, arm.arm.name
+
+    def accepts(ref: CollectionRef) -> str | None:
+        if ref.model != embedder.identity:
+            other = f"vectors of {str(ref.model)!r}, and arm {name!r} embeds with {str(embedder.identity)!r}"
+        elif ref.corpus != corpus:
+            other = f"passages of another corpus than the service of arm {name!r} has read"
+        elif not ref.complete:
+            other = "not all of its passages yet"
+        elif words and not ref.words:
+            other = f"no words, which arm {name!r} searches by"
+        else:
+            return None
+        return f"collection {ref.name!r} holds {other}: start the service anew to serve it"
+
+    begin = CollectionRef(name=_collection(arm), model=embedder.identity, corpus=corpus, words=words)
+    alias = alias_of(prepared.experiment.name, name)
+    return AliasFollower(index, alias, lambda _model: embedder, every_s=_FOLLOW_S, accepts=accepts, begin=begin)
 
 
 def _facts(prepared: Prepared, arms: Sequence[ReadyArm]) -> dict[str, Any]:

@@ -30,7 +30,9 @@ from ragtrial.formats.shards import list_shards
 from ragtrial.index.milvus import MilvusIndex
 from ragtrial.indexing import alias_of
 from ragtrial.settings import read_settings
+from ragtrial.suite.distributing import for_workers
 from ragtrial.suite.indexing import index_file
+from ragtrial.suite.preparing import configure
 from servers import milvus_server
 
 pytestmark = pytest.mark.slow
@@ -64,7 +66,7 @@ def world(tmp_path: Path) -> World:
         folder = tmp_path / name
         (folder / "corpus").mkdir(parents=True)
         records = [
-            {"_id": f"d{n:03}", "title": "", "text": f"{pair.passage}.\n\n{pair.passage} {n}."}
+            {"_id": f"d{n:03}", "title": "", "text": f"{pair.passage}.\n\n{pair.passage} {n}.", "doc": f"tenant {n % 3}"}
             for n, pair in enumerate(tiny_model.lesson(documents, seed=3))
         ]
         for number in range(4):
@@ -128,7 +130,8 @@ def same(found: dict[str, Vectors], expected: dict[str, Vectors]) -> None:
 
 def test_ray_makes_the_collection_that_the_local_path_makes(ray_address: str, world: World, model: Path) -> None:
     embedding = {"provider": "sentence-transformers", "model": str(model)}
-    here, there = world("here", embedding, execution="local"), world("there", embedding)
+    grouped = {"index": {"partition_by": "group"}}
+    here, there = world("here", embedding, execution="local", retrieval=grouped), world("there", embedding, retrieval=grouped)
     local, rayed = index(here), index(there)
     assert (rayed.collection, rayed.alias, rayed.n_passages) == (local.collection, local.alias, local.n_passages)
     assert rayed.ann_recall == 1.0
@@ -139,8 +142,11 @@ def test_ray_makes_the_collection_that_the_local_path_makes(ray_address: str, wo
         with closing(MilvusIndex(lite(path))) as store:
             info = store.describe(local.alias)
             assert info is not None
-            hits.append([[hit.passage_id for hit in found] for found in store.search(local.alias, vectors, top_k=5, model=info.model)])
+            groups = (None, "tenant 1", "tenant 2")
+            answers = store.search(local.alias, vectors, top_k=5, model=info.model, groups=groups)
+            hits.append([[hit.passage_id for hit in found] for found in answers])
     assert hits[0] == hits[1]
+    assert {int(passage_id[1:4]) % 3 for passage_id in hits[0][1]} == {1}
     # each path takes the other's collection for its own: a model that is gone would be missed by whoever had to embed
     for path, other in ((here, "ray"), (there, "local")):
         plan = yaml.safe_load(path.read_text())
@@ -261,6 +267,24 @@ def test_a_shard_that_changes_between_the_two_readings_is_noticed(tmp_path: Path
     assert list(last["error"]) == [f"{shard}: was changed while it was being indexed"]
 
 
+def test_what_workers_are_given_keeps_the_rules_and_no_secret_but_the_arms_key(world: World) -> None:
+    path = world("rules", {"provider": "openai-compatible", "model": "m", "base_url": "http://localhost:1/v1"})
+    variables = {
+        "RAGTRIAL_ALLOW_PICKLE_MODELS": "1",
+        "RAGTRIAL_CONFINE_TO": str(path.parent),
+        "RAGTRIAL_ALLOWED_HOSTS": "localhost",
+        "RAGTRIAL_STORES_SQL": "sqlite:///elsewhere.db",
+        "RAGTRIAL_KEY_PEPPER": "pepper",
+        "OPENAI_API_KEY": "key",
+        "OTHER": "other",
+    }
+    configured = configure(path, settings=read_settings(variables))
+    given = for_workers(configured, configured.experiment.control).settings
+    assert given.allow_pickle_models
+    assert given.confinement == configured.around.settings.confinement is not None
+    assert (dict(given.environment), given.stores, given.key_pepper) == ({"OPENAI_API_KEY": "key"}, {}, None)
+
+
 @pytest.mark.parametrize(
     ("ray", "said"),
     [
@@ -272,6 +296,25 @@ def test_a_shard_that_changes_between_the_two_readings_is_noticed(tmp_path: Path
 def test_settings_that_cannot_be_are_refused_by_name(world: World, ray: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
         load_experiment(world("odd", {"provider": "hashing", "model": "b"}, ray=ray))
+
+
+def test_groups_are_imported_by_nobody_yet_which_the_file_is_told(world: World) -> None:
+    grouped = {"index": {"partition_by": "group"}}
+    path = world("bulk", {"provider": "hashing", "model": "b"}, ray={"write": "bulk-import", "import_folder": "f"}, retrieval=grouped)
+    with pytest.raises(InputError, match=r"ray\.write is 'bulk-import' and index\.partition_by is 'group', .*: use write: upsert"):
+        load_experiment(path)
+
+
+def test_a_ray_that_takes_too_long_to_start_is_a_reason_and_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def late(**_options: object) -> None:
+        raise Exception("The current node timed out during startup.")  # noqa: TRY002 - as Ray does on a machine that is too busy
+
+    monkeypatch.setattr(ray, "init", late)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(SetupError, match=r"Ray can't be started here \(The current node timed out"), ray_session(RaySpec()):
+        pass
 
 
 def test_milvus_lite_imports_no_files(world: World) -> None:

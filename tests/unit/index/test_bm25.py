@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from ragtrial.domain.corpus import Passage
@@ -43,3 +45,15 @@ def test_a_corpus_without_a_word_is_never_hit() -> None:
 def test_no_queries_are_no_rankings() -> None:
     found = Bm25Retriever([passage("a", "crane")]).retrieve([], top_k=3)
     assert (found.hits, found.embed_ms) == ((), 0.0)
+
+
+def test_a_query_with_a_group_finds_that_group_alone_as_arms_do() -> None:
+    passages = [replace(passage(f"{group}{i}", f"crane {i}"), group=group) for group in ("acme", "beta") for i in range(3)]
+    queries = [
+        Query(query_id="1", text="crane", tags={"tenant": "beta"}),
+        Query(query_id="2", text="crane"),
+        Query(query_id="3", text="crane", tags={"tenant": "x"}),
+    ]
+    for tag, expected in (("tenant", [{"beta"}, {"acme", "beta"}, set()]), (None, [{"acme", "beta"}] * 3)):
+        found = Bm25Retriever(passages, group_tag=tag).retrieve(queries, top_k=6).hits
+        assert [{hit.passage_id[:4] for hit in hits} for hits in found] == expected

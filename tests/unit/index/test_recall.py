@@ -2,12 +2,14 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from ragtrial.contracts import IndexParameters, Kind, Vectors
+from ragtrial.contracts import IndexParameters, Kind, VectorIndex, Vectors
 from ragtrial.domain.corpus import Corpus, Passage
 from ragtrial.domain.index import IndexSpec
 from ragtrial.domain.model import ModelIdentity
@@ -17,7 +19,8 @@ from ragtrial.index import recall
 from ragtrial.index.exact import ExactIndex
 from ragtrial.index.milvus import MilvusIndex
 from ragtrial.index.recall import RecallBarrier
-from ragtrial.indexing import index_arm, measured_recall
+from ragtrial.indexing import index_arm
+from recalls import plain_recall
 
 N, D = 1_500, 24
 CORPUS = Corpus(
@@ -104,9 +107,7 @@ def test_recall_is_what_it_is_with_all_vectors_at_once_however_small_the_parts(m
     parameters = IndexParameters(type="IVF_SQ8", build={}, search={"nprobe": 8})
     with contextlib.closing(MilvusIndex(str(tmp_path / "milvus.db"))) as index:
         name = index_arm(corpus=CORPUS, embedder=MODEL, index=index, parameters=parameters, alias="arm").collection
-        ids = [passage.passage_id for passage in CORPUS.passages]
-        queries, matrix = MODEL.embed(QUERIES, kind="query"), MODEL.rows[:N]
-        whole = measured_recall(index, name, MODEL.identity, queries, matrix, ids, top_k=10)
+        whole = plain_recall(index, name, MODEL.identity, MODEL.embed(QUERIES, kind="query"), MODEL.rows[:N], top_k=10)
         for part in (7, 400, 10_000):
             monkeypatch.setattr(recall, "_PART", part)
             assert barrier(parameters, least=0).measure(index, name) == pytest.approx(whole, abs=1e-9)
@@ -116,16 +117,103 @@ def test_recall_is_what_it_is_with_all_vectors_at_once_however_small_the_parts(m
         assert info.index_type == "IVF_SQ8"
 
 
-def test_a_large_corpus_is_measured_only_before_the_alias_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+class Counting(Scattered):
+    """Counts the passages that it embeds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passages = 0
+
+    def embed(self, texts: Sequence[str], *, kind: Kind, progress: Callable[[int], None] | None = None) -> Vectors:
+        self.passages += len(texts) * (kind == "passage")
+        return super().embed(texts, kind=kind, progress=progress)
+
+
+def test_a_large_corpus_is_measured_once_before_the_alias_moves_and_its_recall_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recall, "MOST_PASSAGES", N - 1)
-    index, parameters = ExactIndex(), IndexParameters(type="HNSW", build={}, search={})
-    once, again = (
-        index_arm(
-            corpus=CORPUS, embedder=MODEL, index=index, parameters=parameters, alias="arm", barrier=barrier(parameters, least=0.9)
-        ).ann_recall
-        for _ in range(2)
+    index, parameters, seen = ExactIndex(), IndexParameters(type="HNSW", build={}, search={}), []
+    for _ in range(2):
+        model = Counting()
+        asked = RecallBarrier(embedder=model, passages=CORPUS.by_id, queries=QUERIES, top_k=10, least=0.9, parameters=parameters)
+        facts = index_arm(corpus=CORPUS, embedder=model, index=index, parameters=parameters, alias="arm", barrier=asked)
+        seen.append((facts.ann_recall, model.passages < 20))
+    assert seen == [(1.0, False), (1.0, True)]  # the second time a few passages, to see whose vectors these are
+
+
+@pytest.mark.parametrize(
+    ("spec", "measured"),
+    [
+        (IndexSpec(type="HNSW", vectors="int8"), True),  # nothing is demanded of codes, and what they lose is known all the same
+        (IndexSpec(type="HNSW", min_recall=0), False),  # declared
+        (IndexSpec(type="FLAT"), False),  # exact
+        (IndexSpec(type="FLAT", min_recall=0.99), True),
+    ],
+)
+def test_a_large_corpus_goes_unmeasured_only_where_search_is_exact_or_the_file_says_so(
+    monkeypatch: pytest.MonkeyPatch, spec: IndexSpec, measured: bool
+) -> None:
+    monkeypatch.setattr(recall, "MOST_PASSAGES", N - 1)
+    index, parameters = ExactIndex(), IndexParameters(type=spec.type, vectors=spec.vectors, build={}, search={})
+    asked = RecallBarrier(
+        embedder=MODEL,
+        passages=CORPUS.by_id,
+        queries=QUERIES,
+        top_k=10,
+        least=spec.least_recall,
+        parameters=parameters,
+        optional=spec.may_go_unmeasured,
     )
-    assert (once, again) == (1.0, None)
+    facts = index_arm(corpus=CORPUS, embedder=MODEL, index=index, parameters=parameters, alias="arm", barrier=asked)
+    assert (facts.ann_recall is not None) == measured
+
+
+def test_what_was_measured_is_kept_with_the_collection_and_a_service_measures_nothing_again(tmp_path: Path) -> None:
+    parameters = IndexParameters(type="HNSW", build={}, search={})
+
+    def started(index: VectorIndex, **how: Any) -> tuple[float | None, int]:
+        model = Counting()
+        given = {"queries": QUERIES, "top_k": 10, "least": 0.9, "anew": False, **how}
+        asked = RecallBarrier(embedder=model, passages=CORPUS.by_id, parameters=parameters, **given)
+        facts = index_arm(corpus=CORPUS, embedder=model, index=index, parameters=parameters, alias="arm", barrier=asked)
+        return facts.ann_recall, model.passages
+
+    with contextlib.closing(MilvusIndex(str(tmp_path / "milvus.db"))) as index:
+        found, embedded = started(index)
+        assert embedded > 2 * N
+    with contextlib.closing(MilvusIndex(str(tmp_path / "milvus.db"))) as index:  # as another process opens it
+        assert started(index) == (found, 16)
+        assert started(index, anew=True)[1] > N, "an evaluation looks again"
+        assert started(index, queries=QUERIES[:30])[1] > N, "another sample"
+        assert started(index, top_k=20)[1] > N, "another depth"
+        assert started(index) == (found, 16)
+        (name,) = index.collections()
+        index.insert(name, CORPUS.passages[:1], MODEL.rows[:1])
+        index.finish(name)
+        assert started(index)[1] > N, "what was written into it since was not measured"
+
+
+def test_a_service_does_not_take_a_kept_recall_over_vectors_of_another_model() -> None:
+    index, parameters = ExactIndex(), IndexParameters(type="HNSW", build={}, search={})
+    index_arm(corpus=CORPUS, embedder=MODEL, index=index, parameters=parameters, alias="arm", barrier=barrier(parameters, least=0.9))
+    other = Scattered()
+    other.rows = -other.rows  # the same name, other weights
+    kept = RecallBarrier(embedder=other, passages=CORPUS.by_id, queries=QUERIES, top_k=10, least=0.9, parameters=parameters, anew=False)
+    with pytest.raises(StoreError, match="does not find 16 of 16 passages by themselves: it holds other vectors"):
+        index_arm(corpus=CORPUS, embedder=other, index=index, parameters=parameters, alias="arm", barrier=kept)
+
+
+def test_recall_is_that_of_the_groups_that_queries_are_confined_to() -> None:
+    grouped = [replace(passage, group="few" if i < 4 else "many") for i, passage in enumerate(CORPUS.passages)]
+    corpus = Corpus(name="c", passages=tuple(grouped))
+    parameters = IndexParameters(build={}, search={}, partition="group")
+    index = ExactIndex()
+    for groups, least in ((("few",) * 40, 4), (("many", None) * 20, 10), (("none",) * 40, 0)):
+        asked = RecallBarrier(
+            embedder=MODEL, passages=corpus.by_id, queries=QUERIES, groups=groups, top_k=10, least=0, parameters=parameters
+        )
+        facts = index_arm(corpus=corpus, embedder=MODEL, index=index, parameters=parameters, alias="arm", barrier=asked)
+        found = index.search(facts.collection, MODEL.embed(QUERIES, kind="query"), top_k=10, model=MODEL.identity, groups=groups)
+        assert (facts.ann_recall, min(map(len, found))) == (1.0, least)
 
 
 def test_a_minimum_is_demanded_of_approximate_search_over_float32_unless_another_is_given() -> None:
