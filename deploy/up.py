@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO = "experiments/live-demo.yaml"
 PORTS = {"API_PORT": "8000", "DASHBOARD_PORT": "8501", "TESTER_PORT": "8502", "GRAFANA_PORT": "3000", "PROMETHEUS_PORT": "9090"}
 SERVICES = ("api", "dashboard", "tester", "roll-up")
+WATCHED = "observability"
 WATCHING = ("prometheus", "otel-collector", "grafana")
 COLLECTOR = "http://otel-collector:4318"
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -52,12 +53,14 @@ def decided(given: Mapping[str, str], before: Mapping[str, str]) -> dict[str, st
         files.append("deploy/own-experiment.yml")
     if (ROOT / "docker-compose.override.yml").exists():  # Compose reads it only where nobody names files
         files.append("docker-compose.override.yml")
-    watched = given.get("OBSERVABILITY", before.get("COMPOSE_PROFILES", "")) not in ("", "0")
+    profiles = [name for name in before.get("COMPOSE_PROFILES", "").split(",") if name]
+    others = [name for name in profiles if name != WATCHED]
+    watched = given.get("OBSERVABILITY", WATCHED if WATCHED in profiles else "") not in ("", "0")
     elsewhere = "" if before.get(ENDPOINT) == COLLECTOR else before.get(ENDPOINT, "")
     found |= {
         "COMPOSE_FILE": ":".join(files),
         "COMPOSE_PATH_SEPARATOR": ":",
-        "COMPOSE_PROFILES": "observability" if watched else "",
+        "COMPOSE_PROFILES": ",".join([*others, *([WATCHED] if watched else [])]),
         ENDPOINT: given.get(ENDPOINT, elsewhere) or (COLLECTOR if watched else ""),
     }
     return {name: value for name, value in (found | ports).items() if value}
@@ -91,7 +94,9 @@ def write(path: Path, told: Mapping[str, str], others: list[str]) -> None:
         if not value.isprintable() or "'" in value:
             raise SystemExit(f"{name}={value!r}: a quote or a line break can't stand in .env; give the file or folder another name")
     lines = [*others, HEAD, *(f"{name}='{value}'" for name, value in told.items())]
+    path = path.resolve()  # where it is a link, what it leads to is written
     half = path.with_name(f".env.{os.getpid()}")
+    half.touch(mode=path.stat().st_mode & 0o777 if path.exists() else 0o600)
     half.write_text("\n".join(lines) + "\n", encoding="utf-8")
     half.replace(path)
 
@@ -113,9 +118,9 @@ def main() -> None:
     before, others = remembered(path)
     told = decided(os.environ, before)
     write(path, told, others)
-    watched = "COMPOSE_PROFILES" in told
-    if before.get("COMPOSE_PROFILES") and not watched:
-        compose("--profile", "observability", "rm", "--stop", "--force", *WATCHING)
+    watched = WATCHED in told.get("COMPOSE_PROFILES", "").split(",")
+    if WATCHED in before.get("COMPOSE_PROFILES", "").split(",") and not watched:
+        compose("--profile", WATCHED, "rm", "--stop", "--force", *WATCHING)
     compose("up", "--detach", "--build", "--wait", *SERVICES, *(WATCHING if watched else ()))
     at = {name: f"http://127.0.0.1:{told.get(name, port)}" for name, port in PORTS.items()}
     experiment = told.get("RAGTRIAL_EXPERIMENT", DEMO)

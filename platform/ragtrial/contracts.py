@@ -141,6 +141,7 @@ class CollectionRef:
         corpus: Fingerprint of its passages.
         complete: Whether all of them are there.
         words: It can be searched by BM25 too.
+        index: How it was built and is searched, as one text; equal texts, equal indexes.
     """
 
     name: str
@@ -149,6 +150,7 @@ class CollectionRef:
     corpus: str = ""
     complete: bool = True
     words: bool = False
+    index: str = ""
 
 
 class VectorIndex(Protocol):

@@ -40,7 +40,7 @@ class _Claim:
 
     LMDB knows its readers by the numbers of their processes, which mean something in one PID namespace alone: of two containers that share
     a volume the one can't open what the other has open under the same number, or takes the other's reader for a dead one. So the file
-    names the namespace that uses the folder, and each process that does holds a lock on it, which the kernel drops where the process dies.
+    names machine and namespace that use the folder, and each process that does holds a lock on it, which the kernel drops where the process dies.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,7 +67,8 @@ class _Claim:
         try:
             import fcntl
 
-            ours = f"{Path('/proc/self/ns/pid').stat().st_ino}\n".encode()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()  # every machine's first namespace has the same number
+            ours = f"{boot} {Path('/proc/self/ns/pid').stat().st_ino}\n".encode()
         except (ImportError, OSError):  # no Linux, so no namespaces
             return True
         while True:
@@ -83,7 +84,7 @@ class _Claim:
                 os.pwrite(self._descriptor, ours, 0)
                 written = True
             fcntl.flock(self._descriptor, fcntl.LOCK_SH)
-            if os.pread(self._descriptor, 32, 0) == ours:
+            if os.pread(self._descriptor, 128, 0) == ours:
                 return True
             if not written:  # else somebody came between the two locks, and is asked again
                 return False

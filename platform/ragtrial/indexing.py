@@ -240,8 +240,12 @@ def move_behind_barrier(index: VectorIndex, alias: str, name: str, *, barrier: R
 
 def is_ready(index: VectorIndex, alias: str, name: str, *, n_passages: int, barrier: RecallBarrier | None) -> bool:
     """Whether the alias points to a complete collection of so many passages that need not be measured: then `index_arm` changes nothing."""
+    if (
+        index.resolve(alias) != name
+    ):  # asked first: to describe a collection loads it, which nobody may who doesn't hold the lock of its maker
+        return False
     info = index.describe(name)
-    if info is None or not info.complete or info.n_passages != n_passages or index.resolve(alias) != name:
+    if info is None or not info.complete or info.n_passages != n_passages:
         return False
     return barrier is None or not barrier.is_due(info.recalls.get(barrier.key), moving=False)
 

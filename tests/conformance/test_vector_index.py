@@ -355,7 +355,10 @@ def test_what_a_name_and_an_alias_mean_is_told_with_the_model(store: VectorIndex
     made(store, name, unit(np.random.default_rng(23), 2))
     store.point(f"{name}_alias", name)
     for asked in (name, f"{name}_alias"):
-        assert store.referred(asked) == CollectionRef(name=name, model=MODEL, corpus="c0ffee")
+        found = store.referred(asked)
+        assert found is not None
+        assert found == CollectionRef(name=name, model=MODEL, corpus="c0ffee", index=found.index)
+        assert '"metric": "COSINE"' in found.index
     store.keep_recall(name, "sample", 0.25)
     store.keep_recall(f"{name}_alias", "other", 1.0)
     info = store.describe(name)

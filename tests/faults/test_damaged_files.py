@@ -93,7 +93,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 from ragtrial.embedding.cache import VectorCache
-from ragtrial.disk_store import DiskStore
+from ragtrial.llm.cache import CallCache
 from ragtrial.errors import StoreError
 import logging, numpy as np, os
 logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
@@ -102,7 +102,7 @@ with VectorCache(Path(sys.argv[1])) as cache:
     found = cache.get([b"key", b"other"])
     print("process", os.getpid(), [row is not None for row in found], flush=True)
     try:
-        DiskStore(Path(sys.argv[1]), name="ledger", setting="ray.ledger", if_damaged="")
+        CallCache(Path(sys.argv[1]))
     except StoreError as error:
         print(error, flush=True)
     sys.stdin.readline()
@@ -128,7 +128,7 @@ def test_containers_that_share_a_volume_do_not_share_an_lmdb(tmp_path: Path) -> 
         }
         other = said[max(said)]
         assert other.stdout.readline() == "process 1 [True, False]\n"
-        assert "give another folder in ray.ledger" in other.stdout.readline(), "what is no cache has no spare"
+        assert "give another folder in stores.calls" in other.stdout.readline(), "in a spare one every call would be paid for again"
         for one in said.values():
             one.stdin.write("\n")
             one.stdin.flush()

@@ -106,6 +106,11 @@ class CachedEmbedder:
         """Texts that were not in the cache so far."""
 
     @property
+    def bare(self) -> Embedder:
+        """What embeds, without the cache."""
+        return self._inner
+
+    @property
     def identity(self) -> ModelIdentity:
         """The inner embedder's."""
         return self._inner.identity

@@ -54,6 +54,7 @@ class RecallBarrier:
         parameters: Of the index, for the advice.
         optional: A corpus above `MOST_PASSAGES` may go unmeasured.
         anew: Measure also what was measured before, where the corpus is small. A service takes what was kept: it would embed the corpus.
+        uncached: The model without its cache, which can't tell whether the model is still the one that it was; None: `embedder` has none.
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class RecallBarrier:
         parameters: IndexParameters,
         optional: bool = False,
         anew: bool = True,
+        uncached: Embedder | None = None,
     ) -> None:
+        self._bare = uncached or embedder
         self._embedder, self._passages, self._texts = embedder, passages, queries
         self._groups = tuple(groups) if any(group is not None for group in groups) else None
         self._top_k, self._least, self._parameters = min(top_k, len(passages)), least, parameters
@@ -91,7 +94,7 @@ class RecallBarrier:
             return False
         if kept is not None and (self._exact or kept >= self._least):  # what exact search must show is another number than what is kept
             return self._anew and len(self._passages) <= MOST_PASSAGES
-        return len(self._passages) <= MOST_PASSAGES or kept is not None or (moving and not self._optional)
+        return len(self._passages) <= MOST_PASSAGES or kept is not None or (not self._optional and (moving or self._anew))
 
     @property
     def _exact(self) -> bool:
@@ -135,7 +138,7 @@ class RecallBarrier:
         chosen = [passages[int(place)] for place in rng.choice(len(passages), size=min(_SPOTS, len(passages)), replace=False)]
         if not chosen:
             return
-        vectors = self._embedder.embed([passage.content for passage in chosen], kind="passage")
+        vectors = self._bare.embed([passage.content for passage in chosen], kind="passage")  # a cache would answer for the model
         found = index.search(collection, vectors, top_k=self._top_k, model=self._embedder.identity)
         equal = (0.0 if self._parameters.metric == "L2" else 1.0) - _NOISE  # another passage of the same vector is as good a sign
         missed = sum(

@@ -1,6 +1,7 @@
 """What every vector store keeps, whichever it is: which vectors and parameters it takes, and how it orders hits."""
 
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -43,7 +44,13 @@ def reference_to(name: str, origin: Origin, *, complete: bool) -> CollectionRef:
     """What is told of a collection that a name or an alias means."""
     parameters = origin.parameters
     return CollectionRef(
-        name=name, model=origin.model, metric=parameters.metric, corpus=origin.corpus, complete=complete, words=parameters.words
+        name=name,
+        model=origin.model,
+        metric=parameters.metric,
+        corpus=origin.corpus,
+        complete=complete,
+        words=parameters.words,
+        index=json.dumps(plain_parameters(parameters), sort_keys=True),
     )
 
 

@@ -57,8 +57,7 @@ class CallCache:
             name="call cache",
             setting="stores.calls",
             if_damaged="it was written by another version or is damaged. Move it away; what it held will be paid for again",
-            first_map_bytes=first_map_bytes,
-            spare=True,
+            first_map_bytes=first_map_bytes,  # and no spare folder: there every call would be paid for again
         )
 
     def __enter__(self) -> Self:

@@ -76,7 +76,7 @@ def _looking(arm: SearchArm) -> Callable[[], tuple[str | None, str | None]]:
     def look() -> tuple[str | None, str | None]:
         """What is wrong with the arm's collection, and what its alias points to, where that is known."""
         try:
-            name = arm.searched
+            name = arm.look_where()  # an arm that nobody asks would go on with a collection that was left long ago
             found = arm.index.describe(name)
             target = arm.index.resolve(arm.alias) if arm.alias else None
         except RagtrialError as error:

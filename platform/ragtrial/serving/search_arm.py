@@ -41,6 +41,14 @@ class SearchArm:
         """The collection that is searched now."""
         return self.collection if self.follower is None else self.follower.collection() or self.collection
 
+    def look_where(self) -> str:
+        """The collection that the next query is searched in: the alias is asked, if that was not done within the last seconds.
+
+        Raises:
+            StoreError: There is none, or the store does not say.
+        """
+        return self.collection if self.follower is None else self.follower.through(lambda ref, _embedder: ref.name)
+
     def found(self, texts: Sequence[str], vectors: Vectors) -> list[tuple[Hit, ...]]:
         """What the search finds, before it is put in another order.
 

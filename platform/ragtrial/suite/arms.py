@@ -283,6 +283,7 @@ def recall_barrier(prepared: Prepared, retrieval: RetrievalSpec, embedder: Embed
         parameters=index_parameters(retrieval),
         optional=retrieval.index.may_go_unmeasured,
         anew=anew,
+        uncached=embedder.bare if isinstance(embedder, CachedEmbedder) else None,
     )
 
 

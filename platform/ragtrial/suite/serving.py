@@ -258,26 +258,29 @@ def _collection(arm: ReadyArm) -> str:
 
 
 def _follower(prepared: Prepared, arm: ReadyArm, embedder: Embedder, index: VectorIndex) -> AliasFollower:
-    """Follows the arm's alias to other indexes of what the arm is made of: the same model's vectors of the same passages.
+    """Follows the arm's alias to a collection that was made again: the same model's vectors of the same passages in the same kind of index.
 
-    Another model, or other passages, are another arm: the service holds the passages that it shows, and must not compare vectors of two models.
+    Another model, passages or index are another arm and another plan: the service holds the passages that it shows, both arms must be searched
+    alike, and who tries an index offline moves no users to it.
     """
-    words, corpus, name = prepared.experiment.retrieval_of(arm.arm).method != "dense", prepared.corpus.fingerprint, arm.arm.name
+    name = arm.arm.name
+    begin = index.referred(_collection(arm))
+    if begin is None:
+        raise StoreError(f"collection {_collection(arm)!r} of arm {name!r} is gone: start the service anew, which indexes what is missing")
 
     def accepts(ref: CollectionRef) -> str | None:
-        if ref.model != embedder.identity:
-            other = f"vectors of {str(ref.model)!r}, and arm {name!r} embeds with {str(embedder.identity)!r}"
-        elif ref.corpus != corpus:
+        if ref.model != begin.model:
+            other = f"vectors of {str(ref.model)!r}, and arm {name!r} embeds with {str(begin.model)!r}"
+        elif ref.corpus != begin.corpus:
             other = f"passages of another corpus than the service of arm {name!r} has read"
+        elif ref.index != begin.index:
+            other = f"an index of another kind ({ref.index}) than this experiment was started with ({begin.index})"
         elif not ref.complete:
             other = "not all of its passages yet"
-        elif words and not ref.words:
-            other = f"no words, which arm {name!r} searches by"
         else:
             return None
         return f"collection {ref.name!r} holds {other}: start the service anew to serve it"
 
-    begin = CollectionRef(name=_collection(arm), model=embedder.identity, corpus=corpus, words=words)
     alias = alias_of(prepared.experiment.name, name)
     return AliasFollower(index, alias, lambda _model: embedder, every_s=_FOLLOW_S, accepts=accepts, begin=begin)
 

@@ -200,6 +200,11 @@ def test_a_service_does_not_take_a_kept_recall_over_vectors_of_another_model() -
     kept = RecallBarrier(embedder=other, passages=CORPUS.by_id, queries=QUERIES, top_k=10, least=0.9, parameters=parameters, anew=False)
     with pytest.raises(StoreError, match="does not find 16 of 16 passages by themselves: it holds other vectors"):
         index_arm(corpus=CORPUS, embedder=other, index=index, parameters=parameters, alias="arm", barrier=kept)
+    warm = RecallBarrier(  # a cache of vectors that still answers for the model as it was
+        embedder=MODEL, uncached=other, passages=CORPUS.by_id, queries=QUERIES, top_k=10, least=0.9, parameters=parameters, anew=False
+    )
+    with pytest.raises(StoreError, match="does not find 16 of 16 passages by themselves: it holds other vectors"):
+        index_arm(corpus=CORPUS, embedder=MODEL, index=index, parameters=parameters, alias="arm", barrier=warm)
 
 
 def test_recall_is_that_of_the_groups_that_queries_are_confined_to() -> None:

@@ -15,6 +15,7 @@ from ragtrial.contracts import Kind, Vectors
 from ragtrial.domain.experiment import EmbeddingSpec
 from ragtrial.embedding.hashing import HashingEmbedder
 from ragtrial.formats.experiment import load_experiment
+from ragtrial.serving.health import _looking
 from ragtrial.serving.parts import ServiceParts
 from ragtrial.settings import read_settings
 from ragtrial.suite.leading import leadership
@@ -80,10 +81,32 @@ def test_what_an_arm_follows_its_alias_to_is_the_same_model_over_the_same_passag
             (control, "holds vectors of .* and arm 'custom' embeds with .*: start the service anew"),
             (replace(ref, corpus="another"), "passages of another corpus"),
             (replace(ref, complete=False), "not all of its passages yet"),
+            (
+                replace(ref, index=ref.index.replace("COSINE", "L2")),
+                "an index of another kind .*L2.* than this experiment was started with",
+            ),
         ):
             assert re.search(why, str(follower._accepts(other)))
         vectors = search.embedder.embed(["what?"], kind="query")
         assert search.found(["what?"], vectors) == list(index.search(name, vectors, top_k=search.top_k, model=search.embedder.identity))
+    finally:
+        parts.resources.close()
+
+
+def test_an_arm_that_nobody_asks_is_looked_at_where_its_alias_leads(path: Path) -> None:
+    parts = opened(path, cache="one")
+    try:
+        search = parts.control.search
+        index, first = search.index, search.collection
+        made = index.describe(first)
+        assert made is not None
+        assert search.follower is not None
+        search.follower._every_s = 0.0
+        index.create("made_again", model=made.model, corpus=made.corpus, parameters=made.parameters)
+        index.finish("made_again")
+        index.point(search.alias, "made_again")
+        assert _looking(search)() == (None, "made_again")
+        assert search.searched == "made_again"
     finally:
         parts.resources.close()
 
