@@ -65,7 +65,7 @@ class BulkImport:
         for batch in batches:
             since_kept += batch.num_rows
             if since_kept >= BLOCK // 2:
-                self._keeper.keep(months=False)
+                self._keeper.try_keep(months=False)
                 since_kept = 0
             mine = pa.array(np.full(batch.num_rows, self.live_id, dtype=np.int32))
             self._require_new(batch, place=place, first=n + 1)
@@ -234,7 +234,7 @@ def bulk_import(url: str, live_id: int, *, late_days: int, actor: str) -> Iterat
     engine = database.open_engine(url)
     keeper = PartitionKeeper(engine, name=name)
     try:
-        keeper.keep()
+        keeper.try_keep()
         try:
             with database.transaction(engine, name, turn="long") as connection:
                 require_open(connection, live_id, what="nothing was imported")

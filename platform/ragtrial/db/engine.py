@@ -6,7 +6,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote
@@ -367,10 +367,10 @@ def upgrade(url: str) -> None:
 
 
 def _vacuum(url: str) -> None:
-    """After tables were written anew: only a vacuumed one is read by its index alone."""
+    """After tables were written anew: only a vacuumed one is read by its index alone. Where it fails, autovacuum does it later."""
     engine = open_engine(url).execution_options(isolation_level="AUTOCOMMIT")
     try:
-        with translated(shown(parse_url(url))), engine.connect() as connection:
+        with suppress(StoreError), translated(shown(parse_url(url))), engine.connect() as connection:
             connection.exec_driver_sql("VACUUM (ANALYZE) live_trials, live_scores, live_votes, live_signals, live_trial_keys")
     finally:
         engine.dispose()

@@ -15,6 +15,7 @@ MOST_TRIALS = 20_000
 """Thirty windows of two arms have some 330 each: enough to tell a drift of 0.3 standard deviations in a single one."""
 
 _WHOLE = 2**32
+_LOW = 2**31
 _GOLDEN = 2_654_435_761  # 2^32 by the golden ratio (Knuth 1998, "The Art of Computer Programming" 3, 6.4)
 _AT_ONCE = 5_000
 
@@ -60,7 +61,8 @@ def chosen(n_trials: int, most: int) -> tuple[_Column, ...]:
     if n_trials <= most:
         return ()
     share = 2 ** -math.ceil(math.log2(n_trials / most))
-    mixed = (cast(trial.id, BigInteger) * literal_column(str(_GOLDEN), BigInteger)) % literal_column(str(_WHOLE), BigInteger)
+    low = cast(trial.id, BigInteger) % literal_column(str(_LOW), BigInteger)  # times the factor it fits into 64 bits
+    mixed = (low * literal_column(str(_GOLDEN), BigInteger)) % literal_column(str(_WHOLE), BigInteger)
     return (mixed < literal_column(str(int(share * _WHOLE)), BigInteger),)
 
 

@@ -31,7 +31,8 @@ DEFAULT = "default"
 
 _AHEAD = 2  # partitions that wait behind the one that is written to
 _FAR = 1000  # partitions behind the newest number, where a default one that holds trials is made to end: no writer gets there meanwhile
-_KEEPER_LOCK = 0x7261677470  # PostgreSQL's advisory lock of whoever changes partitions
+KEEPER_LOCK = 0x7261677470
+"""PostgreSQL's advisory lock of whoever changes partitions."""
 _LOCK_MS = 500  # writers behind us wait as long; their own patience is 2 s
 _ATTEMPTS = 6
 _PAUSE_SECONDS = 0.5
@@ -159,6 +160,7 @@ class PartitionKeeper:
 
     def __init__(self, engine: Engine, *, name: str, clock: Callable[[], float] = time.time) -> None:
         self._engine, self._name, self._clock = engine, name, clock
+        self._said = ""
 
     @property
     def needed(self) -> bool:
@@ -189,6 +191,15 @@ class PartitionKeeper:
                 done.append(step)
         return tuple(done)
 
+    def try_keep(self, *, months: bool = True) -> None:
+        """As `keep`; what can't be done, as by a user who may make no tables, is logged: the default partition takes what finds no other."""
+        try:
+            self.keep(months=months)
+        except StoreError as error:
+            if str(error) != self._said:
+                logger.warning("partitions of the live log are not made ahead: %s", error)
+            self._said = str(error)
+
     def count(self) -> None:
         """Have PostgreSQL count what is in each table as a whole, once a day: its planner needs it, and autovacuum looks at partitions alone.
 
@@ -205,7 +216,7 @@ class PartitionKeeper:
 
     def _step(self, connection: Connection, *, months: bool) -> str | None:
         """One change in a transaction of its own; None where there is nothing to do, or somebody else does it."""
-        if not connection.execute(select(func.pg_try_advisory_xact_lock(_KEEPER_LOCK))).scalar():
+        if not connection.execute(select(func.pg_try_advisory_xact_lock(KEEPER_LOCK))).scalar():
             return None
         there, number = partitions_of(connection), next_number(connection)
         least, most = connection.exec_driver_sql(f"SELECT min(id), max(id) FROM live_trials_{DEFAULT}").one()  # noqa: S608
@@ -249,14 +260,8 @@ def keeping(keeper: PartitionKeeper, *, every_s: float = _EVERY_SECONDS) -> Call
     stopped = threading.Event()
 
     def run() -> None:
-        said = ""
         while not stopped.is_set():
-            try:
-                keeper.keep()
-            except StoreError as error:
-                if str(error) != said:
-                    logger.warning("partitions of the live log are not made ahead: %s", error)
-                said = str(error)
+            keeper.try_keep()
             keeper.let_go()
             stopped.wait(every_s)
 

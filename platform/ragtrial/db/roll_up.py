@@ -160,7 +160,7 @@ class RollUp:
     def keep_partitions(self) -> None:
         """Make partitions of the log ahead of need, and have the whole counted (PostgreSQL); see `PartitionKeeper`."""
         keeper = PartitionKeeper(self._writing, name=self._name, clock=self._clock)
-        keeper.keep()
+        keeper.try_keep()
         keeper.count()
 
     def store_snapshot(self, live_id: int, snapshot: StoredSnapshot) -> None:

@@ -106,7 +106,8 @@ class UnitRollUp:
         """
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_WRITERS_WAIT_MS}ms'")  # new writers queue behind this one
-            connection.exec_driver_sql("LOCK TABLE live_trials, live_scores, live_votes, live_signals IN SHARE MODE")
+            # Writers name the whole tables; partitions are left to autovacuum, which would be waited for.
+            connection.exec_driver_sql("LOCK TABLE ONLY live_trials, ONLY live_scores, ONLY live_votes, ONLY live_signals IN SHARE MODE")
         connection.execute(delete(mark).where(mark.live_id == live_id))
         first = {"live_id": live_id, "form": _BEGUN, "newest": 0, "backwards": 0, "erasure": 0, "at": self._clock()}
         connection.execute(insert(mark), {**first, "latest_at": None, "reached_at": None})

@@ -4,11 +4,11 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, bindparam, delete, or_, select, text, update
+from sqlalchemy import Connection, Engine, bindparam, delete, func, or_, select, text, update
 
 from ragtrial.db import engine as database
 from ragtrial.db.board_models import LiveComparisonRow, LivePreferenceRow
-from ragtrial.db.partitions import TABLES, Partition, briefly, drop, next_number, partitions_of
+from ragtrial.db.partitions import KEEPER_LOCK, TABLES, Partition, briefly, drop, next_number, partitions_of
 from ragtrial.db.trial_keys import KEYS
 from ragtrial.db.unit_models import RetentionRow, UnitChangeRow
 
@@ -45,20 +45,27 @@ def drop_whole(engine: Engine, name: str, going: Going, *, advance: Callable[[in
         return found
     with database.translated(name):
         with engine.begin() as connection:
-            newest, there = next_number(connection), partitions_of(connection)
             ours = _ours(connection)
-        for partition in there:
-            if partition.end is None or partition.end > newest or partition.name not in ours:
-                continue
-            counts: Counts = {}
-            if briefly(engine, partial(_drop_one, partition=partition, going=going, counts=counts)) is None:
-                continue
-            for live_id, removed in counts.items():
-                known = found.setdefault(live_id, dict.fromkeys(removed, 0))
-                found[live_id] = {table: known[table] + n for table, n in removed.items()}
-                advance(removed["trials"])
-        _forget_keys(engine)
+            if not ours:  # who owns no tables may not read the sequence, either
+                return found
+            newest, there = next_number(connection), partitions_of(connection)
+        try:
+            for partition in there:
+                if partition.end is not None and partition.end <= newest and partition.name in ours:
+                    _drop_and_count(engine, partition, going, found, advance)
+        finally:
+            _forget_keys(engine)
     return found
+
+
+def _drop_and_count(engine: Engine, partition: Partition, going: Going, found: Counts, advance: Callable[[int], None]) -> None:
+    counts: Counts = {}
+    if briefly(engine, partial(_drop_one, partition=partition, going=going, counts=counts)) is None:
+        return
+    for live_id, removed in counts.items():
+        known = found.setdefault(live_id, dict.fromkeys(removed, 0))
+        found[live_id] = {table: known[table] + n for table, n in removed.items()}
+        advance(removed["trials"])
 
 
 def _ours(connection: Connection) -> set[str]:
@@ -72,7 +79,8 @@ def _ours(connection: Connection) -> set[str]:
 
 def _drop_one(connection: Connection, *, partition: Partition, going: Going, counts: Counts) -> str | None:
     counts.clear()
-    if _holds_more(connection, partition, going):
+    connection.execute(select(func.pg_advisory_xact_lock(KEEPER_LOCK)))  # nobody else changes partitions meanwhile
+    if partition.name not in {one.name for one in partitions_of(connection)} or _holds_more(connection, partition, going):
         return None
     # A writer that drew a number of it and has not committed yet is waited for; nobody else adds trials to what is behind.
     connection.exec_driver_sql(f"LOCK TABLE live_trials_{partition.name} IN SHARE MODE")

@@ -6,7 +6,7 @@ from concurrent.futures import wait
 
 import numpy as np
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from ragtrial.db.live_board_reader import LiveBoardReader
 from ragtrial.db.live_drift import drift_sample
@@ -140,3 +140,15 @@ def test_a_sample_that_does_not_fit_together_is_refused() -> None:
     beyond: dict[DriftName, Measured] = {"in_gold": Measured(trial=np.array([2]), value=np.zeros(1))}
     with pytest.raises(ValueError, match="'in_gold' is of the trials 2 to 2, and there are 2"):
         DriftSample(arms=ARMS, at=np.zeros(2), unit=np.zeros(2, int), arm=np.zeros(2, int), signals=beyond)
+
+
+def test_a_sample_is_drawn_from_numbers_beyond_32_bits(postgres_url: str) -> None:
+    write(postgres_url, [live_trial("t0", "ann")])
+    engine = create_engine(postgres_url)
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("SELECT setval('live_trials_id_seq', 10030000000)"))
+    finally:
+        engine.dispose()
+    live_id = write(postgres_url, [live_trial(f"t{n}", "ann", at=START + n) for n in range(1, 200)])
+    assert 10 < drawn(postgres_url, live_id, n_trials=200, most=50).n_sampled < 100

@@ -104,8 +104,12 @@ def upgrade() -> None:
 
 
 def _begin(run: _Run) -> None:
-    """Nobody writes or reads meanwhile; what stands in the way of other columns goes."""
-    run(f"LOCK TABLE {', '.join(_PARTITIONED)}, live_comparisons IN ACCESS EXCLUSIVE MODE")
+    """Nobody writes or reads meanwhile; what stands in the way of other columns goes.
+
+    The small tables are locked first, as readers do: who has read marks and waits for trials would else wait for us, and we for it.
+    """
+    small = [table for table in _WIDE if table not in _PARTITIONED]
+    run(f"LOCK TABLE {', '.join((*small, *_PARTITIONED))} IN ACCESS EXCLUSIVE MODE")
     run("SELECT set_config('maintenance_work_mem', '256MB', true)")
     for table, events in _TOLD.items():
         for what in events:
