@@ -17,15 +17,19 @@ from ragtrial.db.live_models import AuditRow, LiveExperimentRow, LiveScoreRow, L
 from ragtrial.db.roll_up import RollUp
 from ragtrial.db.traffic import current_state
 from ragtrial.db.unit_history import needed_by
-from ragtrial.db.unit_models import CLOSED, RetentionRow, UnitChangeRow, UnitMarkRow
+from ragtrial.db.unit_models import CLOSED, LiveUnitRow, LiveUnitScoreRow, RetentionRow, UnitChangeRow, UnitMarkRow
 from ragtrial.db.whole_partitions import Going, drop_whole
 from ragtrial.errors import ConflictError, InputError
 
 _DAY_SECONDS = 86_400
 _TRIALS_AT_ONCE = 5_000
 _HEARD_SECONDS = 60.0
+_TRIES = 3  # at closing what another process writes to; each makes the analysis once more
 _ABOUT: dict[str, Any] = {"scores": LiveScoreRow, "votes": LiveVoteRow, "signals": LiveSignalRow}
 trial, retention = LiveTrialRow, RetentionRow
+
+Conclude = Callable[["Old"], str | None]
+"""Stores what an experiment that is over has come to, for the last time; why it can't, or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +93,7 @@ class Retention:
         """What there is to remove, of one experiment under all its plans, or of all."""
         row = LiveExperimentRow
         wanted = select(row.id, row.name).order_by(row.id)
-        with database.transaction(self._engine, self._name) as connection:
+        with database.transaction(self._engine, self._name, turn="long") as connection:  # counts millions: nobody's stop waits for it
             found = connection.execute(wanted if experiment is None else wanted.where(row.name == experiment)).all()
             return tuple(old for live_id, name in found if (old := self._old(connection, live_id, name)).trials)
 
@@ -120,25 +124,34 @@ class Retention:
         """As `remove_all`, of one experiment.
 
         Raises:
-            ConflictError: It was stopped, and was started again meanwhile; nothing was removed.
+            ConflictError: Nothing was removed, as in `refused`.
         """
         removed = self.remove_all((old,), actor=actor, progress=progress)
         if old.live_id in self.refused:
             raise ConflictError(self.refused[old.live_id])
         return removed[old.live_id]
 
-    def remove_all(self, chosen: Sequence[Old], *, actor: str, progress: Progress = no_progress) -> dict[int, dict[str, int]]:
+    def remove_all(
+        self, chosen: Sequence[Old], *, actor: str, conclude: Conclude = lambda _old: None, progress: Progress = no_progress
+    ) -> dict[int, dict[str, int]]:
         """Remove what `old` found; what was removed before a kill stays removed, and the next run goes on.
 
         On PostgreSQL a partition of which nothing stays is dropped as a whole; so experiments that ran at a time go at a time.
 
+        Args:
+            chosen: As `old` found them.
+            actor: Who does it, for the audit log.
+            conclude: Called right before the sums of an experiment that is over are closed, and again where its log changed meanwhile.
+            progress: Told of trials.
+
         Returns:
-            By experiment, rows removed of `trials`, `scores`, `votes` and `signals`. Those that were started again meanwhile are in `refused`.
+            By experiment, rows removed of `trials`, `scores`, `votes` and `signals`. Those that were left alone are in `refused`, with the
+            reason: started again meanwhile, not concluded, or the log went on changing.
         """
         numbers: dict[int, int] = {}
         for old in chosen:
             try:
-                numbers[old.live_id] = self._begin(old, actor)
+                numbers[old.live_id] = self._begin(old, actor, conclude)
             except ConflictError as error:
                 self.refused[old.live_id] = str(error)
         chosen = [old for old in chosen if old.live_id in numbers]
@@ -156,24 +169,65 @@ class Retention:
                 connection.execute(insert(AuditRow), {**row, "detail": {"kept_from": until, **removed[old.live_id]}})
         return removed
 
-    def _begin(self, old: Old, actor: str) -> int:
-        """Everything is in the sums before anything goes; the sums of what is over are closed. The number of its row of retention."""
-        self._roll_up.roll(old.live_id)
+    def _begin(self, old: Old, actor: str, conclude: Conclude) -> int:
+        """Everything is in the sums before anything goes; the sums of what is over are closed. The number of its row of retention.
+
+        Raises:
+            ConflictError: It was started again, what it came to can't be stored, or others went on writing.
+        """
+        for _ in range(_TRIES):
+            if self._is_summed(old, conclude) and (number := self._close(old, actor, self._last(old))) is not None:
+                return number
+        raise ConflictError("its log was written to, or summed by another process, all the while: nothing was removed, try again later")
+
+    def _is_summed(self, old: Old, conclude: Conclude) -> bool:
+        """Whether all of the log is in the sums and, of what is over, in the result that is stored for the last time."""
+        rolled = self._roll_up.roll(old.live_id)
         self._roll_up.roll_units(old.live_id)
+        if old.running or not rolled.complete:
+            return rolled.complete
+        scored = self._scored(old)
+        if problem := conclude(old):
+            raise ConflictError(f"what it has come to can't be stored: {problem}")
+        # Sums that are of another version now have got something that the result may lack. Scores are not in them, and another process may
+        # have summed those by unit, which leaves no change to be seen.
+        again = self._roll_up.roll(old.live_id)
+        return again.complete and again.version == rolled.version and self._scored(old) == scored
+
+    def _close(self, old: Old, actor: str, last: float | None) -> int | None:
+        """None where something came since it was summed: then nothing is written."""
         with database.transaction(self._engine, self._name, turn="alone") as connection:
-            if not old.running and self._runs(connection, old.live_id):
-                raise ConflictError("it was started again meanwhile, so nothing of it was removed")
+            if not old.running:
+                if self._runs(connection, old.live_id):
+                    raise ConflictError("it was started again meanwhile, so nothing of it was removed")
+                if connection.execute(select(UnitChangeRow.id).where(UnitChangeRow.live_id == old.live_id).limit(1)).first() is not None:
+                    return None
             zeros = dict.fromkeys(("trials", *_ABOUT), 0)
             row = {"live_id": old.live_id, "kept_from": self.kept_from, "actor": actor, "at": self._clock(), **zeros}
             number = int(connection.execute(insert(retention).returning(retention.id), row).scalar_one())
             if not old.running:
                 is_open = (UnitMarkRow.live_id == old.live_id, UnitMarkRow.form != CLOSED)
-                connection.execute(update(UnitMarkRow).where(*is_open).values(form=CLOSED, **self._last(connection, old)))
+                connection.execute(update(UnitMarkRow).where(*is_open).values(form=CLOSED, latest_at=last))
             return number
 
-    def _last(self, connection: Connection, old: Old) -> dict[str, Any]:
-        last = connection.execute(select(func.max(trial.at)).where(trial.live_id == old.live_id, trial.reason == "split")).scalar()
-        return {"latest_at": last}
+    def _scored(self, old: Old) -> tuple[Any, ...]:
+        """What the sums of scores and signals by unit come to."""
+        score, unit = LiveUnitScoreRow, LiveUnitRow
+        scores = select(score.metric, score.phase, func.sum(score.trials), func.sum(score.n), func.round(func.sum(score.total) * 1e6))
+        signals = select(func.sum(unit.copied), func.sum(unit.rephrased), func.sum(unit.citation_clicked))
+        by_metric = scores.where(score.live_id == old.live_id).group_by(score.metric, score.phase).order_by(score.metric, score.phase)
+        with database.transaction(self._engine, self._name, turn="long") as connection:
+            rows = [*connection.execute(by_metric), *connection.execute(signals.where(unit.live_id == old.live_id))]
+            return tuple(map(tuple, rows))
+
+    def _last(self, old: Old) -> float | None:
+        """When the last trial that counts came; read before anybody has to wait."""
+        if old.running:
+            return None
+        latest = select(func.max(trial.at)).where(trial.live_id == old.live_id, trial.reason == "split")
+        with database.transaction(self._engine, self._name, turn="long") as connection:
+            last: float | None = connection.execute(latest).scalar()
+            return last
 
     def _some(self, old: Old, number: int) -> dict[str, int] | None:
         """Some trials with all about them, in one transaction with their count."""

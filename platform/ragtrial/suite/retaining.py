@@ -1,5 +1,6 @@
 """`ragtrial db retention`: which trials may go, and what is said of those that may not."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,23 +61,17 @@ def retain(
         if not chosen or dry_run:
             done.removed = {_called(old): {"trials": old.trials} for old in chosen}
             return done
-        ready = []
-        for old in chosen:
-            problem = None if old.running else _brought_up_to_date(sql_url(file), old)
-            if problem is None:
-                ready.append(old)
-            else:
-                done.left[_called(old)] = f"what it has come to can't be stored: {problem}"
-        removed = retention.remove_all(ready, actor="command line", progress=progress)
-        done.removed = {_called(old): removed[old.live_id] for old in ready if old.live_id in removed}
-        done.left |= {_called(old): retention.refused[old.live_id] for old in ready if old.live_id in retention.refused}
+        conclude = functools.partial(_concluded, sql_url(file))
+        removed = retention.remove_all(chosen, actor="command line", conclude=conclude, progress=progress)
+        done.removed = {_called(old): removed[old.live_id] for old in chosen if old.live_id in removed}
+        done.left |= {_called(old): retention.refused[old.live_id] for old in chosen if old.live_id in retention.refused}
     return done
 
 
-def _brought_up_to_date(url: str, old: Old) -> str | None:
+def _concluded(url: str, old: Old) -> str | None:
     """Store what an experiment that is over has come to, for the last time; why there is nothing to store, or None."""
     with Rolling(url) as rolling:
-        return rolling.one(old.live_id)
+        return rolling.one(old.live_id, anew=True)
 
 
 def _called(old: Old) -> str:

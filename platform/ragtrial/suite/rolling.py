@@ -33,6 +33,7 @@ SHORTEST_PAUSE_S = 5.0
 _PARTITIONS_EVERY_S = 600.0
 _LONGEST_PAUSE_AFTER_FAULTS_S = 60.0
 _LONGEST_PAUSE_S = 30.0  # between two passes: a first one may take long, and is no reason to be late afterwards
+_WAITS = "another process sums its log at this moment: try again when that is done"
 
 logger = logging.getLogger("ragtrial.rolling")
 
@@ -155,8 +156,14 @@ class Rolling:
                 self._partitions_problem = (f"partitions of the live log are not made ahead: {error}",)
         errors += self._partitions_problem
 
-    def one(self, live_id: int, *, progress: Progress = no_progress) -> str | None:
+    def one(self, live_id: int, *, anew: bool = False, progress: Progress = no_progress) -> str | None:
         """Bring one live experiment up to date.
+
+        Args:
+            live_id: The experiment.
+            anew: Analyse it also where nothing seems to be new, as scores of older trials are not looked at to find out. What is closed
+                stays as it is stored.
+            progress: Told how far long steps are.
 
         Returns:
             Why its analysis could not be made; None where it was, or where the stored one is up to date.
@@ -165,7 +172,8 @@ class Rolling:
             StoreError: The database fails.
         """
         live = next(each for each in self._reader.experiments() if each.live_id == live_id)
-        return self._roll(live, self._board.snapshots_made().get(live_id), progress).problem
+        done = self._roll(live, self._board.snapshots_made().get(live_id), progress, anew=anew)
+        return _WAITS if done.snapshot == "waits" else done.problem
 
     def _conclude(self, evaluation_id: str, errors: list[str]) -> bool:
         made_at = self._clock()
@@ -186,7 +194,7 @@ class Rolling:
         errors.append(f"evaluation {evaluation_id!r} can't be concluded: {problem}")
         return False
 
-    def _roll(self, live: LiveExperiment, made: SnapshotMade | None, progress: Progress) -> RolledLive:
+    def _roll(self, live: LiveExperiment, made: SnapshotMade | None, progress: Progress, *, anew: bool = False) -> RolledLive:
         known = self._known.setdefault(live.live_id, _Known())
         begin = time.monotonic()
         rolled = self._writer.roll(live.live_id, progress=progress)
@@ -206,7 +214,7 @@ class Rolling:
         known.looked_at = self._clock()
         known.beside = self._board.beside(live.live_id, metrics=planned_metrics(live.plan), before=known.beside)
         digest = known.beside.digest
-        if made is not None and not is_old and made.beside == digest:
+        if made is not None and not is_old and not anew and made.beside == digest:
             return done(snapshot="current", problem=problem)
         snapshot = snapshot_of(live, self._reader, self._board, version=rolled.version, beside=digest, clock=self._clock)
         self._writer.store_snapshot(live.live_id, snapshot)

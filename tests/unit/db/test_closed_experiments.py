@@ -15,7 +15,7 @@ from live_service import live_experiment
 from ragtrial.db.engine import open_engine
 from ragtrial.db.live_board_reader import LiveBoardReader, StoredSnapshot
 from ragtrial.db.live_erasing import erasing
-from ragtrial.db.live_models import LiveTrialRow
+from ragtrial.db.live_models import LiveScoreRow, LiveTrialRow
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.db.roll_up import RollUp
@@ -29,7 +29,7 @@ from ragtrial.splitting import pseudonym
 from ragtrial.suite.live_analysis import analyse_live
 from ragtrial.suite.log_importing import import_log
 from ragtrial.suite.retaining import retain
-from ragtrial.suite.rolling import roll_once
+from ragtrial.suite.rolling import Rolling, roll_once
 from unit.db.live_samples import DAY, Clock, live_trial, vote
 
 BEGIN = 1_500_000_000.0
@@ -156,6 +156,91 @@ def test_who_resumes_while_retention_asks_keeps_every_trial(url: str, place: Pat
 
     done = retain(place, keep_days=1, agree=resume)
     assert (done.removed, list(done.left.values())) == ({}, ["it was started again meanwhile, so nothing of it was removed"])
+    assert _count(url, select(func.count()).select_from(LiveTrialRow)) == [60]
+
+
+def test_what_another_process_is_summing_is_left_alone_until_the_next_run(
+    url: str, place: Path, file: ExperimentFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live_id = _log(url, file.experiment, "t")
+    roll_once(url)
+    real = RollUp.roll
+
+    def overtaken(self: RollUp, live_id: int, **more: object) -> object:
+        return dataclasses.replace(real(self, live_id, **more), complete=False)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RollUp, "roll", overtaken)
+        with Rolling(url) as rolling:
+            assert "another process sums its log at this moment" in str(rolling.one(live_id))
+        done = retain(place, keep_days=1)
+        assert done.removed == {}
+        assert "summed by another process, all the while: nothing was removed" in done.left[f"{file.experiment.name} ({live_id})"]
+        assert _count(url, select(func.count()).select_from(LiveTrialRow)) == [60]
+    assert list(retain(place, keep_days=1).left) == []
+
+
+def _score_anew(url: str, value: float) -> None:
+    """All trials, as an import does; neither their number nor the newest of them is another one."""
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        connection.execute(update(LiveScoreRow).values(value=value))
+    engine.dispose()
+
+
+def _stored_mean(url: str, live_id: int) -> float:
+    document = _snapshot(url, live_id).document
+    assert document is not None
+    mean: float = document["analysis"]["comparisons"][0]["baseline"]["mean"]
+    return mean
+
+
+def test_scores_of_old_trials_that_came_last_are_in_the_final_result(url: str, place: Path, file: ExperimentFile) -> None:
+    live_id = _log(url, file.experiment, "t")
+    roll_once(url)
+    _score_anew(url, 0.75)
+    retain(place, keep_days=1)
+    assert _stored_mean(url, live_id) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("summed", [False, True], ids=["nobody-has-summed-them", "another-process-has"])
+def test_scores_that_come_while_it_is_being_closed_are_in_sums_and_result(
+    url: str, place: Path, file: ExperimentFile, monkeypatch: pytest.MonkeyPatch, summed: bool
+) -> None:
+    live_id = _log(url, file.experiment, "t")
+    real, values = RollUp.store_snapshot, [0.25]
+
+    def stored(self: RollUp, live_id: int, snapshot: StoredSnapshot) -> None:
+        real(self, live_id, snapshot)
+        if values:
+            _score_anew(url, values.pop())
+            if summed:
+                with RollUp(url) as other:
+                    other.roll_units(live_id)
+
+    roll_once(url)
+    monkeypatch.setattr(RollUp, "store_snapshot", stored)
+    _score_anew(url, 0.75)
+    assert retain(place, keep_days=1).left == {}
+    total, n = _count(url, *(select(func.sum(column)) for column in (LiveUnitScoreRow.total, LiveUnitScoreRow.n)))
+    assert total / n == pytest.approx(0.25)
+    assert _stored_mean(url, live_id) == pytest.approx(0.25)
+
+
+def test_an_experiment_that_scores_keep_coming_to_is_not_closed(
+    url: str, place: Path, file: ExperimentFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live_id = _log(url, file.experiment, "t")
+    roll_once(url)
+    real = RollUp.store_snapshot
+
+    def stored(self: RollUp, live_id: int, snapshot: StoredSnapshot) -> None:
+        real(self, live_id, snapshot)
+        _score_anew(url, snapshot.made_at % 1)
+
+    monkeypatch.setattr(RollUp, "store_snapshot", stored)
+    done = retain(place, keep_days=1)
+    assert (done.removed, list(done.left)) == ({}, [f"{file.experiment.name} ({live_id})"])
     assert _count(url, select(func.count()).select_from(LiveTrialRow)) == [60]
 
 

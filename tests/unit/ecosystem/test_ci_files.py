@@ -110,7 +110,11 @@ def test_each_job_of_a_matrix_and_each_experiment_has_an_artefact_of_its_own(tmp
         job.place = place
         assert job.run("Evaluate", experiment=f"experiments/{experiment}") == 0
         names.add(job.outputs()["artifact"])
-    ends = ("0-experiments-a.yaml", "1-experiments-a.yaml", "1-experiments-b-c-d.yaml")  # the whole path: folders may hold files of one name
+    ends = (
+        "0-experiments-a.yaml",
+        "1-experiments-a.yaml",
+        "1-experiments-b-c-d.yaml",
+    )  # the whole path: folders may hold files of one name
     assert names == {f"ragtrial-report-handbook-{end}" for end in ends}
 
 
