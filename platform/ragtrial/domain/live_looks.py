@@ -11,7 +11,7 @@ from ragtrial.domain.metric import Metric
 
 @dataclass(frozen=True, kw_only=True)
 class TimedSums:
-    """Sums of one metric, a row for each unit and step of time in which it has a value.
+    """Sums of one metric, a row for each unit and step of time in which it has a value, in no order.
 
     Attributes:
         metric: What was measured.
