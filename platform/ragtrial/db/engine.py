@@ -1,12 +1,13 @@
 """Opening the SQL database and its schema; the border at which SQLAlchemy's errors become `StoreError`."""
 
 import json
+import logging
 import math
 import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote
@@ -17,6 +18,8 @@ from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, Operational
 from sqlalchemy.pool import NullPool, QueuePool
 
 from ragtrial.errors import InputError, MissingExtraError, StoreError
+
+logger = logging.getLogger("ragtrial.db")
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -208,19 +211,11 @@ def replica_lag_s(url: str) -> float | None:
         InputError: The URL is none of SQLite or PostgreSQL.
         StoreError: It can't be reached.
     """
-    parsed = parse_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        return None
-    engine = open_engine(url, read_only=True)
     caught_up = "pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()"
     since = "extract(epoch FROM now() - pg_last_xact_replay_timestamp())"
     query = f"SELECT CASE WHEN pg_is_in_recovery() THEN CASE WHEN {caught_up} THEN 0 ELSE coalesce({since}, 0) END END"
-    try:
-        with transaction(engine, shown(parsed)) as connection:
-            found = connection.exec_driver_sql(query).scalar()
-            return None if found is None else max(0.0, float(found))
-    finally:
-        engine.dispose()
+    found = _answer(url, query)
+    return None if found is None or found[0] is None else max(0.0, float(found[0]))
 
 
 def identity(url: str) -> tuple[int, int] | None:
@@ -230,15 +225,20 @@ def identity(url: str) -> tuple[int, int] | None:
         InputError: The URL is none of SQLite or PostgreSQL.
         StoreError: It can't be reached.
     """
+    mine = "SELECT oid FROM pg_database WHERE datname = current_database()"
+    found = _answer(url, f"SELECT (SELECT system_identifier FROM pg_control_system()), ({mine})")  # noqa: S608
+    return None if found is None else (int(found[0]), int(found[1]))
+
+
+def _answer(url: str, query: str) -> tuple[Any, ...] | None:
+    """The one row with which PostgreSQL answers; None of SQLite."""
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         return None
     engine = open_engine(url, read_only=True)
-    mine = "SELECT oid FROM pg_database WHERE datname = current_database()"
     try:
         with transaction(engine, shown(parsed)) as connection:
-            found = connection.exec_driver_sql(f"SELECT (SELECT system_identifier FROM pg_control_system()), ({mine})").one()  # noqa: S608
-            return int(found[0]), int(found[1])
+            return tuple(connection.exec_driver_sql(query).one())
     finally:
         engine.dispose()
 
@@ -370,8 +370,10 @@ def _vacuum(url: str) -> None:
     """After tables were written anew: only a vacuumed one is read by its index alone. Where it fails, autovacuum does it later."""
     engine = open_engine(url).execution_options(isolation_level="AUTOCOMMIT")
     try:
-        with suppress(StoreError), translated(shown(parse_url(url))), engine.connect() as connection:
+        with translated(shown(parse_url(url))), engine.connect() as connection:
             connection.exec_driver_sql("VACUUM (ANALYZE) live_trials, live_scores, live_votes, live_signals, live_trial_keys")
+    except StoreError as error:
+        logger.warning("the schema was upgraded, but the log was not vacuumed, so that it is read more slowly: %s", error)
     finally:
         engine.dispose()
 
