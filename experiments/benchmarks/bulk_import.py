@@ -35,6 +35,8 @@ from ragtrial.suite.log_importing import import_log
 
 GOAL = 0.5
 _BATCH, _WARM = 500, 4
+_LOG = ("live_trials", "live_trial_keys", "live_scores", "live_votes", "live_signals", "live_comparisons",
+        "live_units", "live_unit_scores", "live_unit_changes")  # fmt: skip
 _ANSWER = "The gate is opened with a new token, which the desk issues against the badge."
 
 
@@ -79,11 +81,7 @@ def _csv(table: pa.Table) -> bytes:
 def _emptied(url: str) -> None:
     engine = open_engine(url)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(
-            text(
-                "TRUNCATE live_trials, live_scores, live_votes, live_signals, live_comparisons, live_units, live_unit_scores, live_unit_changes CASCADE"
-            )
-        )
+        connection.execute(text(f"TRUNCATE {', '.join(_LOG)} CASCADE"))
         connection.execute(text("CHECKPOINT"))
     engine.dispose()
 
