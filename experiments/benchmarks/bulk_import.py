@@ -22,9 +22,10 @@ import pyarrow.parquet as pq
 from measuring import REPOSITORY, timed
 from sqlalchemy import text
 
-from ragtrial.db.engine import open_engine, upgrade
+from ragtrial.db.engine import open_engine
 from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.db.roll_up import RollUp
+from ragtrial.db.schema import upgrade
 from ragtrial.domain.live import Assignment
 from ragtrial.domain.live_trial import LiveTrial, StoredQuery, Vote
 from ragtrial.domain.score import Score

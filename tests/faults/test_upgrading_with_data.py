@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import MetaData
 
 from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.db.reader import Reader
@@ -44,7 +45,7 @@ def rows_of(url: str) -> Rows:
             return {
                 name: sorted((dict(row) for row in connection.execute(table.select()).mappings()), key=repr)
                 for name, table in found.tables.items()
-                if name != database.VERSION_TABLE
+                if name != schema.VERSION_TABLE
             }
     finally:
         engine.dispose()
@@ -60,15 +61,15 @@ def held(rows: Rows, like: Rows) -> Rows:
 
 def test_from_every_earlier_schema_every_row_is_there_after_the_upgrade(url: str) -> None:
     fill(url)
-    earlier = database.REVISIONS[:-1] if url.startswith("sqlite") else ("0001", "0006", "0009")
+    earlier = schema.REVISIONS[:-1] if url.startswith("sqlite") else ("0001", "0006", "0009")
     for revision in reversed(earlier):
-        database.downgrade(url, revision)
+        schema.downgrade(url, revision)
         before = rows_of(url)
         assert before["trials"]
         assert ("live_trials" in before) == (revision >= "0004")
         with pytest.raises(StoreError, match=f"has schema '{revision}', .* run `ragtrial db upgrade EXPERIMENT.yaml`"):
             Reader(url)
-        database.upgrade(url)
+        schema.upgrade(url)
         assert held(rows_of(url), before) == before, revision
         with Reader(url) as reader:
             assert [(trial.arm, trial.query_id, trial.repetition, trial.ranking, trial.failure) for trial in reader.trials("e1")] == [
@@ -95,7 +96,7 @@ def killed_upgrade(url: str, nth: int) -> int:
 
         op.create_index = create_index
         try:
-            database.upgrade(url)
+            schema.upgrade(url)
         finally:
             os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -103,13 +104,13 @@ def killed_upgrade(url: str, nth: int) -> int:
 
 def test_a_killed_upgrade_leaves_the_old_schema_with_its_rows_and_the_next_one_ends_it(url: str) -> None:
     fill(url)
-    database.downgrade(url, "0003")
+    schema.downgrade(url, "0003")
     before = rows_of(url)
     for nth in (1, 4, 8):
         assert killed_upgrade(url, nth) == -signal.SIGKILL
-        assert database.current_revision(url) == "0003"
+        assert schema.current_revision(url) == "0003"
         assert rows_of(url) == before
-    database.upgrade(url)
+    schema.upgrade(url)
     assert held(rows_of(url), before) == before
     with Recorder(url) as recorder, Reader(url) as reader:
         assert recorder is not None

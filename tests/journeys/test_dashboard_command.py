@@ -19,9 +19,9 @@ import pytest
 from board_pages import PEPPER, SmallBoard, Visit, chromium, free_port, make_key, small_board
 from commands import ragtrial_command
 from ragtrial.db.board_reader import BoardReader
-from ragtrial.db.engine import downgrade
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.reader import Reader
+from ragtrial.db.schema import downgrade
 
 pytestmark = pytest.mark.slow
 

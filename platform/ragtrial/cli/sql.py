@@ -24,8 +24,8 @@ _DAY_SECONDS = 86_400
 @app.command("upgrade")
 def upgrade(experiment: ExperimentPath) -> None:
     """Bring the schema to this version's; `evaluate` does it by itself."""
-    from ragtrial.db.engine import current_revision
-    from ragtrial.db.engine import upgrade as bring_up
+    from ragtrial.db.schema import current_revision
+    from ragtrial.db.schema import upgrade as bring_up
     from ragtrial.formats.experiment import load_experiment, sql_url
 
     url = sql_url(load_experiment(experiment))
@@ -36,8 +36,8 @@ def upgrade(experiment: ExperimentPath) -> None:
 @app.command("info")
 def info(experiment: ExperimentPath, *, as_json: Annotated[bool, typer.Option("--json", help="JSON.")] = False) -> None:
     """Show the schema's revision, rows by table, and the experiment's evaluations."""
-    from ragtrial.db.engine import current_revision
     from ragtrial.db.reader import Reader
+    from ragtrial.db.schema import current_revision
     from ragtrial.formats.experiment import load_experiment, sql_url
 
     file = load_experiment(experiment)

@@ -1,7 +1,6 @@
-"""Opening the SQL database and its schema; the border at which SQLAlchemy's errors become `StoreError`."""
+"""Opening the SQL database; the border at which SQLAlchemy's errors become `StoreError`."""
 
 import json
-import logging
 import math
 import os
 import re
@@ -9,26 +8,14 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, table
-from sqlalchemy import column as sql_column
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, OperationalError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from ragtrial.errors import InputError, MissingExtraError, StoreError
-
-logger = logging.getLogger("ragtrial.db")
-
-if TYPE_CHECKING:
-    from alembic.config import Config
-
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
-"""The schemas that this version knows, oldest first; the last one is current."""
-HEAD = REVISIONS[-1]
-_PARTITIONED = "0010"  # the schema that writes the tables of the live log anew
-VERSION_TABLE = "ragtrial_schema"
 
 Synchronous = Literal["NORMAL", "FULL"]
 Written = TypeVar("Written")
@@ -124,7 +111,7 @@ def open_engine(url: str, *, read_only: bool = False, wait_s: float = _WAIT_SECO
 
 def _open_sqlite(url: URL, *, read_only: bool, wait_s: float, synchronous: Synchronous) -> Engine:
     path = Path(url.database or "").absolute()
-    if read_only and not _exists(path):
+    if read_only and not file_exists(path):
         raise StoreError(f"there is no database {shown(url)!r}: run an evaluation first, or correct the path (stores.sql)")
     if not read_only:
         try:
@@ -159,7 +146,12 @@ def _open_sqlite(url: URL, *, read_only: bool, wait_s: float, synchronous: Synch
     return engine
 
 
-def _exists(path: Path) -> bool:
+def file_exists(path: Path) -> bool:
+    """Whether there is something at the path of a SQLite file.
+
+    Raises:
+        StoreError: One may not look.
+    """
     try:
         return path.exists()
     except OSError as error:
@@ -167,7 +159,7 @@ def _exists(path: Path) -> bool:
 
 
 def _holds_anything(path: Path) -> bool:
-    return _exists(path) and path.stat().st_size > 0
+    return file_exists(path) and path.stat().st_size > 0
 
 
 def _open_postgresql(url: URL, *, read_only: bool, wait_s: float) -> Engine:
@@ -207,13 +199,15 @@ def _pool_options(url: URL) -> tuple[URL, dict[str, Any]]:
 def replica_lag_s(url: str) -> float | None:
     """How far a replica is behind, in seconds: since the last change that it has, unless it has all that it was sent; None: it is none.
 
+    NaN: it has not replayed any change yet, so that nobody knows.
+
     Raises:
         InputError: The URL is none of SQLite or PostgreSQL.
         StoreError: It can't be reached.
     """
     caught_up = "pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()"
     since = "extract(epoch FROM now() - pg_last_xact_replay_timestamp())"
-    query = f"SELECT CASE WHEN pg_is_in_recovery() THEN CASE WHEN {caught_up} THEN 0 ELSE coalesce({since}, 0) END END"
+    query = f"SELECT CASE WHEN pg_is_in_recovery() THEN CASE WHEN {caught_up} THEN 0 ELSE coalesce({since}, 'NaN') END END"
     found = _answer(url, query)
     return None if found is None or found[0] is None else max(0.0, float(found[0]))
 
@@ -262,7 +256,7 @@ def translated(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def transaction(engine: Engine, name: str, *, turn: Turn = "short") -> Iterator[Connection]:
+def transaction(engine: Engine, name: str, *, turn: Turn = "short", patient: bool = False) -> Iterator[Connection]:
     """A transaction, all or nothing; one of a writer's engine waits for its turn.
 
     Args:
@@ -271,6 +265,7 @@ def transaction(engine: Engine, name: str, *, turn: Turn = "short") -> Iterator[
         turn: PostgreSQL only. `short` ones are done in a moment, and take turns with each other; `long` ones (an import, the roll-up)
             take turns with each other and keep no short one waiting, so that traffic can be stopped while one goes on; `alone` waits for
             both. SQLite has one writer at a time, whatever it does.
+        patient: PostgreSQL only. Waits for its turn as long as that takes, not only for the engine's `wait_s`.
 
     Raises:
         StoreError: The database refused; nothing was written.
@@ -278,8 +273,12 @@ def transaction(engine: Engine, name: str, *, turn: Turn = "short") -> Iterator[
     with translated(name), engine.begin() as connection:
         writing = not connection.get_execution_options().get("postgresql_readonly", False)
         if writing and engine.dialect.name == "postgresql":
+            if patient:
+                connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             for lock in {"short": (_WRITER_LOCK,), "long": (_LONG_LOCK,), "alone": (_LONG_LOCK, _WRITER_LOCK)}[turn]:
                 connection.execute(select(func.pg_advisory_xact_lock(lock)))
+            if patient:
+                connection.exec_driver_sql("SET LOCAL lock_timeout TO DEFAULT")  # of tables, a reader may hold one for ever
         yield connection
 
 
@@ -296,116 +295,3 @@ def tried_again(write: Callable[[], Written]) -> Written:
             if getattr(getattr(error.__cause__, "orig", None), "sqlstate", None) != _DEADLOCK:
                 raise
     return write()
-
-
-def current_revision(url: str) -> str | None:
-    """The schema's revision; None where there is no database yet, or an empty one. Changes nothing.
-
-    Raises:
-        StoreError: It can't be read, holds tables of another program, or was made by a newer ragtrial.
-    """
-    parsed = parse_url(url)
-    if parsed.get_backend_name() == "sqlite" and not _exists(Path(parsed.database or "")):
-        return None
-    engine = open_engine(url, read_only=True)
-    try:
-        with transaction(engine, shown(parsed)) as connection:
-            return _revision(connection, shown(parsed))
-    finally:
-        engine.dispose()
-
-
-def _revision(connection: Connection, name: str) -> str | None:
-    tables = inspect(connection).get_table_names()
-    if VERSION_TABLE not in tables:
-        if tables:
-            foreign = ", ".join(sorted(tables)[:5])
-            what = f"database {name!r} holds tables of another program ({foreign})"
-            raise StoreError(f"{what}: give ragtrial a database of its own (stores.sql)")
-        return None
-    revision = connection.execute(select(table(VERSION_TABLE, sql_column("version_num")))).scalar()
-    if revision is not None and revision not in REVISIONS:
-        what = f"database {name!r} has schema {revision!r}, but this ragtrial knows none after {HEAD!r}"
-        raise StoreError(f"{what}: upgrade ragtrial to the version that made it")
-    return revision
-
-
-def require_head(engine: Engine, name: str) -> None:
-    """Make sure that the schema is the one that this version reads.
-
-    Raises:
-        StoreError: It is older, newer, or not there.
-    """
-    with transaction(engine, name) as connection:
-        revision = _revision(connection, name)
-    if revision is None:
-        raise StoreError(f"database {name!r} holds no evaluations yet: run an evaluation first, or correct the path (stores.sql)")
-    if revision != HEAD:
-        raise StoreError(
-            f"database {name!r} has schema {revision!r}, but this ragtrial reads {HEAD!r}: run `ragtrial db upgrade EXPERIMENT.yaml`"
-        )
-
-
-def upgrade(url: str) -> None:
-    """Bring the schema to `HEAD`, in one transaction; makes the database where it is a file that is not there.
-
-    Raises:
-        StoreError: As `current_revision`, or the database refused; nothing was changed then.
-    """
-    before = current_revision(url)
-    if before == HEAD:
-        return  # Alembic is slow to import
-
-    def run(config: "Config") -> None:
-        from alembic import command
-
-        command.upgrade(config, "head")
-
-    _migrate(url, run)
-    if before is not None and before < _PARTITIONED and parse_url(url).get_backend_name() == "postgresql":
-        _vacuum(url)
-
-
-def _vacuum(url: str) -> None:
-    """After tables were written anew: only a vacuumed one is read by its index alone. Where it fails, autovacuum does it later."""
-    engine = open_engine(url).execution_options(isolation_level="AUTOCOMMIT")
-    try:
-        with translated(shown(parse_url(url))), engine.connect() as connection:
-            connection.exec_driver_sql("VACUUM (ANALYZE) live_trials, live_scores, live_votes, live_signals, live_trial_keys")
-    except StoreError as error:
-        logger.warning("the schema was upgraded, but the log was not vacuumed, so that it is read more slowly: %s", error)
-    finally:
-        engine.dispose()
-
-
-def downgrade(url: str, revision: str) -> None:
-    """Take the schema back to an earlier revision, or to `base`: the data of tables that go are lost.
-
-    Raises:
-        InputError: There is no such revision.
-        StoreError: As `upgrade`.
-    """
-    if revision not in (*REVISIONS, "base"):
-        raise InputError(f"there is no schema {revision!r}: give one of base, {', '.join(REVISIONS)}")
-    current_revision(url)
-
-    def run(config: "Config") -> None:
-        from alembic import command
-
-        command.downgrade(config, revision)
-
-    _migrate(url, run)
-
-
-def _migrate(url: str, run: "Callable[[Config], None]") -> None:
-    from alembic.config import Config
-
-    engine = open_engine(url)
-    config = Config()
-    config.set_main_option("script_location", "ragtrial:db/migrations")
-    try:
-        with transaction(engine, shown(parse_url(url)), turn="alone") as connection:
-            config.attributes["connection"] = connection
-            run(config)
-    finally:
-        engine.dispose()

@@ -12,6 +12,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Row, insert, select, update
 
 from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.db.live_models import ApiKeyRow, AuditRow
 from ragtrial.db.live_rows import storable
 from ragtrial.domain.access import ApiKey, Role, Scope
@@ -41,7 +42,7 @@ class KeyStore:
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
-        database.upgrade(url)
+        schema.upgrade(url)
         self._name = database.shown(database.parse_url(url))
         self._writing = database.open_engine(url)
         self._reading = database.open_engine(url, read_only=True)

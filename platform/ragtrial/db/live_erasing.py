@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 
 from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.db.board_models import CurationRow, LiveComparisonRow, LivePreferenceRow
 from ragtrial.db.closing import closed
 from ragtrial.db.live_models import AuditRow, ErasureRow, LiveExperimentRow, LiveScoreRow, LiveSignalRow, LiveTrialRow, LiveVoteRow
@@ -180,7 +181,7 @@ def erasing(url: str) -> Iterator[Eraser]:
     name = database.shown(database.parse_url(url))
     reading = database.open_engine(url, read_only=True)
     try:
-        database.require_head(reading, name)
+        schema.require_head(reading, name)
     finally:
         reading.dispose()
     engine = database.open_engine(url)

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import func, select
 
 from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.db.live_models import LiveExperimentRow, LiveTrialRow
 from ragtrial.db.unit_sums import FORMULAE
 from ragtrial.domain.experiment import Experiment
@@ -77,7 +78,7 @@ def earlier_plan(url: str, experiment: Experiment) -> EarlierPlan | None:
         InputError: The URL is none of SQLite or PostgreSQL.
         StoreError: The database can't be read.
     """
-    if database.current_revision(url) != database.HEAD:
+    if schema.current_revision(url) != schema.HEAD:
         return None
     live, trial = LiveExperimentRow, LiveTrialRow
     any_trial = select(trial.id).where(trial.live_id == live.id).exists()

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from sqlalchemy import Connection, insert, select
 
 from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.db.group_commit import GroupCommit
 from ragtrial.db.live_comparing import compared, preferred
 from ragtrial.db.live_erasing import Eraser
@@ -72,7 +73,7 @@ class LiveRecorder:
         first, live = initial_state(experiment), experiment.live
         if live is None:  # `initial_state` has refused it
             raise InputError(f"experiment {experiment.name!r} has no 'live' section")
-        database.upgrade(url)
+        schema.upgrade(url)
         self._experiment, self._clock = experiment, clock
         self._name = database.shown(database.parse_url(url))
         self._engine = database.open_engine(url, wait_s=WAIT_SECONDS, synchronous="FULL" if durability == "power" else "NORMAL")

@@ -9,6 +9,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Row, Select, func, insert, select
 
 from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.db.board_models import MemberRow
 from ragtrial.db.live_models import AuditRow
 from ragtrial.db.live_rows import storable
@@ -75,7 +76,7 @@ class MemberStore:
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
-        database.upgrade(url)
+        schema.upgrade(url)
         self._name = database.shown(database.parse_url(url))
         self._engine = database.open_engine(url)
         self._clock = clock

@@ -11,7 +11,7 @@
 
 Live traffic has tables of its own: `live_models`; so have the dashboard, `board_models`, and the drift monitor, `monitor_models`.
 
-A change here needs a migration in `migrations/versions/`, and its revision in `engine.REVISIONS`.
+A change here needs a migration in `migrations/versions/`, and its revision in `schema.REVISIONS`.
 """
 
 from datetime import datetime

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.errors import StoreError
 
 logger = logging.getLogger("ragtrial.db")
@@ -137,7 +138,7 @@ def look(url: str, *, make_ahead: bool = False) -> tuple[tuple[PartitionSize, ..
     name = database.shown(database.parse_url(url))
     engine = database.open_engine(url, read_only=not make_ahead)
     try:
-        database.require_head(engine, name)
+        schema.require_head(engine, name)
         done = PartitionKeeper(engine, name=name).keep() if make_ahead else ()
         if engine.dialect.name != "postgresql":
             return None, done

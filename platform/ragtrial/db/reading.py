@@ -8,6 +8,7 @@ from typing import Self
 from sqlalchemy import Connection
 
 from ragtrial.db import engine as database
+from ragtrial.db import schema
 
 
 class ReadOnly:
@@ -26,7 +27,7 @@ class ReadOnly:
         self._name = database.shown(database.parse_url(url))
         self._engine = database.open_engine(url, read_only=True)
         try:
-            database.require_head(self._engine, self._name)
+            schema.require_head(self._engine, self._name)
         except BaseException:
             self._engine.dispose()
             raise

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.db.models import (
     ArmRow,
     EvaluationRow,
@@ -58,7 +59,7 @@ class Recorder:
     """
 
     def __init__(self, url: str, *, clock: Callable[[], datetime] = utc_now) -> None:
-        database.upgrade(url)
+        schema.upgrade(url)
         self._name = database.shown(database.parse_url(url))
         self._engine = database.open_engine(url)
         self._clock = clock

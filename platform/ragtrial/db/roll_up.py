@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from ragtrial.contracts import Progress, no_progress
 from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.db.base import Base
 from ragtrial.db.board_models import LiveBucketRow, LiveSnapshotRow, RollUpMarkRow
 from ragtrial.db.closing import closed
@@ -93,7 +94,7 @@ class RollUp:
         self._name, self._clock = database.shown(database.parse_url(url)), clock
         self._reading = database.open_engine(url, read_only=True)
         try:
-            database.require_head(self._reading, self._name)
+            schema.require_head(self._reading, self._name)
             self._writing = database.open_engine(url)
         except BaseException:
             self._reading.dispose()

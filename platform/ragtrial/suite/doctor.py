@@ -13,7 +13,7 @@ import numpy as np
 
 from ragtrial.build import Surroundings, build_index, build_reranker
 from ragtrial.contracts import IndexParameters
-from ragtrial.db.engine import current_revision, upgrade
+from ragtrial.db.schema import current_revision, upgrade
 from ragtrial.domain.corpus import Passage
 from ragtrial.domain.model import ModelIdentity
 from ragtrial.domain.reranking import RerankSpec

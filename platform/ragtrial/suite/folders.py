@@ -3,7 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from ragtrial.db.engine import current_revision, parse_url
+from ragtrial.db.engine import parse_url
+from ragtrial.db.schema import current_revision
 from ragtrial.errors import InputError, StoreError
 from ragtrial.formats.experiment import milvus_uri, resolve_path, sql_url
 from ragtrial.suite.preparing import Configured

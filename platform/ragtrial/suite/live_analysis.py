@@ -13,10 +13,10 @@ from ragtrial.analysis.live_comparing import estimate_of, fit_of, units_of
 from ragtrial.analysis.live_deciding import full_days
 from ragtrial.analysis.live_planning import FEW_UNITS, LivePlan, Spread, VarianceSource, observed_words, plan_live, split_spread
 from ragtrial.analysis.live_setting import EVERY_TRIAL, Clock, LiveSetting, Table, live_of
-from ragtrial.db.engine import current_revision
 from ragtrial.db.live_board_reader import LiveBoardReader
 from ragtrial.db.live_reader import LiveExperiment, LiveReader
 from ragtrial.db.reader import Reader
+from ragtrial.db.schema import current_revision
 from ragtrial.db.unit_reader import UnitTables
 from ragtrial.domain.experiment import Experiment
 from ragtrial.domain.live_verdict import LiveAnalysis, Look

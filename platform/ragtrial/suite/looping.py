@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ragtrial.contracts import Progress, no_progress
-from ragtrial.db.engine import current_revision
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.reader import Reader
+from ragtrial.db.schema import current_revision
 from ragtrial.domain.pair import Pair
 from ragtrial.domain.preparation import PreparationSpec
 from ragtrial.domain.retraining import FEEDBACK, STEPS, Source, Step

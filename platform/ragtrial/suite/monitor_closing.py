@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.db.monitoring import MonitorStore, Standing
 from ragtrial.domain.monitor import Alert, MonitorSpec
 from ragtrial.errors import InputError
@@ -48,9 +48,9 @@ def close_alert(
     file, environment = load_experiment(path), settings or read_settings()
     experiment, spec, url = file.experiment, file.experiment.monitor or MonitorSpec(), sql_url(file)
     target = webhook_of(send_to or spec.webhook, environment)
-    if database.current_revision(url) is None:
+    if schema.current_revision(url) is None:
         raise InputError(f"no alert stands: experiment {experiment.name!r} was never looked at")
-    database.upgrade(url)
+    schema.upgrade(url)
     with MonitorStore(url, clock=clock) as store:
         chosen = _chosen(store.standing(experiment.name), which, experiment.name)
         end = closed_by(chosen.alert, who=who, reason=reason.strip(), at=clock())

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from ragtrial.build import build_embedder
 from ragtrial.contracts import Embedder, Kind, Progress, Vectors, no_progress
-from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.db.monitoring import LONGEST_DELIVERY_S, MOST_ATTEMPTS, MonitorStore, Standing, StoredLook, checked_name
 from ragtrial.domain.fingerprint import digest
 from ragtrial.domain.monitor import CORPUS_ALONE, PLANNED, Alert, MonitorReport, MonitorSpec, Signal, asked_for
@@ -92,7 +92,7 @@ def look(
         raise InputError("--keep-reference writes a reference and --dry-run writes nothing: give one of them")
     target = webhook_of(asked.webhook or spec.webhook, environment)
     url = sql_url(prepared.file)
-    database.upgrade(url)
+    schema.upgrade(url)
     with MonitorStore(url, clock=clock) as store:
         gathered = _gathered(prepared, url, store, spec, asked, now=clock())
         if asked.keep_reference is not None:
@@ -123,7 +123,7 @@ def last_report(prepared: Prepared, *, any_series: bool = False) -> MonitorRepor
         StoreError: The database can't be read.
     """
     url, spec = sql_url(prepared.file), prepared.experiment.monitor or MonitorSpec()
-    if database.current_revision(url) != database.HEAD:
+    if schema.current_revision(url) != schema.HEAD:
         return None
     series = None if any_series else _series(prepared, spec, LookOptions(), None)
     with MonitorStore(url) as store:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ragtrial.db.engine import HEAD, current_revision, parse_url, shown
+from ragtrial.db.engine import parse_url, shown
+from ragtrial.db.schema import HEAD, current_revision
 from ragtrial.errors import InputError, StoreError
 from ragtrial.formats.experiment import resolve_sql_url
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from ragtrial.db.engine import HEAD, current_revision, without_password
+from ragtrial.db.engine import without_password
 from ragtrial.db.pepper import VARIABLE as PEPPER
+from ragtrial.db.schema import HEAD, current_revision
 from ragtrial.errors import StoreError
 from ragtrial.formats.experiment import ExperimentFile, milvus_uri, resolve_path, sql_url
 from ragtrial.settings import STORES, Settings

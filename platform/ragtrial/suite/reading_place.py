@@ -1,6 +1,7 @@
 """Where live analyses and the dashboard read from: the database itself, or a replica of it."""
 
 import functools
+import math
 
 from ragtrial.db.engine import identity, parse_url, replica_lag_s, without_password
 from ragtrial.errors import InputError, StoreError
@@ -55,4 +56,6 @@ def replica_note(url: str) -> str | None:
         return None
     if lag is None:
         return f"{SQL_READ} names the database itself and no replica of it"
+    if math.isnan(lag):
+        return "read from a replica that has replayed nothing since it was started: nobody knows how far it is behind"
     return "read from a replica that has all it was sent" if lag == 0 else f"read from a replica that is {lag:.1f} s behind"

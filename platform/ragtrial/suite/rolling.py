@@ -12,6 +12,7 @@ from typing import Literal, Self
 
 from ragtrial.contracts import Progress, no_progress
 from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.db.conclusions import store_problem
 from ragtrial.db.live_board_reader import LiveBoardReader, SnapshotMade
 from ragtrial.db.live_news import Beside
@@ -325,15 +326,15 @@ def _keep(rolling: Rolling, stop: threading.Event, *, every_s: float, told: "_To
 
 def _missing(url: str, *, upgrade: bool) -> str | None:
     """What has to be there first; None where nothing is missing."""
-    revision = database.current_revision(url)
+    revision = schema.current_revision(url)
     name = database.shown(database.parse_url(url))
     if revision is None:
         return f"database {name!r} holds nothing yet: it is filled by ragtrial evaluate or ragtrial serve"
-    if revision == database.HEAD:
+    if revision == schema.HEAD:
         return None
     if not upgrade:
-        return f"database {name!r} has schema {revision!r}, and not {database.HEAD!r}: run `ragtrial db upgrade EXPERIMENT.yaml`"
-    database.upgrade(url)
+        return f"database {name!r} has schema {revision!r}, and not {schema.HEAD!r}: run `ragtrial db upgrade EXPERIMENT.yaml`"
+    schema.upgrade(url)
     return None
 
 

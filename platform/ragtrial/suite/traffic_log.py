@@ -2,8 +2,8 @@
 
 import time
 
-from ragtrial.db.engine import current_revision
 from ragtrial.db.live_reader import LiveReader
+from ragtrial.db.schema import current_revision
 from ragtrial.domain.live import TrafficState
 from ragtrial.errors import InputError
 from ragtrial.formats.experiment import sql_url

@@ -9,8 +9,8 @@ from streamlit.testing.v1 import AppTest
 
 from board_pages import app_test, html_of
 from ragtrial.analysis.drift import DriftSignal
-from ragtrial.db.engine import upgrade
 from ragtrial.db.monitoring import MonitorStore
+from ragtrial.db.schema import upgrade
 from ragtrial.domain.monitor import Alert
 from ragtrial.report.live_summary import LiveSummary
 from ragtrial.suite.rolling import Rolling

@@ -7,12 +7,15 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, text
 
 from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.db.models import PassageRow
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
@@ -36,7 +39,7 @@ def test_a_reader_can_not_write(url: str) -> None:
 
 
 def test_sqlite_is_opened_with_wal_foreign_keys_and_a_time_out(sqlite_url: str) -> None:
-    database.upgrade(sqlite_url)
+    schema.upgrade(sqlite_url)
     engine = database.open_engine(sqlite_url)
     with engine.connect() as connection:
         found = {
@@ -52,7 +55,7 @@ def test_a_reader_of_a_missing_database_makes_no_file_and_no_folder(tmp_path: Pa
     with pytest.raises(StoreError, match=r"there is no database '.*/a/log.db': run an evaluation first"):
         Reader(f"sqlite:///{path}")
     assert not path.parent.exists()
-    assert database.current_revision(f"sqlite:///{path}") is None
+    assert schema.current_revision(f"sqlite:///{path}") is None
     assert not path.parent.exists()
 
 
@@ -67,7 +70,7 @@ def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     content = "Dear diary, " * 100
     path.write_text(content)
-    for use in (Reader, Recorder, database.upgrade):
+    for use in (Reader, Recorder, schema.upgrade):
         with pytest.raises(StoreError, match=r"database '.*notes.txt' refused: file is not a database; give another path") as found:
             use(f"sqlite:///{path}")
         assert _one_paragraph(found.value)
@@ -180,3 +183,23 @@ def test_text_that_the_database_can_not_hold_is_an_error_and_not_half_written(ur
             recorder.append("e1", [(samples.EVERY_KIND[0], ())], [torn])
     with Reader(url) as reader:
         assert reader.done("e1") == set()
+
+
+def test_who_is_patient_waits_for_its_turn_however_long_another_takes_it(postgres_url: str) -> None:
+    holding, waiting = database.open_engine(postgres_url), database.open_engine(postgres_url, wait_s=0.2)
+    done = threading.Event()
+
+    def upgrade() -> None:
+        with database.transaction(waiting, "mine", turn="alone", patient=True) as connection:
+            assert connection.execute(text("SHOW lock_timeout")).scalar() == "200ms"  # as before, of everything else
+            done.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction(holding, "other", turn="alone"):
+            with pytest.raises(StoreError, match="another process keeps writing"), database.transaction(waiting, "mine", turn="alone"):
+                pass
+            patient = pool.submit(upgrade)
+            assert not done.wait(0.6)
+        patient.result(10)
+    for engine in (holding, waiting):
+        engine.dispose()

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from ragtrial.db.access_reader import AccessReader
-from ragtrial.db.engine import upgrade
 from ragtrial.db.keys import DEMONSTRATION, KeyStore
 from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.members import MemberStore
+from ragtrial.db.schema import upgrade
 from ragtrial.errors import InputError, StoreError
 from unit.db.live_samples import Clock
 

@@ -11,6 +11,7 @@ from sqlalchemy import ForeignKeyConstraint, create_engine, inspect, text
 from sqlalchemy.schema import SchemaItem
 
 from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.db.models import Base
 from ragtrial.db.reader import Reader
 from ragtrial.db.recorder import Recorder
@@ -23,7 +24,7 @@ PARTITION = re.compile(r"live_(trials|scores|votes|signals)_(\d+|default)")
 def _tables(url: str) -> set[str]:
     engine = database.open_engine(url, read_only=True)
     try:
-        return set(inspect(engine).get_table_names()) - {database.VERSION_TABLE}
+        return set(inspect(engine).get_table_names()) - {schema.VERSION_TABLE}
     finally:
         engine.dispose()
 
@@ -43,7 +44,7 @@ def _differences_from_the_models(url: str) -> list[object]:
     try:
         with engine.connect() as connection:
             options = {
-                "version_table": database.VERSION_TABLE,
+                "version_table": schema.VERSION_TABLE,
                 "compare_type": True,
                 "compare_server_default": True,
                 "include_object": _is_of_the_models if engine.dialect.name == "postgresql" else None,
@@ -76,20 +77,20 @@ def _parts(sql: str) -> list[str]:
 
 
 def test_the_migrations_make_what_the_models_describe_up_down_and_up_again(url: str) -> None:
-    assert database.current_revision(url) is None
-    database.upgrade(url)
-    assert database.current_revision(url) == database.HEAD
+    assert schema.current_revision(url) is None
+    schema.upgrade(url)
+    assert schema.current_revision(url) == schema.HEAD
     assert {name for name in _tables(url) if not PARTITION.fullmatch(name)} - {KEYS} == set(Base.metadata.tables)
     assert _differences_from_the_models(url) == []
-    database.downgrade(url, "base")
-    assert database.current_revision(url) is None
+    schema.downgrade(url, "base")
+    assert schema.current_revision(url) is None
     assert _tables(url) == set()
-    database.upgrade(url)
+    schema.upgrade(url)
     assert _differences_from_the_models(url) == []
 
 
 def test_migrated_tables_have_the_same_checks_and_storage_as_the_models(sqlite_url: str, tmp_path: Path) -> None:
-    database.upgrade(sqlite_url)
+    schema.upgrade(sqlite_url)
     made = tmp_path / "made.db"
     engine = create_engine(f"sqlite:///{made}")
     Base.metadata.create_all(engine)
@@ -98,7 +99,7 @@ def test_migrated_tables_have_the_same_checks_and_storage_as_the_models(sqlite_u
     def statements(path: Path) -> dict[str, list[str]]:
         with sqlite3.connect(path) as connection:
             rows = connection.execute(
-                "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> ?", (database.VERSION_TABLE,)
+                "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> ?", (schema.VERSION_TABLE,)
             ).fetchall()
         return {name: _parts(sql) for name, sql in rows}
 
@@ -109,38 +110,38 @@ def test_the_revisions_that_the_engine_knows_are_those_on_disk() -> None:
     config = Config()
     config.set_main_option("script_location", "ragtrial:db/migrations")
     script = ScriptDirectory.from_config(config)
-    assert [revision.revision for revision in reversed(list(script.walk_revisions()))] == list(database.REVISIONS)
-    assert script.get_heads() == [database.HEAD]
+    assert [revision.revision for revision in reversed(list(script.walk_revisions()))] == list(schema.REVISIONS)
+    assert script.get_heads() == [schema.HEAD]
 
 
 def test_an_upgrade_of_a_current_database_changes_nothing(url: str) -> None:
-    database.upgrade(url)
+    schema.upgrade(url)
     with Recorder(url), Reader(url) as reader:
         before = reader.counts()
-    database.upgrade(url)
+    schema.upgrade(url)
     with Reader(url) as reader:
         assert reader.counts() == before
 
 
 def test_a_failed_upgrade_leaves_nothing_half_made(url: str) -> None:
     # A table that the migration makes late is in the way, in a database that otherwise looks like one of ours.
-    _run(url, f"CREATE TABLE {database.VERSION_TABLE} (version_num VARCHAR(32) NOT NULL)")
+    _run(url, f"CREATE TABLE {schema.VERSION_TABLE} (version_num VARCHAR(32) NOT NULL)")
     _run(url, "CREATE TABLE scores (id INTEGER)")
     with pytest.raises(StoreError, match="scores"):
-        database.upgrade(url)
+        schema.upgrade(url)
     assert _tables(url) == {"scores"}
-    assert database.current_revision(url) is None
+    assert schema.current_revision(url) is None
 
 
 def test_a_newer_schema_is_refused_by_everyone(url: str) -> None:
-    database.upgrade(url)
+    schema.upgrade(url)
     engine = database.open_engine(url)
     with engine.begin() as connection:
-        connection.execute(text(f"UPDATE {database.VERSION_TABLE} SET version_num = '9999'"))  # noqa: S608  # a constant
+        connection.execute(text(f"UPDATE {schema.VERSION_TABLE} SET version_num = '9999'"))  # noqa: S608  # a constant
     engine.dispose()
-    for use in (database.upgrade, database.current_revision, Reader, Recorder):
+    for use in (schema.upgrade, schema.current_revision, Reader, Recorder):
         with pytest.raises(
-            StoreError, match=f"has schema '9999', but this ragtrial knows none after '{database.HEAD}': upgrade ragtrial"
+            StoreError, match=f"has schema '9999', but this ragtrial knows none after '{schema.HEAD}': upgrade ragtrial"
         ) as found:
             use(url)
         assert "\n" not in str(found.value)
@@ -148,21 +149,21 @@ def test_a_newer_schema_is_refused_by_everyone(url: str) -> None:
 
 def test_the_tables_of_another_program_are_left_alone(url: str) -> None:
     _run(url, "CREATE TABLE customers (id INTEGER)")
-    for use in (database.upgrade, database.current_revision, Reader, Recorder):
+    for use in (schema.upgrade, schema.current_revision, Reader, Recorder):
         with pytest.raises(StoreError, match=r"holds tables of another program \(customers\): give ragtrial a database of its own"):
             use(url)
     assert _tables(url) == {"customers"}
 
 
 def test_an_old_schema_is_refused_by_the_reader_with_the_way_out(url: str) -> None:
-    database.upgrade(url)
-    database.downgrade(url, "base")
+    schema.upgrade(url)
+    schema.downgrade(url, "base")
     with pytest.raises(StoreError, match="holds no evaluations yet"):
         Reader(url)
 
 
 def test_downgrading_to_an_unknown_revision_names_those_there_are(url: str) -> None:
-    database.upgrade(url)
-    with pytest.raises(InputError, match=f"there is no schema '7': give one of base, {', '.join(database.REVISIONS)}"):
-        database.downgrade(url, "7")
-    assert database.current_revision(url) == database.HEAD
+    schema.upgrade(url)
+    with pytest.raises(InputError, match=f"there is no schema '7': give one of base, {', '.join(schema.REVISIONS)}"):
+        schema.downgrade(url, "7")
+    assert schema.current_revision(url) == schema.HEAD

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, text
 from commands import ragtrial_command
 from live_service import live_experiment
 from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.db.bulk_import import bulk_import
 from ragtrial.db.live_erasing import erasing
 from ragtrial.db.live_news import beside
@@ -188,7 +189,7 @@ def test_a_month_has_a_partition_of_its_own_and_writers_are_waited_for(postgres_
 
 
 def test_a_month_without_trials_needs_no_partition(postgres_url: str) -> None:
-    database.upgrade(postgres_url)
+    schema.upgrade(postgres_url)
     assert _keep(postgres_url, START) == ("partition 0 is that of 2027-01",)
     assert _keep(postgres_url, FEBRUARY) == ("partition 0 is that of 2027-02",)
     assert _names(postgres_url) == ["0", "1", "2", "default"]
@@ -235,12 +236,12 @@ def test_an_upgraded_log_is_the_first_partition_and_a_downgraded_one_is_whole(po
         _go_to(postgres_url, BLOCK)
         recorder.log(live_trial("t2")).result(10)
         recorder.score("t2", [Score(metric="nDCG@10", value=0.5, scorer="s")]).result(10)
-    database.downgrade(postgres_url, "0009")
+    schema.downgrade(postgres_url, "0009")
     assert _where(postgres_url, "live_trials") == ["live_trials"] * 4
     assert _run(
         postgres_url, "SELECT data_type FROM information_schema.columns WHERE table_name = 'live_trials' AND column_name = 'id'"
     ) == [("integer",)]
-    database.upgrade(postgres_url)
+    schema.upgrade(postgres_url)
     assert _names(postgres_url) == ["0", "2", "3", "default"]
     assert _where(postgres_url, "live_trials") == ["live_trials_0"] * 4
     with _recorder(postgres_url) as recorder:
@@ -252,8 +253,8 @@ def test_an_upgraded_log_is_the_first_partition_and_a_downgraded_one_is_whole(po
         assert recorder.vote(vote("t1", "w")).result(10) == "repeated"
         assert recorder.vote(vote("t4", "w")).result(10) == "recorded"
     with pytest.raises(StoreError, match=r"live_trials has ids that schema 0009 can't hold \(32 bits\): nothing was changed"):
-        database.downgrade(postgres_url, "0009")
-    assert database.current_revision(postgres_url) == database.HEAD
+        schema.downgrade(postgres_url, "0009")
+    assert schema.current_revision(postgres_url) == schema.HEAD
 
 
 def test_who_may_write_and_read_the_log_may_after_the_upgrade_and_makes_no_partition(
@@ -261,12 +262,12 @@ def test_who_may_write_and_read_the_log_may_after_the_upgrade_and_makes_no_parti
 ) -> None:
     with _recorder(postgres_url) as recorder:
         recorder.log(live_trial("t1")).result(10)
-    database.downgrade(postgres_url, "0009")
+    schema.downgrade(postgres_url, "0009")
     _run(postgres_url, "DROP ROLE IF EXISTS app; CREATE ROLE app LOGIN")
     try:
         for what in ("SELECT, INSERT, UPDATE, DELETE ON ALL TABLES", "USAGE, SELECT ON ALL SEQUENCES"):
             _run(postgres_url, f"GRANT {what} IN SCHEMA public TO app")
-        database.upgrade(postgres_url)
+        schema.upgrade(postgres_url)
         _go_to(postgres_url, BLOCK)
         with caplog.at_level("WARNING"), _recorder(postgres_url.replace("postgres:@", "app:@")) as recorder:
             recorder.log(live_trial("t2")).result(10)

@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 from sqlalchemy import Engine, event
 
-from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.db.reader import Event, Reader
 from ragtrial.db.recorder import Recorder
 from ragtrial.domain.experiment import Experiment
@@ -286,7 +286,7 @@ def test_an_unknown_metric_is_named(url: str, recorder: Recorder) -> None:
 
 
 def test_a_recorder_never_changes_or_removes_a_row(url: str) -> None:
-    database.upgrade(url)
+    schema.upgrade(url)
     statements: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:

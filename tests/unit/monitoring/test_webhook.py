@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ragtrial.db.engine import upgrade
 from ragtrial.db.monitoring import MonitorStore
+from ragtrial.db.schema import upgrade
 from ragtrial.domain.monitor import Alert
 from ragtrial.errors import ConflictError, InputError
 from ragtrial.monitoring.webhook import body_of, deliver, post

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ragtrial.db.engine import downgrade, upgrade
+from ragtrial.db.schema import downgrade, upgrade
 from ragtrial.errors import InputError, StoreError
 from ragtrial.suite.opening import PLACES, check_database, check_place, databases, resolved, url_of
 

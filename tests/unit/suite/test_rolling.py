@@ -14,6 +14,7 @@ from ragtrial.cli.main import app
 from ragtrial.cli.rolling import _Stop
 from ragtrial.contracts import no_progress
 from ragtrial.db import engine as database
+from ragtrial.db import schema
 from ragtrial.db.board_reader import BoardReader
 from ragtrial.db.live_board_reader import LiveBoardReader
 from ragtrial.db.live_reader import LiveReader
@@ -346,15 +347,15 @@ def test_an_older_schema_is_waited_for_or_brought_up_where_that_was_asked_for(ur
     with LiveRecorder(url, PLAN, clock=live_samples.Clock()) as recorder:
         recorder.log(live_trial("t1", "ann", at=START)).result(10)
         live_id = recorder.live_id
-    database.downgrade(url, "0004")
+    schema.downgrade(url, "0004")
     with Kept(url, upgrade=upgrade) as kept:
         if not upgrade:
             until(lambda: len(kept.said) == 1)
             assert "has schema '0004'" in kept.said[0]
             assert "ragtrial db upgrade" in kept.said[0]
-            assert database.current_revision(url) == "0004"
-            database.upgrade(url)
-        until(lambda: database.current_revision(url) == database.HEAD and n_trials(url, live_id) == 1)
+            assert schema.current_revision(url) == "0004"
+            schema.upgrade(url)
+        until(lambda: schema.current_revision(url) == schema.HEAD and n_trials(url, live_id) == 1)
     assert len(kept.said) == (0 if upgrade else 1)
 
 

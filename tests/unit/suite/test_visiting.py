@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ragtrial.db.engine import upgrade
 from ragtrial.db.keys import KeyStore
 from ragtrial.db.members import MemberStore
 from ragtrial.db.pepper import pepper_for
+from ragtrial.db.schema import upgrade
 from ragtrial.errors import InputError, SetupError
 from ragtrial.settings import read_settings
 from ragtrial.suite.opening import url_of

@@ -4,7 +4,7 @@ from alembic import context
 
 from ragtrial.db import models  # noqa: F401  # its tables
 from ragtrial.db.base import Base
-from ragtrial.db.engine import VERSION_TABLE
+from ragtrial.db.schema import VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],
