@@ -1,7 +1,7 @@
 # ragtrial. Needs Python 3.11 or newer and make; everything is installed into .venv.
 #   make demo    run the main job on the bundled seeds and print the verdict
 #   make dashboard    show what was measured, in a browser
-#   make test    run every check and test
+#   make test    run every check and test; make test-all: those too that only repeat more often
 #   make up      serve the demo, or EXPERIMENT=..., with its stores in containers (Docker Compose)
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 
-.PHONY: help demo live-demo dashboard test check format docs docs-site docs-images release-check bench-lift bench-methods bench-published bench-index bench-ray bench-swap bench-embedding bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-import bench-growth-sql bench-growth bench-splitting bench-board browser up down logs secrets audit secrets-baseline sbom fuzz clean
+.PHONY: help demo live-demo dashboard test test-all check format docs docs-site docs-images release-check bench-lift bench-methods bench-published bench-index bench-ray bench-swap bench-embedding bench-evaluation bench-statistics bench-runner bench-llm bench-serving bench-live-log bench-import bench-growth-sql bench-growth bench-splitting bench-board browser up down logs secrets audit secrets-baseline sbom fuzz clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -57,8 +57,11 @@ check: $(VENV)/.dev ## Lint, types, import layers, docs, generated files
 	$(BIN)/python -m pytest -q tests/architecture
 
 # Three workers keep two cores busy: a third of the time a test waits for a browser or a server.
-test: $(VENV)/.dev browser check ## Every check and every test
+test: $(VENV)/.dev browser check ## Every check and test; what only repeats more often is left to test-all
 	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore tests/architecture
+
+test-all: export RAGTRIAL_TEST_LONG := 1
+test-all: test ## The same with every case and repetition: more kills and simulated experiments, whole data sets (an hour)
 
 # Containers, see docs/operating.md. What is given here is kept in .env, which `docker compose` and later targets read.
 up: secrets ## Serve EXPERIMENT (default: the last one, or the demo) with Milvus, PostgreSQL, dashboard; OBSERVABILITY=1 adds Prometheus and Grafana

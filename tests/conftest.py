@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import settings
 
+from repeating import LONG
 from servers import postgres_server
 
 settings.register_profile("house", deadline=None)  # how long an example takes says more of the machine than of the code
@@ -18,6 +19,23 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_report_header() -> str:
+    """Which tests these are."""
+    return (
+        "every case and repetition"
+        if LONG
+        else "without what only repeats more often or on whole data sets (RAGTRIAL_TEST_LONG=1: make test-all)"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only a long run is for."""
+    left_out = [] if LONG else [item for item in items if item.get_closest_marker("long")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
 
 
 @pytest.fixture(scope="session")

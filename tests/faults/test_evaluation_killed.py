@@ -12,8 +12,9 @@ import pytest
 
 from killing import Driver, logged, result_of
 from material import write_beir_folder, write_experiment
+from repeating import times
 
-FOLDERS, KILLS_EACH = 5, 4
+FOLDERS, KILLS_EACH = times(5, 2), 4
 KILLS = FOLDERS * KILLS_EACH
 N_QUERIES = 120
 

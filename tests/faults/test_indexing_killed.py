@@ -17,8 +17,9 @@ from ragtrial.embedding.hashing import HashingEmbedder
 from ragtrial.index.exact import exact_search
 from ragtrial.index.milvus import MilvusIndex
 from ragtrial.indexing import collection_name, index_arm
+from repeating import times
 
-N, KILLS = 400, 20
+N, KILLS = 400, times(20, 7)
 FLAT = IndexParameters(build={}, search={})
 
 CHILD = """

@@ -13,10 +13,11 @@ import pytest
 
 from killing import Driver, logged, result_of
 from material import write_beir_folder, write_experiment
+from repeating import times
 from scripted_llm import Reply, ScriptedLlm
 from scripted_reader import reader_and_judge
 
-FOLDERS, KILLS_EACH = 7, 3
+FOLDERS, KILLS_EACH = times(7, 2), 3
 CONCURRENCY = 8
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-KILLS = 20
+from repeating import times
+
+KILLS = times(20, 7)
 N = 200
 CONCURRENCY = 8
 TESTS = Path(__file__).resolve().parents[1]
@@ -137,7 +139,7 @@ def test_a_killed_run_pays_again_for_nothing_but_what_was_in_flight(driver: Driv
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_still_comes_to_its_end(driver: Driver, tmp_path: Path):
-    """One cache, killed 20 times over at random moments, each time a little further."""
+    """One cache, killed over and over at random moments, each time a little further."""
     rng, folder, output = random.Random(3), str(tmp_path / "calls"), tmp_path / "out.json"
     killed = 0
     with server() as url:

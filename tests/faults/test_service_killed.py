@@ -21,9 +21,10 @@ from sqlalchemy import create_engine, text
 from killing import Driver
 from live_service import PEPPER, live_experiment, make_key
 from over_http import until_ready
+from repeating import times
 from servers import postgres_server
 
-KILLS = 30
+KILLS = times(30, 8)
 CLIENTS = 6
 
 

@@ -360,7 +360,7 @@ def test_a_pepper_that_is_not_there_is_said_and_not_taken_for_a_wrong_key(tmp_pa
         assert "RAGTRIAL_KEY_PEPPER" in response.text
 
 
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("width", [1440, pytest.param(390, marks=pytest.mark.long)])
 def test_every_page_asks_this_server_alone(browser: "Browser", unnamed: Board, width: int) -> None:
     with Visit(browser, unnamed.url, width=width) as visit:
         for page in PAGES:

@@ -73,7 +73,7 @@ def trec_eval_of(qrels: Path, run_file: Path) -> dict[str, float]:
     return {name: sum(values.get(q, {}).get(trec, 0.0) for q in judgments) / len(judgments) for name, trec in TREC_NAMES.items()}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_reported_metrics_are_the_independent_figures_and_trec_evals(
     name: str, shared_data: Path, repository: Path, tmp_path: Path

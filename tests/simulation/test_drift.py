@@ -77,10 +77,10 @@ def unadjusted(sample):
 @pytest.mark.parametrize(
     ("n_users", "n_trials", "name"),
     [
-        (100_000, 4_000, "users who come once"),
+        pytest.param(100_000, 4_000, "users who come once", marks=pytest.mark.long),
         (100_000, 1_400, "little traffic"),
-        (500, 8_000, "users who come back"),
-        (60, 4_000, "sixty users"),
+        pytest.param(500, 8_000, "users who come back", marks=pytest.mark.long),
+        pytest.param(60, 4_000, "sixty users", marks=pytest.mark.long),
     ],
 )
 def test_without_drift_fewer_than_one_experiment_in_twenty_alarms(n_users, n_trials, name):

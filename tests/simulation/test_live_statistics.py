@@ -104,7 +104,13 @@ def sequence_of(fit, planned):
     return confidence_sequence(fit.difference, fit.standard_error, units=units, alpha=ALPHA, planned_units=planned)
 
 
-@pytest.mark.parametrize(("n_users", "n_queries", "name"), [(2_500, 2_500, "users keep coming"), (260, 2_500, "the same users come back")])
+@pytest.mark.parametrize(
+    ("n_users", "n_queries", "name"),
+    [
+        pytest.param(2_500, 2_500, "users keep coming", marks=pytest.mark.long),
+        (260, 2_500, "the same users come back"),
+    ],
+)
 def test_looking_after_every_hundred_queries_alarms_on_equal_arms_at_most_at_alpha(n_users, n_queries, name):
     rng, repetitions = np.random.default_rng(1), 1_000
     found = np.zeros(4)
@@ -120,7 +126,7 @@ def test_looking_after_every_hundred_queries_alarms_on_equal_arms_at_most_at_alp
     assert by_query > 2 * always_valid
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.1])
+@pytest.mark.parametrize("shift", [pytest.param(0.0, marks=pytest.mark.long), 0.1])
 def test_intervals_by_user_cover_and_intervals_by_query_do_not(shift):
     rng, repetitions = np.random.default_rng(2), 1_000
     covered, relative, reductions = np.zeros(3), 0, []

@@ -121,7 +121,7 @@ def said(here):
     return decide_live(here, [compare(here, "nDCG@10", "primary")], []).verdict.decision in ("adopt custom", "keep baseline")
 
 
-@pytest.mark.parametrize("planned", [600, None])
+@pytest.mark.parametrize("planned", [600, pytest.param(None, marks=pytest.mark.long)])
 def test_looking_after_every_hundred_queries_decides_falsely_at_most_at_alpha(planned):
     # Nothing is worth having below 0.0001, so that any verdict but "undecided" and "too few" on equal arms is a false one.
     rng, plan, false = np.random.default_rng(41), experiment(min_effect=0.0001, units_planned=planned), 0

@@ -101,7 +101,12 @@ def unadjusted(deployment, spec, *, looks, step):
 
 @pytest.mark.parametrize(
     ("n_users", "window", "name"),
-    [(100_000, 500, "users who come once"), (400, 500, "users who come back"), (60, 500, "sixty users"), (2_000, 100, "small windows")],
+    [
+        pytest.param(100_000, 500, "users who come once", marks=pytest.mark.long),
+        pytest.param(400, 500, "users who come back", marks=pytest.mark.long),
+        pytest.param(60, 500, "sixty users", marks=pytest.mark.long),
+        (2_000, 100, "small windows"),
+    ],
 )
 def test_without_drift_hardly_any_deployment_ever_alarms_in_a_hundred_looks(n_users, window, name):
     """Levels of almost nothing take away what they add to the interval: what is left is the error rate of the intervals themselves."""
@@ -127,7 +132,14 @@ def test_without_drift_hardly_any_deployment_ever_alarms_in_a_hundred_looks(n_us
     assert naive / repetitions > 0.4
 
 
-@pytest.mark.parametrize(("n_users", "window"), [(100_000, 300), (200, 300), (2_000, 100)])
+@pytest.mark.parametrize(
+    ("n_users", "window"),
+    [
+        pytest.param(100_000, 300, marks=pytest.mark.long),
+        (200, 300),
+        pytest.param(2_000, 100, marks=pytest.mark.long),
+    ],
+)
 def test_embeddings_that_do_not_drift_never_alarm(n_users, window):
     plain = MonitorSpec(window=window, reference_queries=window)
     bare = MonitorSpec(window=window, reference_queries=window, embedding_raise_above=1e-6, embedding_clear_below=1e-7, raise_looks=1)

@@ -70,7 +70,16 @@ def logged(name, counts):
     return rates
 
 
-@pytest.mark.parametrize(("position", "strength"), [("A", 0.0), ("A", 0.2), ("A", 0.5), ("B", 0.3), ("tie", 0.3)])
+@pytest.mark.parametrize(
+    ("position", "strength"),
+    [
+        pytest.param("A", 0.0, marks=pytest.mark.long),
+        pytest.param("A", 0.2, marks=pytest.mark.long),
+        ("A", 0.5),
+        pytest.param("B", 0.3, marks=pytest.mark.long),
+        pytest.param("tie", 0.3, marks=pytest.mark.long),
+    ],
+)
 def test_a_judge_that_likes_a_position_prefers_no_arm_where_both_orders_are_asked(position, strength):
     rng = np.random.default_rng(31)
     both, single = np.zeros(2), np.zeros(2)

@@ -23,6 +23,7 @@ from ragtrial.domain.live import Assignment
 from ragtrial.domain.live_trial import LiveTrial
 from ragtrial.domain.trial import Ranking, Trial, Usage
 from ragtrial.errors import InputError, StoreError
+from repeating import times
 from unit.db import live_samples
 from unit.db.live_samples import START, answered, failed, live_trial, query, vote
 from unit.db.rolling_samples import STRETCH, Log, expected_buckets, stored_buckets
@@ -178,7 +179,7 @@ LOG, VOTE, COMMIT = ("log", 0, "ann", "custom", "answered", "split"), ("vote", 0
 
 
 @pytest.mark.parametrize("url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=times(60, 15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @example(actions=[LOG, ("pass",), VOTE, ("pass",), ("vote", 0, "down", False, False), ("pass",), ("vote", 0, "withdrawn", False, False)])
 @example(actions=[LOG, VOTE, ("vote", 0, "down", False, True), ("pass",), ("vote", 0, "withdrawn", True, False)])
 @example(actions=[LOG, ("log", 0, "bob", *LOG[3:]), ("pass",), ("forget", "bob"), LOG, ("pass",)])  # as many as before, but other ones
@@ -329,7 +330,7 @@ def test_two_processes_may_keep_the_same_sums_while_the_log_grows(url: str) -> N
     log.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_first_pass_over_100_000_trials_keeps_no_service_from_writing(sqlite_url: str) -> None:
     live_id, n = new_experiment(sqlite_url), 100_000
     log, chance = Log(sqlite_url, live_id), random.Random(2)
