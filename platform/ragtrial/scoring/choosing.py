@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ragtrial.contracts import Embedder, Scorer
 from ragtrial.domain.corpus import Corpus
 from ragtrial.domain.metric import Metric
 from ragtrial.llm.chat import Endpoint, Sampling
-from ragtrial.llm.gate import Gate
+
+if TYPE_CHECKING:  # its SDK takes a fifth of a command's start, and most experiments ask no judge
+    from ragtrial.llm.gate import Gate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +29,7 @@ class Judging:
         first_repetition: Number of the first judgment; our own judge asks anew from there on.
     """
 
-    gate: Gate
+    gate: "Gate"
     endpoint: Endpoint
     sampling: Sampling
     repetitions: Mapping[str, int]
