@@ -21,7 +21,7 @@ from ragtrial.finetuning.registry import Registry
 from ragtrial.formats.experiment import milvus_uri, sql_url
 from ragtrial.indexing import alias_of
 from ragtrial.settings import read_settings
-from ragtrial.suite.arms import leakage
+from ragtrial.suite.arm_models import leakage
 from ragtrial.suite.checking import check
 from ragtrial.suite.concluding import Outcome, conclude_file
 from ragtrial.suite.folders import check_stores, output_folder

@@ -134,7 +134,7 @@ def train(
 
 def _lacks_a_model(experiment: Path) -> bool:
     from ragtrial.settings import read_settings
-    from ragtrial.suite.arms import missing_models
+    from ragtrial.suite.arm_models import missing_models
     from ragtrial.suite.preparing import prepare
 
     return bool(missing_models(prepare(experiment, settings=read_settings())))

@@ -245,7 +245,7 @@ def _sayer(*, quiet: bool) -> "Callable[[str], None]":
 
 def _make_ready(prepared: "Prepared", *, quiet: bool) -> None:
     """Train what the registry lacks, and index both arms; what is there already is taken as it is."""
-    from ragtrial.suite.arms import missing_models
+    from ragtrial.suite.arm_models import missing_models
     from ragtrial.suite.indexing import index_all
     from ragtrial.suite.training import train_model
 

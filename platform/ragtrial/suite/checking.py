@@ -13,7 +13,7 @@ from ragtrial.formats.data import check_data
 from ragtrial.formats.experiment import load_experiment, milvus_uri
 from ragtrial.formats.pairs import check_pairs
 from ragtrial.settings import Settings
-from ragtrial.suite.arms import archived, check_models, missing_models
+from ragtrial.suite.arm_models import archived, check_models, missing_models
 from ragtrial.suite.calls import check_llm
 from ragtrial.suite.places import places
 from ragtrial.suite.preparing import Prepared, load, prepare

@@ -17,7 +17,7 @@ from ragtrial.index.codes import vector_bytes
 from ragtrial.index.estimates import IndexSize, index_size, node_memory
 from ragtrial.index.index_types import TYPES
 from ragtrial.indexing import collection_name, of_groups
-from ragtrial.suite.arms import missing_models
+from ragtrial.suite.arm_models import missing_models
 from ragtrial.suite.foreign_arms import refuse_own
 from ragtrial.suite.preparing import Prepared
 from ragtrial.suite.retrieving import build_arm_embedder

@@ -26,17 +26,8 @@ from ragtrial.foreign.retriever import ForeignRetriever
 from ragtrial.formats.experiment import resolve_path, sql_url
 from ragtrial.pipeline import Pipeline
 from ragtrial.scoring.choosing import Judging, build_scorers
-from ragtrial.suite.arms import (
-    ReadyArm,
-    archived,
-    check_models,
-    leakage,
-    load_generators,
-    load_models,
-    missing_models,
-    open_index,
-    ready_arms,
-)
+from ragtrial.suite.arm_models import archived, check_models, leakage, missing_models
+from ragtrial.suite.arms import ReadyArm, load_generators, load_models, open_index, ready_arms
 from ragtrial.suite.calls import Estimate, check_llm, estimate, judging_of, open_gate
 from ragtrial.suite.environment import environment
 from ragtrial.suite.folders import check_stores

@@ -26,7 +26,8 @@ from ragtrial.serving.parts import ServiceLimits, ServiceParts
 from ragtrial.serving.search_arm import SearchArm
 from ragtrial.serving.service import LiveService
 from ragtrial.settings import Settings
-from ragtrial.suite.arms import ReadyArm, archived, check_models, leakage, load_models, nothing_to_do, open_index, ready_arms
+from ragtrial.suite.arm_models import archived, check_models, leakage
+from ragtrial.suite.arms import ReadyArm, load_models, nothing_to_do, open_index, ready_arms
 from ragtrial.suite.calls import check_llm
 from ragtrial.suite.environment import environment
 from ragtrial.suite.folders import check_stores

@@ -22,7 +22,8 @@ from ragtrial.serving.counting import ServingCounts
 from ragtrial.serving.search_arm import SearchArm
 from ragtrial.settings import read_settings
 from ragtrial.suite import running
-from ragtrial.suite.arms import ReadyArm, check_models, index_facts, load_models, open_index, ready_arms
+from ragtrial.suite.arm_models import check_models
+from ragtrial.suite.arms import ReadyArm, index_facts, load_models, open_index, ready_arms
 from ragtrial.suite.preparing import Prepared, prepare
 from ragtrial.suite.retrieving import blend_of
 

@@ -28,7 +28,8 @@ from ragtrial.serving.counting import ServingCounts
 from ragtrial.serving.search_arm import SearchArm
 from ragtrial.settings import read_settings
 from ragtrial.suite import doctor
-from ragtrial.suite.arms import ReadyArm, check_models, load_models, open_index, ready_arms
+from ragtrial.suite.arm_models import check_models
+from ragtrial.suite.arms import ReadyArm, load_models, open_index, ready_arms
 from ragtrial.suite.checking import check
 from ragtrial.suite.preparing import Prepared, prepare
 from ragtrial.suite.retrieving import blend_of, load_rerankers, reordering_of
