@@ -226,8 +226,17 @@ class Visit:
         ]
 
 
+@functools.cache
+def _installed_components() -> list[Any]:
+    """What a server looks up once as it starts, and an `AppTest` at every run: it reads the metadata of everything that is installed."""
+    from streamlit.components.v2.manifest_scanner import scan_component_manifests
+
+    return scan_component_manifests()
+
+
 def app_test(monkeypatch: pytest.MonkeyPatch, url: str | None, page: str = "verdict", *, no_auth: bool = True, **params: str) -> "AppTest":
     """A page run without a browser, with these query parameters, for an admin (or as `visiting_as` says)."""
+    from streamlit.components.v2 import manifest_scanner
     from streamlit.runtime.pages_manager import PagesManager
     from streamlit.testing.v1 import AppTest
     from streamlit.testing.v1 import app_test as module
@@ -240,6 +249,8 @@ def app_test(monkeypatch: pytest.MonkeyPatch, url: str | None, page: str = "verd
             PagesManager.uses_pages_directory = False
 
     monkeypatch.setattr(module, "PagesManager", Navigated)
+    components = _installed_components()
+    monkeypatch.setattr(manifest_scanner, "scan_component_manifests", lambda: components)
     monkeypatch.setenv("RAGTRIAL_BOARD", json.dumps({"url": url, "open": no_auth}))
     monkeypatch.setenv("RAGTRIAL_KEY_PEPPER", PEPPER)
     test = AppTest.from_file(str(DASHBOARDS / "app.py"), default_timeout=60)

@@ -1,6 +1,7 @@
 """What several test folders share."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -8,6 +9,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import settings
 
+from ragtrial.db import schema
 from repeating import LONG
 from servers import postgres_server
 
@@ -68,19 +70,43 @@ def postgres() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def postgres_with_schema(postgres: str) -> Iterator[str]:
+    """The name of a database of that server that has today's schema, to be copied: migrating takes some ten times as long."""
+    with postgres_server.fresh_database(postgres, "with_schema") as url:
+        schema.upgrade(url)
+        yield "with_schema"
+
+
+@pytest.fixture(scope="session")
+def sqlite_with_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of SQLite."""
+    path = tmp_path_factory.mktemp("schema") / "log.db"
+    schema.upgrade(f"sqlite:///{path}")
+    return path
+
+
+def _begins_empty(request: pytest.FixtureRequest) -> bool:
+    return request.node.get_closest_marker("empty_database") is not None
+
+
 @pytest.fixture
-def postgres_url(postgres: str) -> Iterator[str]:
-    with postgres_server.fresh_database(postgres, f"test_{uuid4().hex}") as url:
+def postgres_url(request: pytest.FixtureRequest, postgres: str) -> Iterator[str]:
+    like = "template1" if _begins_empty(request) else request.getfixturevalue("postgres_with_schema")
+    with postgres_server.fresh_database(postgres, f"test_{uuid4().hex}", like=like) as url:
         yield url
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'log.db'}"
+def sqlite_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    path = tmp_path / "log.db"
+    if not _begins_empty(request):
+        shutil.copy(request.getfixturevalue("sqlite_with_schema"), path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest) -> str:
-    """The URL of a database that is empty, or not there yet: the test runs on SQLite and on a real PostgreSQL."""
+    """The URL of a database without a row (`empty_database`: without a schema or a file, too): SQLite, and a real PostgreSQL."""
     chosen: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
     return chosen

@@ -27,6 +27,9 @@ def _one_paragraph(error: RagtrialError) -> bool:
     return "\n" not in str(error) and "sqlalche.me" not in str(error) and "Traceback" not in str(error)
 
 
+pytestmark = pytest.mark.empty_database
+
+
 def test_a_reader_can_not_write(url: str) -> None:
     with Recorder(url) as recorder:
         recorder.open_evaluation(samples.evaluation(), experiment=samples.EXPERIMENT, gold=samples.GOLD, n_trials_planned=1)

@@ -18,6 +18,8 @@ from ragtrial.db.recorder import Recorder
 from ragtrial.db.trial_keys import KEYS
 from ragtrial.errors import InputError, StoreError
 
+pytestmark = pytest.mark.empty_database
+
 PARTITION = re.compile(r"live_(trials|scores|votes|signals)_(\d+|default)")
 
 
