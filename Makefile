@@ -61,8 +61,10 @@ test: $(VENV)/.dev browser check ## Every check and every test
 	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore tests/architecture
 
 # Containers, see docs/operating.md. What is given here is kept in .env, which `docker compose` and later targets read.
+# Only what make is given: other programs export some of these names for themselves.
+SETTINGS := EXPERIMENT WORKSPACE OBSERVABILITY OTEL_EXPORTER_OTLP_ENDPOINT API_PORT DASHBOARD_PORT TESTER_PORT GRAFANA_PORT PROMETHEUS_PORT
 up: secrets ## Serve EXPERIMENT (default: the last one, or the demo) with Milvus, PostgreSQL, dashboard; OBSERVABILITY=1 adds Prometheus and Grafana
-	@$(PYTHON) deploy/up.py
+	@$(PYTHON) deploy/up.py $(foreach name,$(SETTINGS),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 
 down: ## Stop what `make up` started; volumes stay (docker compose down --volumes removes them)
 	docker compose --profile observability down
