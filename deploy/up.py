@@ -43,7 +43,9 @@ def from_make(names: list[str]) -> dict[str, str]:
     """The values of what make was given; says of the rest of the environment what it does not take."""
     left = sorted(name for name in TAKEN if os.environ.get(name) and name not in names)
     if left:
-        sys.stderr.write(f"not taken from the environment: {', '.join(left)}. What is meant for ragtrial stands behind it: make up {left[0]}=...\n")
+        sys.stderr.write(
+            f"not taken from the environment: {', '.join(left)}. What is meant for ragtrial stands behind it: make up {left[0]}=...\n"
+        )
     return {name: os.environ.get(name, "") for name in names}
 
 
