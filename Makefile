@@ -64,8 +64,10 @@ test-all: export RAGTRIAL_TEST_LONG := 1
 test-all: test ## The same with every case and repetition: more kills and simulated experiments, whole data sets (an hour)
 
 # Containers, see docs/operating.md. What is given here is kept in .env, which `docker compose` and later targets read.
+# Only what make is given: other programs export some of these names for themselves.
+SETTINGS := EXPERIMENT WORKSPACE OBSERVABILITY OTEL_EXPORTER_OTLP_ENDPOINT API_PORT DASHBOARD_PORT TESTER_PORT GRAFANA_PORT PROMETHEUS_PORT
 up: secrets ## Serve EXPERIMENT (default: the last one, or the demo) with Milvus, PostgreSQL, dashboard; OBSERVABILITY=1 adds Prometheus and Grafana
-	@$(PYTHON) deploy/up.py
+	@$(PYTHON) deploy/up.py $(foreach name,$(SETTINGS),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 
 down: ## Stop what `make up` started; volumes stay (docker compose down --volumes removes them)
 	docker compose --profile observability down

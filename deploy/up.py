@@ -1,7 +1,8 @@
 """`make up`: writes down in `.env` what is served, so that every later command of Docker Compose acts on the same, then starts it.
 
-What is given as a variable (`EXPERIMENT`, `WORKSPACE`, `OBSERVABILITY`, ports) is taken; what isn't stays as it was; an empty one goes
-back to the default. Lines of `.env` under other names are left alone.
+What make is given (`EXPERIMENT`, `WORKSPACE`, `OBSERVABILITY`, ports, ...) is taken; what isn't stays as it was; an empty one goes back to
+the default. Make names what it was given as arguments, and has the values in the environment; what only that has, such as the WORKSPACE of a
+build server, was meant for another program. Lines of `.env` under other names are left alone.
 """
 
 import os
@@ -19,6 +20,7 @@ WATCHING = ("prometheus", "otel-collector", "grafana")
 COLLECTOR = "http://otel-collector:4318"
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 OURS = ("COMPOSE_FILE", "COMPOSE_PATH_SEPARATOR", "COMPOSE_PROFILES", "RAGTRIAL_EXPERIMENT", "RAGTRIAL_WORKSPACE", ENDPOINT, *PORTS)
+TAKEN = ("EXPERIMENT", "WORKSPACE", "OBSERVABILITY", ENDPOINT, *PORTS)
 HEAD = "# `make up` writes the lines below; `make up EXPERIMENT= OBSERVABILITY=` goes back to the demo, and `docker compose` reads them."
 
 
@@ -35,6 +37,16 @@ def remembered(path: Path) -> tuple[dict[str, str], list[str]]:
         elif line != HEAD:
             others.append(line)
     return found, others
+
+
+def from_make(names: list[str]) -> dict[str, str]:
+    """The values of what make was given; says of the rest of the environment what it does not take."""
+    left = sorted(name for name in TAKEN if os.environ.get(name) and name not in names)
+    if left:
+        sys.stderr.write(
+            f"not taken from the environment: {', '.join(left)}. What is meant for ragtrial stands behind it: make up {left[0]}=...\n"
+        )
+    return {name: os.environ.get(name, "") for name in names}
 
 
 def decided(given: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
@@ -116,7 +128,7 @@ def main() -> None:
     """Decide, write down, start, and say where everything is."""
     path = ROOT / ".env"
     before, others = remembered(path)
-    told = decided(os.environ, before)
+    told = decided(from_make(sys.argv[1:]), before)
     write(path, told, others)
     watched = WATCHED in told.get("COMPOSE_PROFILES", "").split(",")
     if WATCHED in before.get("COMPOSE_PROFILES", "").split(",") and not watched:

@@ -256,11 +256,19 @@ class VectorIndex(Protocol):
         """
         ...
 
-    def drop(self, name: str) -> None:
+    def keep_searched(self, name: str, at: float) -> None:
+        """Keep with a collection that somebody searched it at this moment (seconds since 1970) though no alias may point to it."""
+        ...
+
+    def drop(self, name: str, *, force: bool = False) -> None:
         """Remove a collection; nothing happens where there is none.
 
+        Args:
+            name: Of the collection.
+            force: Also one that a service may still search.
+
         Raises:
-            StoreError: An alias points to it.
+            StoreError: An alias points to it; or one did, or a service searched it, in the last minutes, see `index.rules.SEARCHED_SECONDS`.
         """
         ...
 

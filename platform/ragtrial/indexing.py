@@ -140,7 +140,7 @@ def open_collection(
     found = index.describe(name)
     if found is not None and parameters.words and not found.complete and found.n_passages and index.counts_words_by_opening:
         # half a collection would score by other word statistics than the rest; the vectors come from the cache
-        index.drop(name)
+        index.drop(name, force=True)  # such a store has one process, this one
         found = None
     sample = None
     if parameters.vectors == "int8" and found is None and n_passages:

@@ -99,7 +99,7 @@ def test_a_collection_that_is_dropped_without_being_drained_costs_no_query(store
     assert follower.search(["3"], top_k=1).collection == filled["drop"]
     store.point(alias, filled["b"])
     assert follower.search(["3"], top_k=1).collection == filled["drop"]  # still there: drained, not refused
-    store.drop(filled["drop"])
+    store.drop(filled["drop"], force=True)
     found = follower.search(["3"], top_k=1)
     assert (found.collection, found.hits[0][0].passage_id) == (filled["b"], "b3")
 

@@ -86,7 +86,7 @@ def test_a_collection_that_went_away_behind_an_alias_is_looked_up_again(milvus_s
         here.point(name, f"{name}_a")
         assert len(here.search(name, unit(1), top_k=5, model=MODEL)[0]) == 5
         there.point(name, f"{name}_b")
-        there.drop(f"{name}_a")
+        there.drop(f"{name}_a", force=True)
         assert len(here.search(name, unit(1), top_k=5, model=MODEL)[0]) == 5  # `here` had looked up `_a`
         there._connection._client.release_collection(f"{name}_b")  # type: ignore[union-attr]
         assert len(here.search(name, unit(1), top_k=5, model=MODEL)[0]) == 5  # loaded again

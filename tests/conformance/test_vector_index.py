@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,6 +17,7 @@ from ragtrial.domain.trial import Ranking
 from ragtrial.errors import StoreError
 from ragtrial.index.exact import ExactIndex, exact_search
 from ragtrial.index.milvus import MilvusIndex
+from ragtrial.index.rules import SEARCHED_SECONDS
 
 DIMENSION = 16
 MODEL = ModelIdentity(name="minilm", revision="a1b2c3d4e5", settings=("max_seq_length=256",), dimension=DIMENSION)
@@ -276,8 +278,13 @@ def test_a_collection_with_an_alias_is_not_dropped(store: VectorIndex, name: str
     store.point(f"{name}_alias", name)
     for what in (name, f"{name}_alias"):
         with pytest.raises(StoreError, match=f"alias '{name}_alias' points to it"):
-            store.drop(what)
+            store.drop(what, force=True)
     store.point(f"{name}_alias", f"{name}_b")
+    for _who_follows_the_alias_or_goes_on in range(2):
+        with pytest.raises(StoreError, match=r"can't be dropped yet: \d s ago an alias pointed to it, or a service searched it"):
+            store.drop(name)
+        store.keep_searched(name, time.time())
+    store.keep_searched(name, time.time() - SEARCHED_SECONDS - 1)
     store.drop(name)
     assert store.describe(name) is None
     assert name not in store.collections()
@@ -285,6 +292,9 @@ def test_a_collection_with_an_alias_is_not_dropped(store: VectorIndex, name: str
     store.drop(name)  # nothing happens
     made(store, name, unit(np.random.default_rng(11), 2))  # and the name is free again
     assert store.stored_ids(name) == {"p0000", "p0001"}
+    store.keep_searched(name, time.time())
+    store.drop(name, force=True)
+    assert store.describe(name) is None
 
 
 def test_names_and_aliases_do_not_mix(store: VectorIndex, name: str) -> None:

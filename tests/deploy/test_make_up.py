@@ -163,3 +163,18 @@ def test_make_up_says_what_is_wrong_and_writes_nothing(installed: Installed, tmp
     assert installed.make("up", f"EXPERIMENT={experiment}").returncode == 0
     experiment.unlink()
     assert "there is no experiment file" in installed.make("up").stderr
+
+
+def test_make_up_takes_nothing_that_the_shell_exports_for_others(installed: Installed, tmp_path: Path) -> None:
+    """Jenkins exports WORKSPACE, whoever traces their own programs an endpoint, Kubernetes `PROMETHEUS_PORT=tcp://...`."""
+    exported = {"WORKSPACE": "/var/jenkins/job", up.ENDPOINT: "http://someone:4318", "PROMETHEUS_PORT": "tcp://10.0.0.1:9090"}
+    shell = Installed(folder=installed.folder, log=installed.log, environment={**installed.environment, **exported})
+    for given, endpoint in (((), None), ((f"{up.ENDPOINT}=http://mine:4318", "API_PORT="), "http://mine:4318")):
+        done = shell.make("up", f"EXPERIMENT={experiment_in(tmp_path / str(endpoint)[-4:])}", *given)
+        assert done.returncode == 0, done.stderr
+        told = shell.told()[1]
+        assert (told["RAGTRIAL_WORKSPACE"], told.get(up.ENDPOINT)) == (str(tmp_path / str(endpoint)[-4:]), endpoint)
+        left = [name for name in ("WORKSPACE", up.ENDPOINT, "PROMETHEUS_PORT") if not any(each.startswith(name) for each in given)]
+        assert f"not taken from the environment: {', '.join(sorted(left))}" in done.stderr
+    assert "not taken" not in installed.make("up", "API_PORT=9000").stderr
+    assert f"SETTINGS := {' '.join(up.TAKEN)}\n" in (ROOT / "Makefile").read_text(), "what make says that it was given"

@@ -157,7 +157,7 @@ def _said(live: "RolledLive") -> str:
     if live.problem:
         return f"{said}; no analysis: {live.problem}"
     if live.snapshot == "waits":
-        return f"{said}; the analysis is left to that as well"
+        return f"{said}; the analysis is left to {'another process, which was faster' if rolled.complete else 'that as well'}"
     return f"{said}; analysed in {live.took_s:.1f} s" if live.snapshot == "made" else f"{said}; the analysis is up to date"
 
 

@@ -186,8 +186,8 @@ class LiveComparisonRow(Base):
 
     comparison_id: Mapped[str] = mapped_column(primary_key=True)
     live_id: Mapped[int] = mapped_column(ForeignKey("live_experiments.id"), index=True)
-    left_trial: Mapped[int] = mapped_column(LONG, ForeignKey("live_trials.id"))
-    right_trial: Mapped[int] = mapped_column(LONG, ForeignKey("live_trials.id"))
+    left_trial: Mapped[int] = mapped_column(LONG, ForeignKey("live_trials.id"), index=True)
+    right_trial: Mapped[int] = mapped_column(LONG, ForeignKey("live_trials.id"), index=True)
     left_arm: Mapped[str]
     unit: Mapped[str | None] = mapped_column(index=True)
     caller: Mapped[str]

@@ -16,6 +16,7 @@ from ragtrial.db import engine as database
 from ragtrial.db.closing import require_open
 from ragtrial.db.live_models import AuditRow, TrafficStateRow
 from ragtrial.db.partitions import BLOCK, PartitionKeeper
+from ragtrial.db.score_turns import take_scores
 from ragtrial.db.trial_keys import KEYS
 from ragtrial.errors import InputError, StoreError
 
@@ -110,6 +111,8 @@ class BulkImport:
             into = ", ".join(f'"{name}"' for name in columns)
             late = f", t.at + {self._late_days * _DAY_SECONDS} < s.at" if table != "live_scores" else ""
             order = " ORDER BY s.line" if table != "live_scores" else ""  # of votes on one answer the last one by id counts
+            if table == "live_scores":
+                take_scores(self._connection, self.live_id)
             statement = (
                 f"INSERT INTO {table} (trial, live_id, {into}{', late' if late else ''}) SELECT t.id, t.live_id, {names}{late} "  # noqa: S608
                 f"FROM staged s JOIN {self._named()} WHERE t.live_id = {self.live_id}{order} ON CONFLICT DO NOTHING"

@@ -167,7 +167,8 @@ class LiveRecorder:
         """Record scores of a trial, served or silent. A metric that the trial has a score of keeps it: the new one is ignored.
 
         Returns:
-            Resolves when they are committed; fails with `UnknownTrialError` where there is no such trial, and as `log`.
+            Resolves when they are committed; fails with `UnknownTrialError` where there is no such trial, with `OverloadedError` while an
+            import writes scores of the experiment (PostgreSQL), and as `log`.
 
         Raises:
             QueueFullError: As `log`.

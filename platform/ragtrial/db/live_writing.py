@@ -14,10 +14,13 @@ from ragtrial.db.base import Base
 from ragtrial.db.live_comparing import Compared, Preferred, repeated_comparison, write_comparisons, write_preferences
 from ragtrial.db.live_models import LiveExperimentRow, LiveScoreRow, LiveSignalRow, LiveTrialRow, LiveVoteRow
 from ragtrial.db.live_rows import Row, storable
+from ragtrial.db.score_turns import taken_scores
 from ragtrial.db.trial_keys import numbers_of, taken_by
-from ragtrial.errors import DuplicateRequestError, RecordRefusedError, StoreError, UnknownSourceError, UnknownTrialError
+from ragtrial.errors import DuplicateRequestError, OverloadedError, RecordRefusedError, StoreError, UnknownSourceError, UnknownTrialError
 
 _DAY_SECONDS = 86_400
+_IMPORTED = "an import writes scores of this experiment: other scores wait until it has ended"
+_IMPORT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,11 +171,16 @@ class BatchWriter:
         new: dict[Any, list[Row]] = {table: [] for table in self._said}
         scores: list[Row] = []
         outcomes: dict[int, object] = {}
+        scored = {known[r.trial_id].live_id for r in records if isinstance(r, Scores) and r.trial_id in known}
+        taken = taken_scores(connection, sorted(scored))
         for record in records:
             if record.trial_id not in known:
                 outcomes[id(record)] = self._unknown(record.trial_id)
             elif isinstance(record, Scores):
                 trial = known[record.trial_id]
+                if trial.live_id in taken:
+                    outcomes[id(record)] = OverloadedError(_IMPORTED, retry_after_s=_IMPORT_SECONDS)
+                    continue
                 scores += [{**row, "trial": trial.number, "live_id": trial.live_id} for row in record.rows]
             else:
                 trial, hits = known[record.trial_id], sources.get(record.trial_id, frozenset())

@@ -5,8 +5,8 @@ Sums are computed in read transactions, which hold no lock, and written in short
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from ragtrial.db import schema
 from ragtrial.db.base import Base
 from ragtrial.db.board_models import LiveBucketRow, LiveSnapshotRow, RollUpMarkRow
 from ragtrial.db.closing import closed
-from ragtrial.db.live_board_reader import StoredSnapshot
+from ragtrial.db.live_board_reader import SnapshotMade, StoredSnapshot
 from ragtrial.db.live_models import LiveExperimentRow
 from ragtrial.db.partitions import PartitionKeeper
 from ragtrial.db.roll_up_reading import (
@@ -164,19 +164,32 @@ class RollUp:
         keeper.try_keep()
         keeper.count()
 
-    def store_snapshot(self, live_id: int, snapshot: StoredSnapshot) -> None:
+    def store_snapshot(self, live_id: int, snapshot: StoredSnapshot, *, before: Mapping[int, SnapshotMade] | None = None) -> bool:
         """Write what an experiment has come to, unless what is there is of a later version: another process may be ahead.
 
         What is stored of an experiment whose sums are closed stays as it was: it was made when all of its trials were there.
+
+        Args:
+            live_id: The experiment.
+            snapshot: What it has come to.
+            before: What was stored before the log was read for it, as `LiveBoardReader.snapshots_made` says it. Where that is another one
+                now, another process may have read more: scores alone make no other version.
+
+        Returns:
+            Whether it was written, or there is nothing left to write as the sums are closed; False: read the log again.
         """
-        statement = self._upsert(LiveSnapshotRow, ("live_id",), where=lambda new: LiveSnapshotRow.version <= new.version)
-        values = {"live_id": live_id, **asdict(snapshot)}
-        row = LiveSnapshotRow
-        whole = select(row.live_id).where(row.live_id == live_id, row.document.is_not(None), row.form == snapshot.form)
+        row, names = LiveSnapshotRow, [field.name for field in fields(SnapshotMade)]
+        statement = self._upsert(row, ("live_id",), where=lambda new: row.version <= new.version)
+        stored = select(*(getattr(row, name) for name in names), row.document.is_not(None).label("whole")).where(row.live_id == live_id)
         with database.transaction(self._writing, self._name, turn="long") as connection:
-            if live_id in closed(connection) and connection.execute(whole).first() is not None:
-                return
-            connection.execute(statement, values)
+            found = connection.execute(stored).first()
+            if found is not None and found.whole and found.form == snapshot.form and live_id in closed(connection):
+                return True
+            known = None if found is None else SnapshotMade(**{name: getattr(found, name) for name in names})
+            if before is not None and before.get(live_id) != known:
+                return False
+            connection.execute(statement, {"live_id": live_id, **asdict(snapshot)})
+            return True
 
     def _written(self, live_id: int, changes: Changes, marks: Marks, version: int, progress: Progress) -> Iterator[int]:
         """Rows that were written, for each group of stretches."""

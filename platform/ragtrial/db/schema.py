@@ -16,7 +16,7 @@ logger = logging.getLogger("ragtrial.db")
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 """The schemas that this version knows, oldest first; the last one is current."""
 HEAD = REVISIONS[-1]
 _PARTITIONED = "0010"  # the schema that writes the tables of the live log anew

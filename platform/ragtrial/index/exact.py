@@ -1,5 +1,6 @@
 """Exact search with numpy: the oracle that other stores are measured against, and a store for tests."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from ragtrial.index.rules import (
     TIE,
     Origin,
     calibrated,
+    check_drop,
     check_groups,
     check_model,
     check_origin,
@@ -90,6 +92,7 @@ class _Collection:
     rows: dict[str, Vectors] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     groups: dict[str, str | None] = field(default_factory=dict)
+    searched_at: float | None = None
     matrix: Vectors | None = None
     words: WordScores | None = None
 
@@ -224,11 +227,15 @@ class ExactIndex:
 
         return in_groups(asked, found)
 
-    def drop(self, name: str) -> None:
+    def keep_searched(self, name: str, at: float) -> None:
         """See `contracts.VectorIndex`."""
-        aliases = sorted(alias for alias, target in self._aliases.items() if name in (alias, target))
-        if aliases:
-            raise StoreError(f"collection {name!r} can't be dropped: alias {aliases[0]!r} points to it; point it elsewhere first")
+        self._get(self._aliases.get(name, name)).searched_at = at
+
+    def drop(self, name: str, *, force: bool = False) -> None:
+        """See `contracts.VectorIndex`."""
+        aliases = [alias for alias, target in self._aliases.items() if name in (alias, target)]
+        found = self._open().get(name)
+        check_drop(name, aliases, searched_at=None if force or found is None else found.searched_at)
         self._open().pop(name, None)
 
     def collections(self) -> tuple[str, ...]:
@@ -242,6 +249,8 @@ class ExactIndex:
         if not self._get(name).complete:
             raise StoreError(f"alias {alias!r} can't point to collection {name!r}: it is not complete; index the corpus to the end first")
         before = self._aliases.get(alias)
+        if before is not None and before != name:
+            self.keep_searched(before, time.time())
         self._aliases[alias] = name
         return before
 

@@ -25,12 +25,12 @@ from ragtrial.domain.trial import Hit
 from ragtrial.errors import MissingCollectionError, StoreError
 from ragtrial.index.milvus_building import check_built, ensure_index, wait_for_index
 from ragtrial.index.milvus_connection import MISSING, Connection
-from ragtrial.index.milvus_loading import MMAP, load, logger, other_replicas, unserved
+from ragtrial.index.milvus_loading import load, logger, other_replicas, unserved
+from ragtrial.index.milvus_properties import COMPLETE, ORIGIN, RECALL, SEARCHED_AT, record_of
 from ragtrial.index.milvus_rows import (
     PARTITIONS,
     batches,
     index_name,
-    origin_of,
     plain,
     row_of,
     schema,
@@ -54,6 +54,7 @@ from ragtrial.index.reading import Reading
 from ragtrial.index.rules import (
     Origin,
     calibrated,
+    check_drop,
     check_groups,
     check_model,
     check_origin,
@@ -66,7 +67,6 @@ from ragtrial.index.rules import (
 SEARCH_BATCH = 64
 """Queries a call; a larger batch saves nothing more and a server may refuse it."""
 
-_ORIGIN, _COMPLETE, _RECALL = "ragtrial.origin", "ragtrial.complete", "ragtrial.recall."
 _NOT_LOADED = 101
 _RECHECK_SECONDS = 5.0
 _LITE_L2_BYTES = 64 << 20
@@ -154,7 +154,7 @@ class MilvusIndex:
         if parameters.vectors == "binary" and model.dimension % 8 and not self._lite:
             raise StoreError(f"binary vectors of {model.dimension} dimensions can't be stored: Milvus takes multiples of 8")
         asked = calibrated(asked, sample)
-        properties = {_ORIGIN: json.dumps(plain(asked), sort_keys=True), _COMPLETE: "false"}
+        properties = {ORIGIN: json.dumps(plain(asked), sort_keys=True), COMPLETE: "false"}
         with self._connection.calls(f"creating collection {name!r}") as client:
             fields = schema(client, asked, lite=self._lite)
             more = {"num_partitions": PARTITIONS} if parameters.partition else {}
@@ -179,7 +179,7 @@ class MilvusIndex:
         requests = list(batches(made, record.origin.model.dimension))
         if record.name not in self._open_for_writing:
             if record.complete:
-                self._mark(record.name, {_COMPLETE: "false", **{f"{_RECALL}{key}": "" for key in record.recalls}})
+                self._mark(record.name, {COMPLETE: "false", **{f"{RECALL}{key}": "" for key in record.recalls}})
             self._open_for_writing[record.name] = record
         self._fresh.discard(record.name)
         for batch in requests:
@@ -222,7 +222,7 @@ class MilvusIndex:
         rows, ids = self._count(record), len(self.stored_ids(record.name))
         if rows != ids:
             raise StoreError(f"collection {name!r} holds {rows} rows for {ids} passages: drop it and index the corpus again")
-        self._mark(record.name, {_COMPLETE: "true"})
+        self._mark(record.name, {COMPLETE: "true"})
         self._open_for_writing.pop(record.name, None)
 
     def keep_recall(self, name: str, key: str, recall: float) -> None:
@@ -230,7 +230,11 @@ class MilvusIndex:
         record = self._existing(name)
         if not record.complete:
             raise StoreError(f"collection {name!r} is not complete, so its recall is not kept: index the corpus to the end first")
-        self._mark(record.name, {f"{_RECALL}{key}": repr(recall)})
+        self._mark(record.name, {f"{RECALL}{key}": repr(recall)})
+
+    def keep_searched(self, name: str, at: float) -> None:
+        """See `contracts.VectorIndex`."""
+        self._mark(self._existing(name).name, {SEARCHED_AT: repr(at)})
 
     def describe(self, name: str) -> CollectionInfo | None:
         """See `contracts.VectorIndex`."""
@@ -316,17 +320,14 @@ class MilvusIndex:
                     found.extend(nearest(client, opened.record, batch, search, top_k, limits=limits))
         return tuple(found)
 
-    def drop(self, name: str) -> None:
+    def drop(self, name: str, *, force: bool = False) -> None:
         """See `contracts.VectorIndex`."""
         record = self._record(name)
         if record is None:
             return
         with self._connection.calls(f"dropping collection {name!r}") as client:
             aliases = [name] if record.name != name else client.list_aliases(name, timeout=self._timeout_s)["aliases"]
-            if aliases:
-                raise StoreError(
-                    f"collection {record.name!r} can't be dropped: alias {min(aliases)!r} points to it; point it elsewhere first"
-                )
+            check_drop(record.name, aliases, searched_at=None if force else record.searched_at)
             client.drop_collection(name, timeout=self._timeout_s)
         self._fresh.discard(name)
         self._open_for_writing.pop(name, None)
@@ -337,7 +338,7 @@ class MilvusIndex:
         with self._connection.calls("listing the collections") as client:
             names = client.list_collections(timeout=self._timeout_s)
             described = [client.describe_collection(name, timeout=self._timeout_s) for name in names]
-        return tuple(sorted(name for name, found in zip(names, described, strict=True) if _ORIGIN in (found.get("properties") or {})))
+        return tuple(sorted(name for name, found in zip(names, described, strict=True) if ORIGIN in (found.get("properties") or {})))
 
     def point(self, alias: str, name: str) -> str | None:
         """See `contracts.VectorIndex`."""
@@ -348,6 +349,8 @@ class MilvusIndex:
         self._load(record)
         if before is not None and before.name == alias:
             raise StoreError(f"alias {alias!r} can't be set: a collection has that name")
+        if before is not None and before.name != record.name:
+            self.keep_searched(before.name, time.time())  # whoever follows the alias goes on for a moment
         with self._connection.calls(f"pointing alias {alias!r} to collection {name!r}") as client:
             if before is None:
                 client.create_alias(record.name, alias, timeout=self._timeout_s)
@@ -373,21 +376,7 @@ class MilvusIndex:
                 if error.code == MISSING:
                     return None
                 raise
-        properties = found.get("properties") or {}
-        try:
-            origin = origin_of(json.loads(properties[_ORIGIN]))
-            recalls = {key.removeprefix(_RECALL): float(value) for key, value in properties.items() if key.startswith(_RECALL) and value}
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(
-                f"collection {name!r} was not made by this version of ragtrial: use another name, or drop it with Milvus"
-            ) from error
-        return Record(
-            name=found["collection_name"],
-            origin=origin,
-            complete=properties.get(_COMPLETE) == "true",
-            mapped=properties.get(MMAP) == "true",
-            recalls=recalls,
-        )
+        return record_of(name, found)
 
     def _existing(self, name: str) -> Record:
         record = self._record(name)

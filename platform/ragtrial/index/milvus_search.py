@@ -24,7 +24,8 @@ MAX_HITS = 16_384
 class Record:
     """What Milvus keeps of a collection; `name` is its own, even where it was asked for by an alias; `mapped`: from disk.
 
-    `recalls` is what it was found to find, by what that was measured on.
+    `recalls` is what it was found to find, by what that was measured on; `searched_at` when an alias left it, or a service that goes on with
+    it said so, in seconds since 1970.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Record:
     complete: bool
     mapped: bool = False
     recalls: Mapping[str, float] = field(default_factory=dict)
+    searched_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,8 @@
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +24,11 @@ TIE = 1e-6
 rounds otherwise. Without it, the order of passages that are equally near would depend on the machine."""
 
 
+SEARCHED_SECONDS = 600.0
+"""How long after it was last known to be searched a collection can't be dropped: services look every 5 s where their alias points to, and
+one that goes on elsewhere says so every minute."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """What a collection was made for; written into it at creation.
@@ -38,6 +44,27 @@ class Origin:
     corpus: str
     parameters: IndexParameters
     ranges: str | None = None
+
+
+def check_drop(name: str, aliases: Collection[str], *, searched_at: float | None) -> None:
+    """Make sure that nobody searches a collection.
+
+    Args:
+        name: The collection.
+        aliases: That point to it.
+        searched_at: When it was last known to be searched, in seconds since 1970; None: never, or it does not matter.
+
+    Raises:
+        StoreError: Somebody does, or may.
+    """
+    if aliases:
+        raise StoreError(f"collection {name!r} can't be dropped: alias {min(aliases)!r} points to it; point it elsewhere first")
+    ago = math.inf if searched_at is None else time.time() - searched_at
+    if ago < SEARCHED_SECONDS:
+        raise StoreError(
+            f"collection {name!r} can't be dropped yet: {max(0.0, ago):.0f} s ago an alias pointed to it, or a service searched it; start "
+            f"services anew that go on with it (their log says so), and try again {SEARCHED_SECONDS / 60:.0f} minutes later, or force it"
+        )
 
 
 def reference_to(name: str, origin: Origin, *, complete: bool) -> CollectionRef:

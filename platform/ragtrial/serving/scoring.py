@@ -180,10 +180,17 @@ class BackgroundScoring:
         return await self._aside(partial(self._reader.unscored, self._recorder.live_id, names, limit=limit))
 
     async def _record(self, scores: Mapping[str, Sequence[Score]]) -> None:
-        written = [asyncio.wrap_future(self._recorder.score(trial_id, own)) for trial_id, own in scores.items()]
-        for result in await asyncio.gather(*written, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
+        """Write scores; while an import writes others, they wait here, for a judge may be paid for them."""
+        waiting = True
+        while waiting:
+            written = [asyncio.wrap_future(self._recorder.score(trial_id, own)) for trial_id, own in scores.items()]
+            failed = [each for each in await asyncio.gather(*written, return_exceptions=True) if isinstance(each, BaseException)]
+            waiting = any(isinstance(each, OverloadedError) for each in failed)
+            for each in failed:
+                if not isinstance(each, OverloadedError):
+                    raise each
+            if waiting:
+                await asyncio.sleep(_IDLE_S)
         for own in scores.values():
             for score in own:
                 self._counts.scored(score.metric, reason=score.unscored)

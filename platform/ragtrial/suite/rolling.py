@@ -34,6 +34,7 @@ SHORTEST_PAUSE_S = 5.0
 _PARTITIONS_EVERY_S = 600.0
 _LONGEST_PAUSE_AFTER_FAULTS_S = 60.0
 _LONGEST_PAUSE_S = 30.0  # between two passes: a first one may take long, and is no reason to be late afterwards
+_TRIES = 3  # at one experiment, where another process is faster
 _WAITS = "another process sums its log at this moment: try again when that is done"
 
 logger = logging.getLogger("ragtrial.rolling")
@@ -51,8 +52,9 @@ class RolledLive:
         live_id: Its number.
         rolled: What the roll-up did.
         rolled_s: How long that took.
-        snapshot: `made`; `current`: nothing is new; `waits`: until the next one is due, or for the process that sums the rest of the log.
-        took_s: How long the snapshot took; 0 where none was made.
+        snapshot: `made`; `current`: nothing is new; `waits`: until the next one is due, or for another process, which sums the rest of the
+            log or has stored one meanwhile.
+        took_s: How long the snapshot took, also of one that was not stored; 0 where none was made.
         problem: Why the analysis could not be made, or None.
     """
 
@@ -138,7 +140,7 @@ class Rolling:
             if stopped.is_set():
                 break
             try:
-                live.append(self._roll(experiment, made.get(experiment.live_id), progress))
+                live.append(self._roll(experiment, made, progress))
             except RagtrialError as error:
                 errors.append(f"live experiment {experiment.name!r} is not up to date: {error}")
             except Exception as error:  # a fault of ours in one of them must not stop the others
@@ -173,8 +175,11 @@ class Rolling:
             StoreError: The database fails.
         """
         live = next(each for each in self._reader.experiments() if each.live_id == live_id)
-        done = self._roll(live, self._board.snapshots_made().get(live_id), progress, anew=anew)
-        return _WAITS if done.snapshot == "waits" else done.problem
+        for _ in range(_TRIES):
+            done = self._roll(live, self._board.snapshots_made(), progress, anew=anew)
+            if done.snapshot != "waits":
+                return done.problem
+        return _WAITS
 
     def _conclude(self, evaluation_id: str, errors: list[str]) -> bool:
         made_at = self._clock()
@@ -195,8 +200,8 @@ class Rolling:
         errors.append(f"evaluation {evaluation_id!r} can't be concluded: {problem}")
         return False
 
-    def _roll(self, live: LiveExperiment, made: SnapshotMade | None, progress: Progress, *, anew: bool = False) -> RolledLive:
-        known = self._known.setdefault(live.live_id, _Known())
+    def _roll(self, live: LiveExperiment, before: Mapping[int, SnapshotMade], progress: Progress, *, anew: bool = False) -> RolledLive:
+        known, made = self._known.setdefault(live.live_id, _Known()), before.get(live.live_id)
         begin = time.monotonic()
         rolled = self._writer.roll(live.live_id, progress=progress)
         self._writer.roll_units(live.live_id, progress=progress)
@@ -218,9 +223,9 @@ class Rolling:
         if made is not None and not is_old and not anew and made.beside == digest:
             return done(snapshot="current", problem=problem)
         snapshot = snapshot_of(live, self._reader, self._board, version=rolled.version, beside=digest, clock=self._clock)
-        self._writer.store_snapshot(live.live_id, snapshot)
+        stored = self._writer.store_snapshot(live.live_id, snapshot, before=before)
         self._not_before = self._clock() + PACE * snapshot.took_s
-        return done(snapshot="made", took_s=snapshot.took_s, problem=snapshot.problem)
+        return done(snapshot="made" if stored else "waits", took_s=snapshot.took_s, problem=snapshot.problem)
 
     def _is_due(self, made: SnapshotMade, known: "_Known") -> bool:
         earliest = max(self._not_before, max(known.looked_at, made.made_at + made.took_s) + SHORTEST_PAUSE_S)

@@ -1,7 +1,7 @@
 """Once retention has removed trials of an experiment that is over, what it came to stays; it takes nothing new, and who asks is erased."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -210,13 +210,14 @@ def test_scores_that_come_while_it_is_being_closed_are_in_sums_and_result(
     live_id = _log(url, file.experiment, "t")
     real, values = RollUp.store_snapshot, [0.25]
 
-    def stored(self: RollUp, live_id: int, snapshot: StoredSnapshot) -> None:
-        real(self, live_id, snapshot)
+    def stored(self: RollUp, *what: Any, **more: Any) -> bool:
+        done = real(self, *what, **more)
         if values:
             _score_anew(url, values.pop())
             if summed:
                 with RollUp(url) as other:
                     other.roll_units(live_id)
+        return done
 
     roll_once(url)
     monkeypatch.setattr(RollUp, "store_snapshot", stored)
@@ -227,6 +228,54 @@ def test_scores_that_come_while_it_is_being_closed_are_in_sums_and_result(
     assert _stored_mean(url, live_id) == pytest.approx(0.25)
 
 
+def test_a_look_that_began_before_the_last_scores_came_is_not_the_final_result(
+    url: str, place: Path, file: ExperimentFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores alone make no other version of the sums: a slow process stores what it has read before, right before the sums are closed."""
+    live_id = _log(url, file.experiment, "t")
+    roll_once(url)
+    real, late = RollUp.store_snapshot, list[Callable[[RollUp], object]]()
+
+    def slow(_self: RollUp, *what: Any, **more: Any) -> bool:
+        late.append(lambda other: real(other, *what, **more))
+        return True
+
+    def overtaken(self: RollUp, *what: Any, **more: Any) -> bool:
+        stored = real(self, *what, **more)
+        with RollUp(url) as other:
+            while late:
+                late.pop()(other)
+        return stored
+
+    _score_anew(url, 0.25)
+    with Rolling(url) as rolling, monkeypatch.context() as patch:
+        patch.setattr(RollUp, "store_snapshot", slow)
+        rolling.one(live_id, anew=True)
+    assert len(late) == 1
+    _score_anew(url, 0.75)
+    monkeypatch.setattr(RollUp, "store_snapshot", overtaken)
+    assert retain(place, keep_days=1).left == {}
+    assert _stored_mean(url, live_id) == pytest.approx(0.75)
+
+
+def test_a_final_result_that_another_process_was_faster_with_is_made_again(
+    url: str, place: Path, file: ExperimentFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live_id = _log(url, file.experiment, "t")
+    roll_once(url)
+    real, others = RollUp.store_snapshot, [1]
+
+    def stored(self: RollUp, *what: Any, **more: Any) -> bool:
+        if others.pop() if others else 0:
+            with Rolling(url) as faster:
+                faster.one(live_id, anew=True)
+        return real(self, *what, **more)
+
+    monkeypatch.setattr(RollUp, "store_snapshot", stored)
+    assert retain(place, keep_days=1).left == {}
+    assert _count(url, select(func.count()).select_from(LiveTrialRow)) == [0]
+
+
 def test_an_experiment_that_scores_keep_coming_to_is_not_closed(
     url: str, place: Path, file: ExperimentFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,9 +283,10 @@ def test_an_experiment_that_scores_keep_coming_to_is_not_closed(
     roll_once(url)
     real = RollUp.store_snapshot
 
-    def stored(self: RollUp, live_id: int, snapshot: StoredSnapshot) -> None:
-        real(self, live_id, snapshot)
+    def stored(self: RollUp, live_id: int, snapshot: StoredSnapshot, **more: Any) -> bool:
+        done = real(self, live_id, snapshot, **more)
         _score_anew(url, snapshot.made_at % 1)
+        return done
 
     monkeypatch.setattr(RollUp, "store_snapshot", stored)
     done = retain(place, keep_days=1)

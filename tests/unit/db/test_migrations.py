@@ -108,6 +108,22 @@ def test_migrated_tables_have_the_same_checks_and_storage_as_the_models(sqlite_u
     assert statements(Path(sqlite_url.removeprefix("sqlite:///"))) == statements(made)
 
 
+@pytest.mark.parametrize("gone", ["live_trials", "live_comparisons"])
+def test_what_refers_to_rows_that_retention_removes_is_found_by_an_index(url: str, gone: str) -> None:
+    """Without one each row that goes has whole tables looked through: a database checks that nothing refers to it any more."""
+    database.upgrade(url)
+    engine = database.open_engine(url, read_only=True)
+    found = inspect(engine)
+    keys = [key for table in Base.metadata.tables.values() for key in table.foreign_keys]
+    referring = [(key.parent.table.name, key.parent.name) for key in keys if key.column.table.name == gone]
+    for table, column in referring:
+        first = {found.get_pk_constraint(table)["constrained_columns"][0]}
+        first |= {each["column_names"][0] for each in (*found.get_unique_constraints(table), *found.get_indexes(table))}
+        assert column in first, (table, column)
+    engine.dispose()
+    assert len(referring) == {"live_trials": 5, "live_comparisons": 1}[gone]
+
+
 def test_the_revisions_that_the_engine_knows_are_those_on_disk() -> None:
     config = Config()
     config.set_main_option("script_location", "ragtrial:db/migrations")

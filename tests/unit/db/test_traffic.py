@@ -4,6 +4,7 @@ import threading
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from sqlalchemy import event
 
@@ -12,7 +13,8 @@ from ragtrial.db.live_reader import LiveReader
 from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.db.roll_up import RollUp
 from ragtrial.db.traffic import TrafficStore
-from ragtrial.errors import ConflictError, InputError, StoreError
+from ragtrial.domain.score import Score
+from ragtrial.errors import ConflictError, InputError, OverloadedError, StoreError
 from unit.db.live_samples import START, Clock, experiment, live_trial
 
 
@@ -133,3 +135,22 @@ def test_neither_records_nor_traffic_wait_for_the_first_roll_up(postgres_url: st
             sums = reader.unit_tables(recorder.live_id, ["failed"], experiment=experiment())
             assert sums is not None
             assert (sums.exposure.trials.sum(), sums.summed) == (3, 0)
+
+
+def test_users_wait_for_no_score_that_an_import_is_about_to_bring(postgres_url: str) -> None:
+    """PostgreSQL keeps whoever inserts a key waiting for the transaction that has inserted it: of an import, minutes."""
+    with LiveRecorder(postgres_url, experiment(), clock=Clock()) as recorder:
+        recorder.log(live_trial("t1", "ann")).result(10)
+        mine = [Score(metric="nDCG@10", value=0.5, scorer="mine")]
+        row = {"trial_id": "t1", "metric": "nDCG@10", "value": 0.25, "unscored": None, "scorer": "theirs", "n_calls": 0, "at": START}
+        with bulk_import(postgres_url, recorder.live_id, late_days=7, actor="a") as importing:
+            importing.about_trials("live_scores", [pa.Table.from_pylist([row])], place="scores")
+            begin = time.monotonic()
+            scored, logged = recorder.score("t1", mine), recorder.log(live_trial("t2", "bob"))
+            logged.result(10)
+            with pytest.raises(OverloadedError, match="an import writes scores"):
+                scored.result(10)
+            assert time.monotonic() - begin < 1
+        recorder.score("t1", mine).result(10)
+        with LiveReader(postgres_url) as reader:
+            assert [score.scorer for score in reader.scores_of("t1")] == ["theirs"]

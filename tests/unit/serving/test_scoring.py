@@ -4,8 +4,10 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
+import pyarrow as pa
 import pytest
 
+from ragtrial.db.bulk_import import bulk_import
 from ragtrial.domain.live import LiveMetrics, OnlineScoring
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.planned import PrimaryMetric
@@ -285,3 +287,24 @@ def test_the_work_goes_on_by_itself_and_takes_up_what_an_earlier_process_left(tm
     found = asyncio.run(second())
     assert all(each["nDCG@3"] == 1.0 for each in found)
     assert all(each["judge_groundedness"] == 1.0 for each in found)
+
+
+def test_a_judgment_that_is_paid_for_waits_for_an_import_of_scores_and_is_not_asked_for_again(tmp_path, postgres_url, monkeypatch):
+    made, judge = house(tmp_path, live=live()), Judge()
+    made.url = postgres_url
+    monkeypatch.setattr(scoring, "_IDLE_S", 0.05)
+
+    async def run():
+        async with serving(made) as service:
+            served = await ask(service)
+            row = {"trial_id": served.trial_id, "metric": "nDCG@3", "value": 0.25, "unscored": None, "scorer": "s", "n_calls": 0, "at": 2e9}
+            with bulk_import(postgres_url, made.recorder.live_id, late_days=7, actor="a") as importing:
+                importing.about_trials("live_scores", [pa.Table.from_pylist([row])], place="scores")
+                task = asyncio.create_task(scoring_of(service, judged=(judge,)).score_judged())
+                assert not (await asyncio.wait({task}, timeout=1))[0]
+                await ask(service)
+            await asyncio.wait_for(task, 10)
+            return scores(made, served.trial_id)
+
+    assert asyncio.run(run()) == {"nDCG@3": 0.25, "judge_groundedness": 1.0}
+    assert len(judge.asked) == 1

@@ -401,8 +401,11 @@ def test_an_alias_that_is_moved_while_serving_is_told_once(tmp_path, caplog):
             await health.look()
             before = health.moved
             made.index.point("rt_custom", "baseline")  # as after indexing anew
+            made.index.keep_searched("custom", 0.0)  # the alias left it long ago
             await health.look()
             await health.look()
+            with pytest.raises(StoreError, match="collection 'custom' can't be dropped yet"):
+                made.index.drop("custom")
             return before, health
 
     with caplog.at_level(logging.WARNING, logger="ragtrial.serving"):
