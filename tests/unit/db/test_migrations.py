@@ -111,7 +111,7 @@ def test_migrated_tables_have_the_same_checks_and_storage_as_the_models(sqlite_u
 @pytest.mark.parametrize("gone", ["live_trials", "live_comparisons"])
 def test_what_refers_to_rows_that_retention_removes_is_found_by_an_index(url: str, gone: str) -> None:
     """Without one each row that goes has whole tables looked through: a database checks that nothing refers to it any more."""
-    database.upgrade(url)
+    schema.upgrade(url)
     engine = database.open_engine(url, read_only=True)
     found = inspect(engine)
     keys = [key for table in Base.metadata.tables.values() for key in table.foreign_keys]
