@@ -8,8 +8,8 @@ from ragtrial.analysis.live_planning import LivePlan
 from ragtrial.domain.live_verdict import Interval, LiveComparison
 from ragtrial.report import live_words, words
 from ragtrial.report.live_content import LiveContent
-from ragtrial.report.terminal_table import Form, as_text, metric_table, stacked, whole
 from ragtrial.report.terminal import DECISION_STYLES, GUARD_STYLES, STATE_STYLES
+from ragtrial.report.terminal_table import Form, as_text, metric_table, stacked, whole
 
 
 def render_live(content: LiveContent, console: Console) -> None:
