@@ -138,9 +138,9 @@ class Standing:
 
 
 @contextlib.contextmanager
-def served_page(folder: Path) -> Iterator[Standing]:
-    """The tester's page over a service with two arms, whose passages are hostile."""
-    path = _experiment(folder)
+def served_page(folder: Path, **changes: object) -> Iterator[Standing]:
+    """The tester's page over a service with two arms, whose passages are hostile; `changes` replace keys of its experiment."""
+    path = _experiment(folder, **changes)
     log_url = sql_url(load_experiment(path))
     make_key(path, "tester")
     service = Serving(path, folder / "serve.log")
@@ -156,7 +156,7 @@ def served_page(folder: Path) -> Iterator[Standing]:
         service.kill()
 
 
-def _experiment(folder: Path) -> Path:
+def _experiment(folder: Path, **changes: object) -> Path:
     data = write_beir_folder(folder / "data", n_passages=40, n_queries=20)
     passages = [json.loads(line) for line in (data / "corpus.jsonl").read_text().splitlines()]
     for passage in passages:
@@ -167,7 +167,7 @@ def _experiment(folder: Path) -> Path:
         {"name": name, "role": role, "embedding": {"provider": "hashing", "model": name, "dimensions": size}}
         for name, role, size in zip(ARMS, ("control", "treatment"), (64, 256), strict=True)
     ]
-    return write_experiment(folder / "live.yaml", data, name=NAME, live={**LIVE, "solicit": 0.999}, arms=arms)
+    return write_experiment(folder / "live.yaml", data, name=NAME, live={**LIVE, "solicit": 0.999}, arms=arms, **changes)
 
 
 @contextlib.contextmanager

@@ -8,12 +8,14 @@ import streamlit as st
 
 from ragtrial.domain.live_trial import VOTE_TAGS, Thumb
 from ragtrial_board.asking import Answered, Service, Side, Source, Vote
+from ragtrial_board.marked import marked
 from ragtrial_board.saving import Slot, choice_button, settle, slot_of
 from ragtrial_board.saying import escaped, plain, unmarked
 
 LONGEST_COMMENT = 4000
 WITHDRAWN = Vote(thumb="withdrawn")
 
+_ASKED: dict[Thumb, str] = {"up": "What is good about it? (optional)", "down": "What is wrong with it? (optional)"}
 _THUMBS: dict[Thumb, str] = {"up": "a good answer", "down": "a poor answer", "withdrawn": "your vote is withdrawn."}
 
 
@@ -41,7 +43,7 @@ def show_question(query: str | None) -> None:
 
 
 def show_answer(side: Answered | Side, *, title: str) -> None:
-    """The text of an answer, as it is."""
+    """The text of an answer, with its marks shown as what they mean."""
     if side.answer is None:
         text = '<p class="t-note">The text of this answer was erased.</p>'
     elif side.abstained:
@@ -49,7 +51,7 @@ def show_answer(side: Answered | Side, *, title: str) -> None:
     elif not side.answer:
         text = '<p class="t-note">Only passages are looked up here; they are below.</p>'
     else:
-        text = plain(side.answer)
+        text = marked(side.answer)
     st.html(f'<section class="t-answer" aria-label="{escaped(title)}"><h2>{escaped(title)}</h2>{text}</section>')
 
 
@@ -131,28 +133,30 @@ def _withdraw_button(slot: Slot[Vote], name: str) -> None:
 
 
 def _give(slot: Slot[Vote], thumb: Thumb) -> None:
-    """A thumb; what was said besides stays."""
+    """A thumb; a comment stays, and tags stay with the thumb that they were given with: what is wrong is asked of poor answers alone."""
     before = slot.latest
     kept = before if before is not None and before.thumb != "withdrawn" else Vote(thumb=thumb)
-    slot.say(replace(kept, thumb=thumb))
+    slot.say(replace(kept, thumb=thumb, tags=kept.tags if kept.thumb == thumb else ()))
 
 
 def _details(slot: Slot[Vote], name: str) -> None:
-    """Tags and a comment."""
+    """Why: tags where the answer is poor, and a comment."""
     said = slot.latest or Vote(thumb="up")
     tags, comment = f"tags-{name}", f"comment-{name}"
     with st.form(f"details-{name}", border=False):
-        options = tuple(dict.fromkeys((*VOTE_TAGS, *said.tags)))
-        what = "What is wrong with it? (optional)"
-        st.pills(what, options, selection_mode="multi", default=said.tags, format_func=unmarked, key=tags)
-        st.text_area("Comment (optional)", value=said.comment, max_chars=LONGEST_COMMENT, height=100, key=comment)
+        asked = _ASKED[said.thumb]
+        options = tuple(dict.fromkeys((*(VOTE_TAGS if said.thumb == "down" else ()), *said.tags)))
+        if options:
+            st.pills(asked, options, selection_mode="multi", default=said.tags, format_func=unmarked, key=tags)
+            asked = "Comment (optional)"
+        st.text_area(asked, value=said.comment, max_chars=LONGEST_COMMENT, height=100, key=comment)
         st.form_submit_button("Save details", on_click=_tell, args=(slot, tags, comment))
 
 
 def _tell(slot: Slot[Vote], tags: str, comment: str) -> None:
     before = slot.latest
     if before is not None:
-        slot.say(replace(before, tags=tuple(st.session_state[tags]), comment=st.session_state[comment].strip()))
+        slot.say(replace(before, tags=tuple(st.session_state.get(tags, ())), comment=st.session_state[comment].strip()))
 
 
 def _chosen(slot: Slot[Vote]) -> Thumb | None:

@@ -43,6 +43,27 @@ def test_every_command_says_what_it_does(command: tuple[str, ...]) -> None:
     assert done.err == ""
 
 
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An experiment that was evaluated, with metrics of short and long names."""
+    experiment = small(tmp_path_factory.mktemp("analysed"))
+    assert ragtrial_command("evaluate", experiment, "--output", experiment.parent / "out", "--quiet").code == 1
+    return experiment
+
+
+@pytest.mark.parametrize("columns", ["40", "64", "80", "100", "116", "160"])
+def test_no_name_of_a_metric_is_broken_however_narrow_the_terminal_is(
+    columns: str, analysed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    said = ragtrial_command("analyse", analysed).out
+    report = json.loads((analysed.parent / "out" / "report.json").read_text())
+    names = [metric["name"] for metric in report["metrics"]]
+    assert {"nDCG@10", "answer_token_recall", "citation_support"} <= set(names)
+    assert set(names) <= {line.split(" ")[0] for line in said.splitlines()}, said
+    assert max(map(len, said.splitlines())) <= int(columns), said
+
+
 def test_without_a_command_there_is_the_help() -> None:
     done = ragtrial_command()
     assert done.code == 2

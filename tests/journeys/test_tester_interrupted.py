@@ -46,11 +46,11 @@ def test_a_killed_service_is_said_nothing_is_lost_and_it_counts_once_when_it_is_
         visit.says("Saved: a good answer.")
         standing.service.kill()
         try:
-            visit.page.get_by_label("Comment").fill("typed while it was away")
+            visit.page.get_by_label("What is good about it?").fill("typed while it was away")
             visit.button("Save details").click()
             visit.says("Not saved. The connection to the service is lost.")
             assert visit.page.get_by_text("Saved:").count() == 0
-            assert visit.page.get_by_label("Comment").input_value() == "typed while it was away"
+            assert visit.page.get_by_label("What is good about it?").input_value() == "typed while it was away"
             visit.button("Try to save it again").click()
             visit.says("Not saved. The connection to the service is lost.")
             other.question.fill(asked)

@@ -1,5 +1,6 @@
 """The tester's page in a real browser, over the real service and its database: ask, read, vote; and which of two is better."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from scripted_llm import Reply, ScriptedLlm
 from tester_pages import (
     ARABIC,
     ARMS,
@@ -45,10 +47,19 @@ def test_a_tester_asks_votes_changes_the_vote_reloads_and_the_row_is_in_sql_once
         assert trial.trial.answer is not None
         assert visit.page.locator(".t-answer .rt-plain").inner_text() == trial.trial.answer.text
         assert visit.says("Please rate this answer").is_visible()
+        asked = visit.page.get_by_text(re.compile("What is (good|wrong)"))
+        assert asked.count() == 0, "nothing suggests a judgment before there is one"
         visit.button("Good answer").click()
         visit.says("Saved: a good answer.")
+        visit.says("What is good about it? (optional)")
+        visit.rest()
+        assert asked.count() == 1
+        assert visit.button("incomplete").count() == 0
         visit.button("Poor answer").click()
         visit.says("Saved: a poor answer.")
+        visit.says("What is wrong with it? (optional)")
+        visit.rest()
+        assert asked.count() == 1
         visit.page.get_by_role("button", name="incomplete").click()
         visit.page.get_by_label("Comment").fill("see the new rules")
         visit.button("Save details").click()
@@ -172,17 +183,22 @@ def test_it_works_by_keyboard_alone(browser: "Browser", standing: Standing) -> N
         visit.says("Saved: a good answer.")
         visit.rest()
         assert "Good answer" in focused(visit), "the focus stays where one was"
+        tab_to(visit, "What is good about it?")
+        visit.page.keyboard.type("gp")
+        tab_to(visit, "Save details")
+        visit.page.keyboard.press("Enter")
+        visit.says("Saved: a good answer, with a comment.")
+        visit.page.locator("h1").click()
+        visit.page.keyboard.press("p")
+        visit.says("Saved: a poor answer, with a comment.")
+        visit.rest()
         tab_to(visit, "wrong")
         visit.page.keyboard.press("ArrowRight")
         assert focused(visit) == "wrong source"
         visit.page.keyboard.press("Enter")
         tab_to(visit, "Comment")
-        visit.page.keyboard.type("gp")
         tab_to(visit, "Save details")
         visit.page.keyboard.press("Enter")
-        visit.says("Saved: a good answer, with 1 tag and a comment.")
-        visit.page.locator("h1").click()
-        visit.page.keyboard.press("p")
         visit.says("Saved: a poor answer, with 1 tag and a comment.")
         summary = visit.page.locator(".t-source summary").first
         assert not visit.page.locator(".t-source .rt-plain").first.is_visible()
@@ -215,6 +231,42 @@ def test_it_works_by_keyboard_alone(browser: "Browser", standing: Standing) -> N
         visit.page.keyboard.press("b")
         visit.page.wait_for_timeout(500)
         assert visit.says("Saved: neither is good.").is_visible(), "switched off"
+
+
+MARKED = f"""**Wait 20 minutes** [1], *then*:
+
+2. run `gate open`
+4. see [here](javascript:document.title='broken') or [there](http://outside.example/)
+
+{HOSTILE}
+[a]: http://outside.example/ref
+
+| berth | open |
+|-------|------|
+| 7 | <svg/onload=document.title='broken'> |
+"""
+
+
+def test_an_llms_answer_is_readable_and_nothing_in_it_is_active(browser: "Browser", tmp_path: Path) -> None:
+    with ScriptedLlm(lambda _asked, _number: Reply(text=MARKED)) as llm:
+        generation = {"provider": "openai-compatible", "model": "scripted-model", "base_url": llm.url}
+        with (
+            served_page(tmp_path, generation=generation) as standing,
+            Visit(browser, standing.url, standing.key()) as visit,
+        ):
+            visit.ask()
+            answer = visit.page.locator(".t-answer")
+            assert answer.locator("strong").all_inner_texts() == ["Wait 20 minutes", "bold"]
+            assert [each.get_attribute("value") for each in answer.locator("ol > li").all()] == ["2", "4"]
+            assert answer.locator("em").inner_text() == "then"
+            assert answer.locator("code").inner_text() == "gate open"
+            assert answer.locator("td").all_inner_texts() == ["7", "<svg/onload=document.title='broken'>"]
+            shown = answer.inner_text()
+            for text in ("[here](javascript:", "[there](http://outside.example/)", "![b](http://outside.example/b.png)", "[a]: http:"):
+                assert text in shown
+            assert answer.locator("a, img, svg, script, [href], [src], [style]").count() == 0
+            assert not any("outside.example" in url for url in visit.asked)
+            assert visit.page.title() != "broken"
 
 
 @pytest.mark.parametrize(("at", "scheme"), [("/", "light"), ("/?mode=side", "dark")], ids=["one", "side"])

@@ -183,7 +183,9 @@ def test_an_answer_that_abstains_says_so(monkeypatch: pytest.MonkeyPatch, stand_
     assert "No answer: the documents hold none that fits." in shown(test)
 
 
-def test_the_same_thumb_twice_is_one_vote_and_a_change_of_mind_keeps_tags_and_comment(monkeypatch: pytest.MonkeyPatch, real: Live) -> None:
+def test_the_same_thumb_twice_is_one_vote_and_a_change_of_mind_keeps_the_comment_and_no_tag_of_a_fault(
+    monkeypatch: pytest.MonkeyPatch, real: Live
+) -> None:
     key = real.keys["tester"]
     test = page(monkeypatch, real.url, key)
     test.chat_input[0].set_value(QUESTION).run()
@@ -192,11 +194,16 @@ def test_the_same_thumb_twice_is_one_vote_and_a_change_of_mind_keeps_tags_and_co
     for _ in range(2):
         test.button(key=f"down-{trial}").click().run()
     test.text_area(key=f"comment-{trial}").set_value("both of them")
+    test.button_group(key=f"tags-{trial}").set_value(["incomplete"])
     next(button for button in test.button if button.label == "Save details").click().run()
     test.button(key=f"up-{trial}").click().run()
     assert "Saved: a good answer, with a comment." in shown(test)
     with real.client("operator") as operator:
         votes = operator.get(f"/v1/trials/{trial}").json()["votes"]
-    assert [(vote["thumb"], vote["comment"]) for vote in votes] == [("down", ""), ("down", "both of them"), ("up", "both of them")]
+    assert [(vote["thumb"], vote["tags"], vote["comment"]) for vote in votes] == [
+        ("down", [], ""),
+        ("down", ["incomplete"], "both of them"),
+        ("up", [], "both of them"),
+    ]
     again = page(monkeypatch, real.url, key, trial=trial)
     assert "Saved: a good answer, with a comment." in shown(again)

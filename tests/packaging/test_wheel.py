@@ -1,6 +1,8 @@
 """The wheel as a stranger gets it. `make release-check` does it in empty environments, with the demo and every extra."""
 
+import email
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -21,8 +23,8 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, repository]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode and "No matching distribution found for hatchling" in done.stderr:
-        pytest.skip("no package index is in reach, from which pip takes hatchling to build the wheel")
+    if done.returncode and "No matching distribution found for hatch" in done.stderr:
+        pytest.skip("no package index is in reach, from which pip takes what builds the wheel")
     assert done.returncode == 0, done.stderr[-3000:]
     (built,) = folder.glob("*.whl")
     return built
@@ -47,6 +49,19 @@ def ragtrial(installed: Path, *arguments: str, cwd: Path) -> subprocess.Complete
 @pytest.mark.slow
 def test_the_wheel_holds_what_commands_read_and_nothing_else(check: dict[str, Any], wheel: Path) -> None:
     assert check["faults"](wheel) == []
+
+
+@pytest.mark.slow
+def test_the_links_of_the_description_work_away_from_the_repository(wheel: Path, repository: Path) -> None:
+    with zipfile.ZipFile(wheel) as opened:
+        (name,) = (each for each in opened.namelist() if each.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(opened.read(name))
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    pattern = r"(!?)\[[^\]]*\]\(([^)\s]+)"
+    described = re.findall(pattern, metadata.get_payload(decode=True).decode())
+    at_home = re.findall(pattern, (repository / "README.md").read_text(encoding="utf-8"))
+    home = {"!": "https://raw.githubusercontent.com/ragtrial/ragtrial/main/", "": "https://github.com/ragtrial/ragtrial/blob/main/"}
+    assert [place for _, place in described] == [place if "://" in place else home[mark] + place for mark, place in at_home]
 
 
 @pytest.mark.slow

@@ -38,6 +38,7 @@ from ragtrial.cli import (
     tester,
     traffic,
 )
+from ragtrial.cli.help_pages import Command, Group
 from ragtrial.cli.terminal import error_console
 from ragtrial.errors import RagtrialError
 
@@ -48,6 +49,7 @@ _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]  # ClickException,
 
 app = typer.Typer(
     name="ragtrial",
+    cls=Group,
     help=f"Does a custom embedding model make our RAG system better than the baseline, enough to be worth it?\n\n"
     f"Start with `ragtrial demo`. Then write an experiment file: `ragtrial assess` it before any training, `ragtrial evaluate` it after.\n\n{EXIT_CODES}",
     no_args_is_help=True,
@@ -131,10 +133,11 @@ for _panel, _commands in COMMANDS.items():
     for _name, _command in _commands.items():
         if isinstance(_command, typer.Typer):
             for _below in _command.registered_commands:
+                _below.cls = Command
                 _below.short_help = _purpose(_below.help or getattr(_below.callback, "__doc__", None))
-            app.add_typer(_command, name=_name, rich_help_panel=_panel, short_help=_purpose(_command.info.help))
+            app.add_typer(_command, name=_name, cls=Group, rich_help_panel=_panel, short_help=_purpose(_command.info.help))
         else:
-            app.command(name=_name, rich_help_panel=_panel, short_help=_purpose(_command.__doc__))(_command)
+            app.command(name=_name, cls=Command, rich_help_panel=_panel, short_help=_purpose(_command.__doc__))(_command)
 
 
 def main() -> None:

@@ -13,6 +13,9 @@ from ragtrial.cli.terminal import console, progress_bars
 if TYPE_CHECKING:
     from rich.console import Console
 
+_UNBOUND = 10_000
+"""Columns that no row needs."""
+
 
 def quantize(
     experiment: ExperimentPath,
@@ -72,11 +75,18 @@ def quantize(
 
 
 def table(out: "Console", headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Print rows under their headings."""
+    """Print rows under their headings; where a row does not fit into the terminal, each as a list."""
     from rich.markup import escape
     from rich.table import Table
 
     drawn = Table(*headings, box=None, header_style="bold", pad_edge=False)
     for line in lines:
         drawn.add_row(*map(escape, line))
-    out.print(drawn)
+    if out.measure(drawn, options=out.options.update_width(_UNBOUND)).maximum <= out.width:
+        out.print(drawn)
+        return
+    for name, *values in lines:
+        out.print(escape(name), style="bold", soft_wrap=True)
+        for heading, value in zip(headings[1:], values, strict=True):
+            if value:
+                out.print(f"  {heading}: {value}", markup=False)

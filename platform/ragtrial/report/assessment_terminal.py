@@ -5,7 +5,7 @@ from rich.table import Table
 
 from ragtrial.domain.assessment import Assessment
 from ragtrial.report import assessment_words as said
-from ragtrial.report.terminal import as_text
+from ragtrial.report.terminal_table import as_text
 from ragtrial.report.words import NOTHING
 
 _MOST_GROUPS, _MOST_PAIRS, _MOST_TERMS = 6, 5, 8
@@ -46,7 +46,7 @@ def render_assessment(a: Assessment, console: Console) -> None:
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for place, name in enumerate(names):
-        table.add_column(name, justify="left" if place == 0 else "right", overflow="fold", no_wrap=place > 0)
+        table.add_column(name, justify="left" if place == 0 else "right", overflow="fold", no_wrap=place > 0 or name == "baseline")
     return table
 
 

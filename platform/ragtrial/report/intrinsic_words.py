@@ -12,7 +12,7 @@ from ragtrial.domain.estimate import Estimate
 from ragtrial.domain.intrinsic import Intrinsic, JudgedPair, Measured
 from ragtrial.report import assessment_words as said
 from ragtrial.report import words
-from ragtrial.report.terminal import as_text
+from ragtrial.report.terminal_table import as_text
 
 FORM = 1
 """Counted up when the JSON changes its shape."""

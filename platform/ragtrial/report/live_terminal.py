@@ -8,9 +8,8 @@ from ragtrial.analysis.live_planning import LivePlan
 from ragtrial.domain.live_verdict import Interval, LiveComparison
 from ragtrial.report import live_words, words
 from ragtrial.report.live_content import LiveContent
-from ragtrial.report.terminal import DECISION_STYLES, GUARD_STYLES, STATE_STYLES, as_text
-
-_ROOMY = 116
+from ragtrial.report.terminal import DECISION_STYLES, GUARD_STYLES, STATE_STYLES
+from ragtrial.report.terminal_table import Form, as_text, metric_table, stacked, whole
 
 
 def render_live(content: LiveContent, console: Console) -> None:
@@ -19,7 +18,7 @@ def render_live(content: LiveContent, console: Console) -> None:
     console.print(as_text(f"{content.experiment.name}, live ({content.live.mode}): {live_words.progress(analysis.progress)}", "bold"))
     console.print(as_text(f"Traffic: {live_words.traffic(content)}."))
     console.print()
-    console.print(_metrics(content, roomy=console.width >= _ROOMY))
+    console.print(whole(lambda form: _metrics(content, form), console))
     console.print(as_text(f"p: {live_words.p_rule(content)}.", "dim"))
     for line in live_words.not_compared_by_reason(content):
         console.print(as_text(f"not compared: {line}", "dim"))
@@ -49,26 +48,26 @@ def facts(content: LiveContent) -> list[str]:
     return [each for each in said if each is not None]
 
 
-def _metrics(content: LiveContent, *, roomy: bool) -> Table:
+def _metrics(content: LiveContent, form: Form) -> Table:
+    roomy = form == "roomy"
     planned = any(c.effect is not None and c.effect.planned is not None for c in content.analysis.comparisons)
-    table = Table(box=None, pad_edge=False, padding=(0, 2 if roomy else 1, 0, 0), header_style="bold")
-    table.add_column("metric", overflow="fold")
-    table.add_column(
-        as_text(f"{content.label(content.control)} -> {content.label(content.treatment)}\nso far"), justify="right", overflow="fold"
-    )
-    columns = ["difference, always-valid", *(["at the planned size"] if planned and roomy else []), "p", "units", "scored"]
-    for name in columns if roomy else [name for name in columns if name != "scored"]:
-        table.add_column(name, justify="right", no_wrap=True)
+    means = f"{content.label(content.control)} -> {content.label(content.treatment)}\nso far"
+    more = ["at the planned size"] if planned and roomy else []
+    table = metric_table(form, means=(means,), numbers=("difference, always-valid", *more, "p", "units", *(["scored"] if roomy else [])))
+
+    def add(cells: list[Text], style: str) -> None:
+        table.add_row(*(stacked(cells) if form == "stacked" else cells), style=style)
+
     for role in ("primary", "secondary", "guardrail", "exploratory"):
         rows = [comparison for comparison in content.analysis.comparisons if comparison.role == role]
         if rows:
             table.add_row(as_text(role, "dim italic"))
         for comparison in rows:
             cells = _row(comparison, planned=planned and roomy)
-            table.add_row(*(cells if roomy else cells[:-1]), style="bold" if role == "primary" else "")
+            add(cells if roomy else cells[:-1], "bold" if role == "primary" else "")
             fixed = None if comparison.effect is None else comparison.effect.planned
             if fixed is not None and (role == "primary" or not roomy):
-                table.add_row(*_planned(fixed, comparison, content, roomy=roomy), style="dim")
+                add(_planned(fixed, comparison, content, roomy=roomy), "dim")
     return table
 
 

@@ -7,6 +7,7 @@ from rich.text import Text
 from ragtrial.domain.verdict import CheckState, Comparison, Decision
 from ragtrial.report import findings, words
 from ragtrial.report.content import ReportContent
+from ragtrial.report.terminal_table import Form, as_text, metric_table, stacked, whole
 
 STATE_STYLES: dict[CheckState, str] = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "cyan"}
 GUARD_STYLES = {"holds": "green", "broken": "bold red", "not shown": "yellow"}
@@ -17,8 +18,6 @@ DECISION_STYLES: dict[Decision, str] = {
     "too few": "bold yellow",
     "refused": "bold red",
 }
-_ROOMY = 116
-"""Columns from which the table has both means apart, BM25, unadjusted p, and wins, ties and losses."""
 
 
 def render_terminal(content: ReportContent, console: Console) -> None:
@@ -31,7 +30,7 @@ def render_terminal(content: ReportContent, console: Console) -> None:
         )
     )
     console.print()
-    console.print(_metrics(content, roomy=console.width >= _ROOMY))
+    console.print(whole(lambda form: _metrics(content, form), console))
     console.print(as_text(f"p: {words.P_RULE[content.experiment.analysis.correction]}.", "dim"))
     for reason in findings.without_effect(content.analysis.comparisons):
         console.print(as_text(f"not compared: {reason}", "dim"))
@@ -56,27 +55,19 @@ def render_terminal(content: ReportContent, console: Console) -> None:
     console.print(as_text(verdict.sentence, DECISION_STYLES[verdict.decision]))
 
 
-def as_text(said: str, style: str = "") -> Text:
-    """Data is no mark-up and no command to the terminal."""
-    return Text(words.plain(said), style=style)
-
-
-def _metrics(content: ReportContent, *, roomy: bool) -> Table:
+def _metrics(content: ReportContent, form: Form) -> Table:
     control, treatment = content.label(content.control), content.label(content.treatment)
-    means = [control, treatment, *(["bm25"] if "bm25" in content.references else [])] if roomy else [f"{control} -> {treatment}"]
-    table = Table(box=None, pad_edge=False, padding=(0, 2 if roomy else 1, 0, 0), header_style="bold")
-    table.add_column("metric", overflow="fold")
-    for name in means:
-        table.add_column(as_text(name), justify="right", overflow="fold")
-    table.add_column(as_text(f"difference, {content.level} interval"), justify="right", no_wrap=True)
-    for name in ("p", "adj. p", "win/tie/loss", "scored") if roomy else ("p", "scored"):
-        table.add_column(name, justify="right", no_wrap=True)
+    apart = (control, treatment, *(["bm25"] if "bm25" in content.references else []))
+    counts = ("p", "adj. p", "win/tie/loss", "scored") if form == "roomy" else ("p", "scored")
+    means = apart if form == "roomy" else (f"{control} -> {treatment}",)
+    table = metric_table(form, means=means, numbers=(f"difference, {content.level} interval", *counts))
     for role in ("primary", "secondary", "guardrail", "exploratory"):
         rows = [comparison for comparison in content.analysis.comparisons if comparison.role == role]
         if rows:
             table.add_row(as_text(role, "dim italic"))
         for comparison in rows:
-            table.add_row(*_row(comparison, content, roomy=roomy), style="bold" if role == "primary" else "")
+            cells = _row(comparison, content, roomy=form == "roomy")
+            table.add_row(*(stacked(cells) if form == "stacked" else cells), style="bold" if role == "primary" else "")
     return table
 
 

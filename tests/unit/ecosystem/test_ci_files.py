@@ -49,6 +49,14 @@ def test_the_template_is_of_gitlabs_schema(repository: Path, template: dict[str,
     jsonschema.Draft7Validator(schema(repository, "gitlab-ci.json")).validate({**template, **job})
 
 
+def test_the_artefact_is_shown_on_the_merge_request(template: dict[str, Any]) -> None:
+    """GitLab shows what is exposed only where its paths hold no variable and no pattern, and folders end in a slash (its YAML reference)."""
+    artefacts = template[".ragtrial"]["artifacts"]
+    assert re.fullmatch(r"\w[-\w ]{,99}", artefacts["expose_as"])
+    assert artefacts["paths"] == ["ragtrial-report/"]
+    assert not [path for path in (*artefacts["paths"], artefacts["reports"]["junit"]) if set("$*?[") & set(path)]
+
+
 def test_no_expression_stands_in_a_script(action: dict[str, Any]) -> None:
     scripts = [step["run"] for step in action["runs"]["steps"] if "run" in step]
     assert len(scripts) == 4

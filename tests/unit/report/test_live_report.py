@@ -268,3 +268,12 @@ def test_the_plan_fits_eighty_columns_and_says_what_to_write() -> None:
     assert f"live.units_planned: {plan.units_planned}" in text
     assert "12 weeks" in text
     assert json.loads(json.dumps(plan_dict(plan)))["weeks"][0]["units"] == 2_100
+
+
+@pytest.mark.parametrize("width", [58, 64, 80, 116, 130])
+def test_in_a_terminal_every_metric_stands_whole_with_its_units(width: int) -> None:
+    content, out = build(n=300), io.StringIO()
+    render_live(content, Console(file=out, width=width))
+    for comparison in content.analysis.comparisons:
+        row = next(line for line in out.getvalue().splitlines() if line.startswith(f"{comparison.metric.name} "))
+        assert f" {comparison.n_units:,}" in row

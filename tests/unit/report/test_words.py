@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -72,7 +73,7 @@ def test_the_terminal_ends_with_the_verdict_and_keeps_to_its_width(width: int, c
     printed = _printed(content, width)
     assert max(map(len, printed.splitlines())) <= width
     assert " ".join(printed.split()).endswith(content.analysis.verdict.sentence)
-    assert "+0.1452 [+0.0935, +0.1969]" in printed
+    assert re.search(r"\+0\.1452 (< 0\.001 146/150 *\n  0\.4732 -> 0\.6184 +)?\[\+0\.0935, \+0\.1969\]", printed)
 
 
 def test_without_colour_nothing_is_lost(content: ReportContent) -> None:
@@ -109,6 +110,16 @@ def shown(content: ReportContent) -> dict[str, int]:
 
 
 ROLES = ("primary", "secondary")
+
+
+@pytest.mark.parametrize("width", [58, 64, 80, 100, 116, 130])
+def test_in_a_terminal_every_metric_stands_whole_with_its_numbers(width: int, content: ReportContent) -> None:
+    out = io.StringIO()
+    render_terminal(content, Console(file=out, width=width))
+    for comparison in content.analysis.comparisons:
+        name, scored = comparison.metric.name, f"{comparison.n_scored}/{comparison.n}"
+        row = next(line for line in out.getvalue().splitlines() if line.startswith(f"{name} "))
+        assert row.rstrip().endswith(scored)
 
 
 @pytest.mark.parametrize("width", [80, 160])

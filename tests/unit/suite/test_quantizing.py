@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import io
 import json
 import shutil
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 from scipy import stats
 
 import tiny_model
+from ragtrial.cli.quantizing import table
 from ragtrial.domain.quantization import REFERENCE, Costs, Quantization, Variant, VariantResult, usual_variants, variant_named
 from ragtrial.domain.reranking import RerankSpec
 from ragtrial.errors import InputError, StoreError
@@ -289,3 +292,16 @@ def test_what_can_not_be_asked_is_refused(prepared: Prepared, tmp_path: Path, gi
     with pytest.raises(InputError, match=message):
         quantize_and_report(prepared, plan(**given), output=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_table_cuts_off_nothing_however_narrow_the_terminal_is(width: int) -> None:
+    headings, row = (
+        ("variant", "metric", "cost"),
+        ("openvino-bf16,dim128+vectors-int8 (pick)", "no query has a score, as all failed", "x" * 30),
+    )
+    out = Console(file=io.StringIO(), width=width)
+    table(out, headings, [row])
+    said = out.file.getvalue()  # type: ignore[attr-defined]
+    assert all(cell in " ".join(said.split()) for cell in row), said
+    assert said.startswith("variant ") == (width == 200)
