@@ -104,6 +104,7 @@ def test_validate_says_what_set_each_place_and_shows_no_secret(experiment: Path,
     assert "hunter2" not in refused.out + refused.err
 
 
+@pytest.mark.empty_database
 def test_the_stores_are_tried_for_real(experiment: Path, url: str) -> None:
     settings = read_settings({"RAGTRIAL_STORES_SQL": url})
     file = load_experiment(experiment, settings)
