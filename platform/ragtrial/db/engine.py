@@ -26,6 +26,9 @@ _WAIT_SECONDS = 30
 _READERS_CACHE_KIB = 65_536  # filled as needed: sums by unit look up scores all over their index
 _WRITER_LOCK = 0x7261677472  # PostgreSQL's advisory lock of whoever writes; any number that others don't use
 _LONG_LOCK = _WRITER_LOCK + 1  # and of whoever writes for minutes
+_PLANNED_ANEW = "plan_cache_mode=force_custom_plan"
+"""For statements over many rows: after ten times PostgreSQL may keep a plan that is made for no values in particular. One that takes a list
+of 40,000 units for ten of them never ends."""
 _DEADLOCK, _DEADLOCKS = "40P01", 3  # SQLSTATE, and how often one is tried again
 _PASSWORD = re.compile(r"(:)[^:@/].*@")
 _SECRET_OPTIONS = ("password", "passfile", "sslpassword")
@@ -166,6 +169,7 @@ def _open_postgresql(url: URL, *, read_only: bool, wait_s: float) -> Engine:
     url, pool = _pool_options(url)
     timeout = pool.pop("statement_timeout", 0)
     server = f"-c lock_timeout={math.ceil(1000 * wait_s)}ms" + (f" -c statement_timeout={timeout}s" if timeout and read_only else "")
+    server += f" -c {_PLANNED_ANEW}" if read_only else ""
     options: dict[str, Any] = {"connect_timeout": math.ceil(min(wait_s, 10)), "options": server}
     short = wait_s < _WAIT_SECONDS  # who can't wait must not begin with a connection that died while nobody used it
     isolation: Any = "REPEATABLE READ" if read_only else "READ COMMITTED"
@@ -273,6 +277,8 @@ def transaction(engine: Engine, name: str, *, turn: Turn = "short", patient: boo
     with translated(name), engine.begin() as connection:
         writing = not connection.get_execution_options().get("postgresql_readonly", False)
         if writing and engine.dialect.name == "postgresql":
+            if turn != "short":
+                connection.exec_driver_sql(f"SET LOCAL {_PLANNED_ANEW}")
             if patient:
                 connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             for lock in {"short": (_WRITER_LOCK,), "long": (_LONG_LOCK,), "alone": (_LONG_LOCK, _WRITER_LOCK)}[turn]:

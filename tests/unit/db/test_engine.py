@@ -206,3 +206,19 @@ def test_who_is_patient_waits_for_its_turn_however_long_another_takes_it(postgre
         patient.result(10)
     for engine in (holding, waiting):
         engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("turn", "read_only", "kept"), [("short", False, True), ("long", False, False), ("alone", False, False), ("short", True, False)]
+)
+def test_statements_over_many_rows_are_planned_for_their_values_every_time(
+    postgres_url: str, turn: database.Turn, read_only: bool, kept: bool
+) -> None:
+    """Kept for no values in particular, the eleventh portion of a first roll-up of a million units never ended."""
+    engine = database.open_engine(postgres_url, read_only=read_only)
+    with database.transaction(engine, "mine", turn=turn) as connection:
+        for number in range(12):
+            connection.execute(text("SELECT count(*) FROM pg_class WHERE relname = :name"), {"name": str(number)})
+        plans = "SELECT coalesce(sum(generic_plans), 0) FROM pg_prepared_statements WHERE statement LIKE '%pg_class WHERE relname%'"
+        assert (connection.execute(text(plans)).scalar_one() > 0) == kept
+    engine.dispose()
