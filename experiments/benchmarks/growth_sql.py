@@ -29,10 +29,9 @@ from typing import Any
 from measuring import REPOSITORY
 from sqlalchemy import Connection, bindparam, text
 
-from ragtrial.db.engine import open_engine
+from ragtrial.db.engine import open_engine, upgrade
 from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.db.roll_up import RollUp
-from ragtrial.db.schema import upgrade
 from ragtrial.domain.experiment import Experiment
 from ragtrial.formats.experiment import load_experiment
 
@@ -147,7 +146,7 @@ def _take_indexes(connection: Connection) -> Iterator[str]:
     )
     for name, definition in connection.execute(text(wanted).bindparams(bindparam("tables", expanding=True)), {"tables": _FILLED}).all():
         connection.exec_driver_sql(f'DROP INDEX "{name}"')
-        yield str(definition)
+        yield str(definition).replace(" ON ONLY ", " ON ")  # of a partitioned table: in every partition
 
 
 def roll(url: str, live_id: int) -> float:

@@ -27,8 +27,8 @@ _READERS_CACHE_KIB = 65_536  # filled as needed: sums by unit look up scores all
 _WRITER_LOCK = 0x7261677472  # PostgreSQL's advisory lock of whoever writes; any number that others don't use
 _LONG_LOCK = _WRITER_LOCK + 1  # and of whoever writes for minutes
 _PLANNED_ANEW = "plan_cache_mode=force_custom_plan"
-"""For statements over many rows: after ten times PostgreSQL may keep a plan that is made for no values in particular. One that takes a list
-of 40,000 units for ten of them never ends."""
+"""For statements over many rows: after ten times PostgreSQL may keep a plan that is made for no values in particular, as if a list of
+40,000 units had ten."""
 _DEADLOCK, _DEADLOCKS = "40P01", 3  # SQLSTATE, and how often one is tried again
 _PASSWORD = re.compile(r"(:)[^:@/].*@")
 _SECRET_OPTIONS = ("password", "passfile", "sslpassword")

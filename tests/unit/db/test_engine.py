@@ -214,7 +214,7 @@ def test_who_is_patient_waits_for_its_turn_however_long_another_takes_it(postgre
 def test_statements_over_many_rows_are_planned_for_their_values_every_time(
     postgres_url: str, turn: database.Turn, read_only: bool, kept: bool
 ) -> None:
-    """Kept for no values in particular, the eleventh portion of a first roll-up of a million units never ended."""
+    """A plan that is kept for no values in particular takes a list of 40,000 units for one of ten."""
     engine = database.open_engine(postgres_url, read_only=read_only)
     with database.transaction(engine, "mine", turn=turn) as connection:
         for number in range(12):
