@@ -29,9 +29,10 @@ from typing import Any
 from measuring import REPOSITORY
 from sqlalchemy import Connection, bindparam, text
 
-from ragtrial.db.engine import open_engine, upgrade
+from ragtrial.db.engine import open_engine
 from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.db.roll_up import RollUp
+from ragtrial.db.schema import upgrade
 from ragtrial.domain.experiment import Experiment
 from ragtrial.formats.experiment import load_experiment
 
