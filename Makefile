@@ -56,9 +56,9 @@ check: $(VENV)/.dev ## Lint, types, import layers, docs, generated files
 	$(BIN)/bandit --quiet --configfile pyproject.toml --severity-level medium --confidence-level medium --recursive platform dashboards
 	$(BIN)/python -m pytest -q tests/architecture
 
-# Four workers keep two cores busy: half of the time a test waits for a browser or a server.
+# Three workers keep two cores busy: a third of the time a test waits for a browser or a server. With a fourth some run out of patience.
 test: $(VENV)/.dev browser check ## Every check and test; what only repeats more often is left to test-all
-	$(BIN)/python -m pytest -n 4 --dist worksteal --ignore tests/architecture
+	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore tests/architecture
 
 test-all: export RAGTRIAL_TEST_LONG := 1
 test-all: test ## The same with every case and repetition: more kills and simulated experiments, whole data sets (an hour)

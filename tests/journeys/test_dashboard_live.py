@@ -112,7 +112,7 @@ def test_whoever_only_looks_has_no_such_control_and_an_admin_reads_the_audit_log
         assert visit.page.get_by_role("button", name="Change the share").count() == 0
         assert "Audit log" not in visit.text()
     with signed_in(browser, service, "admin") as visit:
-        assert visit.page.get_by_role("button", name="Stop custom").count() == 1
+        visit.page.get_by_role("button", name="Stop custom").wait_for()
         wait_for_text(visit.page, "Who changed what, and why")
 
 

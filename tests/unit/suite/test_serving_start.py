@@ -15,7 +15,7 @@ from ragtrial.contracts import Kind, Vectors
 from ragtrial.domain.experiment import EmbeddingSpec
 from ragtrial.embedding.hashing import HashingEmbedder
 from ragtrial.formats.experiment import load_experiment
-from ragtrial.serving.health import _looking
+from ragtrial.serving.health import _Kept, _looking
 from ragtrial.serving.parts import ServiceParts
 from ragtrial.settings import read_settings
 from ragtrial.suite.leading import leadership
@@ -105,7 +105,7 @@ def test_an_arm_that_nobody_asks_is_looked_at_where_its_alias_leads(path: Path) 
         index.create("made_again", model=made.model, corpus=made.corpus, parameters=made.parameters)
         index.finish("made_again")
         index.point(search.alias, "made_again")
-        assert _looking(search)() == (None, "made_again")
+        assert _looking(search, _Kept())() == (None, "made_again")
         assert search.searched == "made_again"
     finally:
         parts.resources.close()
