@@ -66,6 +66,7 @@ def to_wandb(record: RunRecord, files: Sequence[Path], *, project: str, folder: 
         ) as run:
             _fill(run, record, files, wandb)
             place = Path(run.dir).parent
+        wandb.teardown()  # a finished run is still in the memory of wandb's own process, which is waited for only here
     except wandb.Error as error:
         raise SetupError(f"Weights & Biases refuses: {str(error).splitlines()[0]}") from error
     (place / "files" / _COMPLETE).touch()
