@@ -73,7 +73,8 @@ def _dress(*, side: bool) -> None:
         page_icon=str(ASSETS / "icon.png"),
         layout="wide" if side else "centered",
     )
-    st.html(f"<style>{(ASSETS / 'tester.css').read_text(encoding='utf-8')}</style>")
+    for sheet in ("tester", "marked"):
+        st.html(f"<style>{(ASSETS / f'{sheet}.css').read_text(encoding='utf-8')}</style>")
 
 
 def _heading(*, side: bool) -> None:

@@ -12,6 +12,7 @@ from ragtrial.suite import labelling
 from ragtrial.suite.labelling import Queue, QueueItem, Standing
 from ragtrial_board import judge_parts
 from ragtrial_board.frame import Visitor, badge, chosen_evaluation, empty, heading, link, require, section, stores, visitor
+from ragtrial_board.marked import marked
 from ragtrial_board.saying import escaped
 from ragtrial_board.style import style
 
@@ -32,6 +33,7 @@ def show() -> None:
     """The whole page."""
     who = require(SCOPE)
     style("judges")
+    style("marked")
     evaluation = chosen_evaluation(SCOPE)
     if evaluation is None:
         empty("Nothing was evaluated yet", "There is nothing to label.", "ragtrial demo")
@@ -185,13 +187,15 @@ def _outlook(queue: Queue, at: Standing) -> str:
 def _asked(queue: Queue, item: QueueItem) -> None:
     box = judge_parts.said_by_others
     st.html(box("Question", [item.question], empty="(empty)", name="rt-asked rt-long" if len(item.question) > LONG else "rt-asked"))
-    answer = box("Answer", [item.answer], empty="No answer: the system said that it found none.", name="rt-answer")
+    answer = box("Answer", [item.answer], empty="No answer: the system said that it found none.", name="rt-answer", shown=marked)
     if item.passages or "grounded" in queue.words:
         left, right = st.columns([2, 3], gap="medium")
         right.html(box(f"What it had read: {words.count(len(item.passages), 'passage')}", item.passages, empty="Nothing.", name="rt-read"))
     else:
         left, right = st.columns(2, gap="medium")
-        right.html(box("Reference answers", item.references, empty="There are none: go by what you know.", name="rt-reference"))
+        right.html(
+            box("Reference answers", item.references, empty="There are none: go by what you know.", name="rt-reference", shown=marked)
+        )
     left.html(answer)
 
 

@@ -28,6 +28,7 @@ def show() -> None:
     """The whole page."""
     who = require("read")
     style("query")
+    style("marked")
     trial_id, query_id = st.query_params.get("trial"), st.query_params.get("query")
     with section("This query"):
         try:

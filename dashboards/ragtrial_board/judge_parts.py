@@ -1,6 +1,6 @@
 """Parts of the pages on judges: what stands beside what, as HTML and as rows of tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -129,15 +129,16 @@ def meaning(word: str, among: Sequence[str]) -> str:
     return _PARTLY_GROUNDED if word == "partly" and "grounded" in among else MEANS[word]
 
 
-def said_by_others(title: str, texts: Sequence[str], *, empty: str, name: str = "") -> str:
-    """A titled box of texts that people or models wrote, as HTML; they are shown as they are.
+def said_by_others(title: str, texts: Sequence[str], *, empty: str, name: str = "", shown: Callable[[str], str] = plain) -> str:
+    """A titled box of texts that people or models wrote, as HTML.
 
     Args:
         title: What they are.
         texts: One below the other.
         empty: What stands there where there is none.
         name: Further classes of the box.
+        shown: How each is shown: as it is, unless it is `marked`.
     """
-    shown = [text for text in texts if text.strip()]
-    body = "".join(plain(text) for text in shown) if shown else f'<p class="rt-muted">{escaped(empty)}</p>'
+    filled = [text for text in texts if text.strip()]
+    body = "".join(map(shown, filled)) if filled else f'<p class="rt-muted">{escaped(empty)}</p>'
     return f'<section class="rt-said-by {escaped(name)}"><h3>{escaped(title)}</h3>{body}</section>'

@@ -32,17 +32,21 @@ _LONGEST = 20_000
 """Characters; a longer text is shown as it is, for an odd one can keep the parser busy."""
 
 
-def marked(text: str) -> str:
-    """A model's text as HTML, its marks shown as what they mean; every letter of it is there.
+def marked(text: str, *, name: str = "") -> str:
+    """A model's text as HTML, its marks shown as what they mean; every letter of it is there. Its looks are in `assets/marked.css`.
 
     A text that marks would lose a part of (nested too deeply), or that is very long, is shown as it is.
+
+    Args:
+        text: Theirs.
+        name: Further classes of the element.
     """
     if len(text) > _LONGEST:
-        return plain(text)
+        return plain(text, name=name)
     tokens = list(_flat(_PARSER.parse(text)))
     if _letters(text) != _letters("".join(token.info + token.content for token in tokens)):
-        return plain(text)
-    return f'<div class="rt-plain t-marked" dir="auto">{"".join(map(_html, tokens))}</div>'
+        return plain(text, name=name)
+    return f'<div class="rt-plain rt-marked {escaped(name)}" dir="auto">{"".join(map(_html, tokens))}</div>'
 
 
 def _letters(text: str) -> str:
@@ -61,7 +65,7 @@ def _html(token: Token) -> str:
     if token.type == "code_inline":
         return f"<code>{escaped(token.content)}</code>"
     if token.type == "fence":
-        named = f'<p class="t-note">{escaped(token.info.strip())}</p>' if token.info.strip() else ""
+        named = f'<p class="rt-language">{escaped(token.info.strip())}</p>' if token.info.strip() else ""
         return f"{named}<pre><code>{escaped(token.content)}</code></pre>"
     return "<hr>" if token.type == "hr" else escaped(token.content)
 

@@ -1,4 +1,4 @@
-"""Parts of one query's page, as HTML in which every text of others is shown as it is."""
+"""Parts of one query's page, as HTML: answers are shown with their marks, every other text of others as it is."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -8,6 +8,7 @@ from ragtrial.domain.label import LABEL_WORDS
 from ragtrial.domain.metric import metric_named
 from ragtrial.domain.trial import Answer
 from ragtrial.report import words
+from ragtrial_board.marked import marked
 from ragtrial_board.query_reading import HIDDEN, Asked, Line, Measured, Missing, Place
 from ragtrial_board.saying import badge, escaped, plain
 
@@ -95,7 +96,7 @@ def question(asked: Asked) -> str:
     if tags:
         parts.append(f'<ul class="q-tags" aria-label="Tags">{tags}</ul>')
     for answer in asked.answers:
-        parts.append(f'<div class="q-reference"><span class="q-who">Reference answer</span>{plain(answer)}</div>')
+        parts.append(f'<div class="q-reference"><span class="q-who">Reference answer</span>{marked(answer)}</div>')
     return f'<div class="q-question">{"".join(parts)}</div>'
 
 
@@ -121,7 +122,7 @@ def _said(answer: Answer, line: Line, *, shared: bool) -> str:
     if answer.finish_reason == "abstained":
         text = f"<p>{badge('open', '?', 'abstained')} Nothing in the passages fitted.</p>"
     else:
-        text = plain(answer.text, name="q-text")
+        text = marked(answer.text, name="q-text")
     ranks = {place.passage_id: place for place in line.places}
     cited = [_cited(passage_id, ranks.get(passage_id), line) for passage_id in answer.cited]
     cut = " It was cut off at its longest length." if answer.finish_reason == "length" else ""

@@ -34,7 +34,7 @@ def unmarked(text: object) -> str:
 
 
 def plain(text: str, *, name: str = "") -> str:
-    """A text that a user, a passage or a model wrote, as HTML that shows it as it is: the only way to show one.
+    """A text that a user, a passage or a model wrote, as HTML that shows it as it is: but for `marked`, the only way to show one.
 
     Args:
         text: Theirs.

@@ -32,7 +32,7 @@ ELEMENTS = {
     "em",
     "hr",
 }
-TAG = re.compile(r'<(/?[a-z][a-z0-9]*)((?: (?:class="(?:rt-plain ?(?:t-marked)?|t-note)"|dir="auto"|value="\d{1,9}"))*)>')
+TAG = re.compile(r'<(/?[a-z][a-z0-9]*)((?: (?:class="(?:rt-plain ?(?:rt-marked)? ?|rt-language)"|dir="auto"|value="\d{1,9}"))*)>')
 MARKS = st.sampled_from(
     ["**", "*", "_", "__", "`", "```", "\n", "\n\n", "- ", "1. ", "7) ", "> ", "# ", "---", "|", "|-|-|\n", "![", "[", "](", ")", "<", ">", "&", "&lt;",
     "&#60;", '"', "'", "\\", "javascript:alert(1)", "https://evil.example/x.png", "www.evil.example", "a@evil.example", "<img src=x onerror=y>",

@@ -1,6 +1,7 @@
 """Analyses read from a real replica, which says how far it is behind; and what a URL says of its pool."""
 
 import json
+import math
 import time
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from ragtrial.db.engine import open_engine, replica_lag_s
 from ragtrial.db.live_recorder import LiveRecorder
 from ragtrial.errors import InputError
 from ragtrial.formats.experiment import load_experiment
+from ragtrial.suite import reading_place
 from ragtrial.suite.live_analysis import live_content_of, replica_said
-from ragtrial.suite.reading_place import read_url
+from ragtrial.suite.reading_place import read_url, replica_note
 from servers import postgres_server, postgres_standby
 from unit.db import live_samples
 
@@ -59,6 +61,15 @@ def test_an_analysis_reads_the_replica_and_says_how_far_it_is_behind(
     assert replica_lag_s(postgres_url) is None
     monkeypatch.setenv("RAGTRIAL_SQL_READ", postgres_url + "&pool_size=2")
     assert replica_said(path) == "RAGTRIAL_SQL_READ names the database itself and no replica of it"
+
+
+def test_a_replica_that_has_replayed_nothing_is_as_far_behind_as_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real one can't be held in that state: what the server does on its own is replayed too."""
+    monkeypatch.setattr(reading_place, "read_url", lambda _url: "postgresql+psycopg://replica/")
+    monkeypatch.setattr(reading_place, "replica_lag_s", lambda _url: math.nan)
+    assert replica_note("postgresql+psycopg://main/") == (
+        "read from a replica that has replayed nothing since it was started: nobody knows how far it is behind"
+    )
 
 
 def test_another_database_is_not_taken_for_a_replica(
