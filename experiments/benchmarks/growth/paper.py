@@ -166,11 +166,15 @@ def from_run(found: Mapping[str, Input], run: Sequence[Measured]) -> dict[str, I
     searched = fit(
         (each.size, each.detail["server_cpu_ms_batched"])
         for each in run
-        if each.step == "search-hnsw" and each.detail["server_cpu_ms_batched"] > 0
+        if each.step == "search-hnsw" and each.detail.get("server_cpu_ms_batched", 0) > 0
     )
     if searched is not None and size >= LARGE:
         put("search_exponent", min(1.0, max(0.0, searched.exponent)), size)
-    scanned = medians((each.size, each.detail["server_cpu_ms_batched"]) for each in run if each.step == "search-ivf")
+    scanned = medians(
+        (each.size, each.detail["server_cpu_ms_batched"])
+        for each in run
+        if each.step == "search-ivf" and "server_cpu_ms_batched" in each.detail
+    )
     if len(scanned) > 1 and max(scanned) >= LARGE:
         low, high = sorted(scanned)[-2:]
         put("ivf_cpu_ms", (scanned[high] - scanned[low]) / (high - low) * 1e6 / SCANNED, high)
