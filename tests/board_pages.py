@@ -47,6 +47,14 @@ CHROMIUM = [
     "--no-first-run",
 ]
 _PATIENCE_S = 60.0
+_AT_REST = """() => {
+    const app = document.querySelector('[data-testid=stApp][data-test-script-state=notRunning]');
+    if (!app || app.querySelector('[data-testid=stSkeleton], [data-stale=true]')) return false;
+    const now = app.getElementsByTagName('*').length + app.textContent;
+    const same = window.shownBefore === now;
+    window.shownBefore = same ? undefined : now;
+    return same;
+}"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,10 +170,16 @@ def chromium() -> "Iterator[Browser]":
     if executable is None:
         pytest.skip("no chromium is installed: the dashboard was not opened in a browser (apt-get install chromium)")
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: the dashboard was not opened in a browser")
+    api.expect.set_options(timeout=1000 * _PATIENCE_S)
     with api.sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=executable, args=CHROMIUM)
         yield opened
         opened.close()
+
+
+def rest(page: "Page") -> None:
+    """Wait until a page's run is over and all that it sent is on the screen."""
+    page.wait_for_function(_AT_REST, polling=150)
 
 
 class Visit:
@@ -183,6 +197,7 @@ class Visit:
             viewport={"width": width, "height": 900},
             color_scheme=scheme,  # type: ignore[arg-type]  # light or dark
         )
+        self.context.set_default_timeout(1000 * _PATIENCE_S)
         self.page: Page = self.context.new_page()
         self.asked: list[str] = []
         self.said: list[str] = []
@@ -207,8 +222,7 @@ class Visit:
     def rest(self) -> None:
         """Wait until the page's run is over."""
         if self.page.locator("[data-testid=stApp]").count() or 'id="root"' in self.page.content():
-            self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=30_000)
-            self.page.wait_for_timeout(150)  # the last elements are on their way to the screen
+            rest(self.page)
 
     def heading(self) -> str:
         """The page's first heading."""

@@ -150,7 +150,7 @@ class _Parent:
         with self.news:
             self.process.stdin.write(json.dumps(given).encode() + b"\n")
             self.process.stdin.flush()
-            assert self.news.wait_for(lambda: bool(self._started), 30), "nothing was forked"
+            assert self.news.wait_for(lambda: bool(self._started), 60), "nothing was forked"
             return Forked(self._started.pop(), self.ended, self.news)
 
 

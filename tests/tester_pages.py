@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from board_pages import DASHBOARDS, free_port
+from board_pages import DASHBOARDS, free_port, rest
 from forked import Forked, forked
 from live_service import LIVE, PEPPER, make_key
 from material import write_beir_folder, write_experiment
@@ -38,7 +38,7 @@ QUESTION = "what is the anchor of pw0003"
 HOSTILE = '<img src="http://outside.example/a.png" onerror="document.title=\'broken\'"> ![b](http://outside.example/b.png) **bold** $x$'
 """In the title and the text of every passage."""
 ARABIC = "المرساة ثقيلة جدا"
-_PATIENCE_MS = 20_000
+_PATIENCE_MS = 60_000
 
 
 class Serving:
@@ -96,7 +96,7 @@ class Between:
             while some := origin.recv(65536):
                 if answers:
                     self.held += not self.open.is_set()
-                    self.open.wait(30)
+                    self.open.wait(120)
                 if answers and self.losing:
                     break
                 target.sendall(some)
@@ -178,7 +178,7 @@ def page_server(service: str, log: Path, **environment: str) -> Iterator[str]:
     process = forked([DASHBOARDS / "tester_server.py"], log=log, environment={**environment, "RAGTRIAL_TESTER": told})
     try:
         url = f"http://127.0.0.1:{port}"
-        for _ in range(400):
+        for _ in range(1200):
             with contextlib.suppress(httpx.TransportError):
                 if httpx.get(f"{url}/_stcore/health").status_code == 200:
                     break
@@ -240,8 +240,7 @@ class Visit:
 
     def rest(self) -> None:
         """Wait until the page's run is over: an element that comes or goes under Tab may take the focus along."""
-        self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
-        self.page.wait_for_timeout(150)
+        rest(self.page)
 
     def ask(self, text: str = QUESTION) -> None:
         self.question.fill(text)
@@ -268,7 +267,7 @@ def thumbs(log: LiveReader, trial_id: str) -> list[tuple[str, tuple[str, ...], s
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait until it holds."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -86,7 +86,7 @@ def test_who_asks_first_and_searches_the_alias_afterwards_gets_answers_of_anothe
     vector = embedder_of(found.model).embed(["7"], kind="query")
     move_alias(store, alias, filled["b"])  # in between
     with store._connection.calls("searching as others do") as milvus:
-        ((hit,),) = milvus.search(alias, data=list(vector), limit=1, output_fields=["passage_id"], timeout=10)
+        ((hit,),) = milvus.search(alias, data=list(vector), limit=1, output_fields=["passage_id"], timeout=60)
     assert hit["passage_id"].startswith("b")  # an answer, and noise
     follower = AliasFollower(store, alias, embedder_of)
     assert follower.search(["7"], top_k=1).hits[0][0].passage_id == "b7"

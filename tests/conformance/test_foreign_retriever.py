@@ -92,7 +92,7 @@ def test_what_fails_fails_alone_is_counted_by_its_class_and_the_others_are_not_a
 
 
 def test_a_query_that_takes_too_long_is_a_counted_failure_and_the_next_one_is_answered(corpus: Corpus) -> None:
-    with moody(corpus, timeout_s=0.1) as retriever:
+    with moody(corpus, timeout_s=0.5) as retriever:
         with pytest.raises(RetrieverError, match="timeout") as caught:
             retriever.retrieve(queries("sleep"), top_k=3)
         assert caught.value.kind == "timeout"

@@ -117,7 +117,7 @@ def test_a_server_builds_what_is_asked_for_and_says_so(milvus_server_uri: str, n
         assert all(recall > 0.9 for _, recall in found.values())
         assert found["sq8"][1] < 1  # one byte a dimension, and not the vectors themselves
         with index._connection.calls("looking") as milvus:
-            assert milvus.describe_collection(f"{name}shards", timeout=10)["num_shards"] == 2
+            assert milvus.describe_collection(f"{name}shards", timeout=60)["num_shards"] == 2
         with pytest.raises(StoreError, match=r"2\.3\.5-lite, a build that fits into a Python package and never finishes a DISKANN index"):
             index.create(f"{name}_disk", model=MODEL, corpus="c", parameters=IndexParameters(type="DISKANN", build={}, search={}))
         with pytest.raises(StoreError, match=r"index\.type HNSW_SQ needs 2\.5 or newer"):
@@ -125,7 +125,7 @@ def test_a_server_builds_what_is_asked_for_and_says_so(milvus_server_uri: str, n
         assert index.describe(f"{name}_disk") is None
     with client(milvus_server_uri, reading=Reading(replicas=2)) as index:  # one query node
         with index._connection.calls("releasing") as milvus:
-            milvus.release_collection(f"{name}sq8", timeout=10)
+            milvus.release_collection(f"{name}sq8", timeout=60)
         message = r"loading collection .* in 2 replicas \(index.replicas; that many query nodes are needed\) failed: .*"
         with pytest.raises(StoreError, match=message):
             index.search(f"{name}sq8", unit(1), top_k=1, model=MODEL)
@@ -144,7 +144,7 @@ def searched(uri: str, name: str) -> Iterator[list[str]]:
         with client(uri) as index, index._connection.calls("searching as others do") as milvus:
             while not over.is_set():
                 try:
-                    milvus.search(name, data=list(unit(1)), limit=1, timeout=5)
+                    milvus.search(name, data=list(unit(1)), limit=1, timeout=60)
                 except MilvusException as error:
                     failed.append(str(error))
 

@@ -222,7 +222,7 @@ def _two_processes_are_one_service(given: Machine, first: str, second: str) -> N
     counted = [_samples(url, reader) for url in (first, second)]
     assert [sum(value for name, value in one.items() if name.startswith("ragtrial_requests_total")) for one in counted] == [12, 12]
     assert httpx.get(f"{first}/metrics").status_code == 401
-    exposure = httpx.get(f"{second}/v1/experiments/small", headers=operator).json()["exposure"]
+    exposure = httpx.get(f"{second}/v1/experiments/small", headers=operator, timeout=30).json()["exposure"]
     assert sum(map(sum, exposure["trials"])) == 24, "one log"
 
     def scores() -> list[float]:
@@ -231,12 +231,13 @@ def _two_processes_are_one_service(given: Machine, first: str, second: str) -> N
             for url in (first, second)
         ]
 
-    until(lambda: sum(scores()) == 24, within_s=30)
+    until(lambda: sum(scores()) == 24, within_s=60)
     assert sorted(scores()) == [0, 24], "one of them scores"
-    stop = httpx.post(f"{second}/v1/experiments/small/traffic", headers=operator, json={"stopped": True, "reason": "a test"})
+    why = {"stopped": True, "reason": "a test"}
+    stop = httpx.post(f"{second}/v1/experiments/small/traffic", headers=operator, json=why, timeout=30)
     assert stop.status_code == 200
     treated = next(unit for unit, arm in arms.items() if arm == "custom")
-    until(lambda: asked(first, treated)["arm"] == "baseline", within_s=5)
+    until(lambda: asked(first, treated)["arm"] == "baseline", within_s=60)
     assert asked(second, treated)["arm"] == "baseline"
     if scores()[0] == 0:  # the leader is killed; for what follows the second one must be the one that is left
         given.started["api"], given.started["api-2"] = given.started["api-2"], given.started["api"]
@@ -245,7 +246,7 @@ def _two_processes_are_one_service(given: Machine, first: str, second: str) -> N
     before = scores()[1]
     os.killpg(given.started["api"].pid, signal.SIGKILL)
     asked(second, units[0])
-    until(lambda: sum(v for n, v in _samples(second, reader).items() if n.startswith("ragtrial_scored_total")) > before, within_s=30)
+    until(lambda: sum(v for n, v in _samples(second, reader).items() if n.startswith("ragtrial_scored_total")) > before, within_s=60)
 
 
 def _samples(url: str, headers: Mapping[str, str]) -> dict[str, float]:
@@ -257,7 +258,8 @@ def _samples(url: str, headers: Mapping[str, str]) -> dict[str, float]:
 
 def _pages_open_with_the_key(given: Machine) -> None:
     url, key = f"http://127.0.0.1:{given.ports['8501']}", (given.folder / "secrets" / "operator-key").read_text()
-    assert httpx.get(url, follow_redirects=False, headers={"Accept": "text/html"}).headers["location"].startswith("/login")
-    wrong = httpx.post(f"{url}/login", data={"key": "rt_no_key", "next": "/"}, headers={"Origin": url})
-    right = httpx.post(f"{url}/login", data={"key": key, "next": "/"}, headers={"Origin": url})
+    with httpx.Client(base_url=url, headers={"Origin": url}, timeout=30) as client:
+        assert client.get("/", headers={"Accept": "text/html"}).headers["location"].startswith("/login")
+        wrong = client.post("/login", data={"key": "rt_no_key", "next": "/"})
+        right = client.post("/login", data={"key": key, "next": "/"})
     assert (wrong.status_code, right.status_code) == (401, 303)

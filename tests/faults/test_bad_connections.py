@@ -127,7 +127,7 @@ def test_a_milvus_that_is_cut_off_costs_the_verdict_and_a_slow_one_nothing(
 
 def wait_until_indexed(path: Path) -> None:
     """gRPC takes a second or two before it tries an address again."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while ragtrial_command("index", path, "--quiet").code != 0:
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -161,7 +161,7 @@ def test_answers_of_an_llm_that_are_none_are_counted_as_failures_and_asked_again
         path = changed(
             folder,
             generation={"provider": "openai-compatible", "model": "scripted", "base_url": server.url},
-            llm={"timeout_s": 5, "attempts": 1, "patience_s": 5, "concurrency": 1},
+            llm={"timeout_s": 30, "attempts": 1, "patience_s": 5, "concurrency": 1},
         )
         done = evaluated(path)
         assert done.code in (0, 1), done

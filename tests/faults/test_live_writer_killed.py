@@ -121,7 +121,7 @@ def _seconds_until_failed(future: "Future[None]") -> float:
 
 def _recovered(recorder: LiveRecorder, trial_id: str) -> None:
     """Logs until it succeeds, as a client that tries again would."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while True:
         try:
             recorder.log(live_samples.live_trial(trial_id)).result(20)

@@ -338,17 +338,17 @@ def test_analyses_that_many_wait_for_hold_up_nobody_else(tmp_path_factory: pytes
     done = threading.Event()
 
     def slow(_reader: object) -> dict[str, object]:
-        done.wait(30)
+        done.wait(120)
         return {}
 
     with live(live_experiment(tmp_path_factory.mktemp("slow")), analyse=slow) as service, service.client("operator") as operator:
         name = operator.get("/v1/experiments").json()["experiments"][0]["name"]
 
         async def run() -> list[int]:
-            async with httpx.AsyncClient(base_url=service.url, headers=operator.headers, timeout=60) as client:
+            async with httpx.AsyncClient(base_url=service.url, headers=operator.headers, timeout=120) as client:
                 waiting = [asyncio.create_task(client.get(f"/v1/experiments/{name}/analysis")) for _ in range(60)]
                 await asyncio.sleep(1)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     stopped = await client.post(f"/v1/experiments/{name}/traffic", json={"stopped": True, "reason": "slow"})
                     with service.client("tester") as tester:  # a key that was not looked up yet
                         asked = await asyncio.to_thread(tester.post, "/v1/ask", json=ANSWER)

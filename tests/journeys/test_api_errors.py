@@ -29,7 +29,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def client(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, headers=HEADERS, timeout=10) as one:
+    with httpx.Client(base_url=url, headers=HEADERS, timeout=60) as one:
         yield one
 
 
@@ -52,6 +52,14 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     for name in names:
         logging.getLogger(name).setLevel(before[name])
         logging.getLogger(name).removeHandler(handler)
+
+
+def until_logged(lines: list[str]) -> None:
+    """Wait for the line of a request, which comes after its answer."""
+    deadline = time.monotonic() + 60
+    while not any('"request"' in line for line in lines):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("path", ["/v1/ask", "/v1/chat/completions"])
@@ -79,6 +87,7 @@ def test_every_failure_of_the_service_has_a_status_and_a_body_that_openais_clien
 
 def test_a_fault_is_logged_under_the_id_that_the_client_got_without_what_the_user_typed(client: httpx.Client, lines: list[str]) -> None:
     message = client.post("/v1/ask", json={"query": "fault", "unit": "bob"}).json()["error"]["message"]
+    until_logged(lines)
     fault = next(json.loads(line) for line in lines if "exception" in line)
     assert fault["error_id"] in message
     assert fault["exception"] == "ZeroDivisionError"
@@ -88,6 +97,7 @@ def test_a_fault_is_logged_under_the_id_that_the_client_got_without_what_the_use
 
 def test_a_request_is_one_line_with_its_trial_and_key_and_without_texts(client: httpx.Client, lines: list[str]) -> None:
     client.post("/v1/ask", json={"query": "my private question", "unit": "bob-the-user"})
+    until_logged(lines)
     requests = [json.loads(line) for line in lines if '"request"' in line]
     assert len(requests) == 1
     line = requests[0]
@@ -101,6 +111,7 @@ def test_a_request_is_one_line_with_its_trial_and_key_and_without_texts(client: 
 
 def test_an_unknown_path_is_not_logged_as_it_was_typed(client: httpx.Client, lines: list[str]) -> None:
     assert client.get("/my private question?q=private").status_code == 404
+    until_logged(lines)
     assert "private" not in "".join(lines)
 
 
@@ -185,11 +196,11 @@ def test_a_body_that_does_not_come_is_408_and_one_that_came_may_take_long_to_ans
     with running(app) as url:
         until_ready(url)
         host, port = url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=10) as slow:
+        with socket.create_connection((host, int(port)), timeout=60) as slow:
             head = ["POST /v1/ask HTTP/1.1", "Host: localhost", f"Authorization: {HEADERS['Authorization']}", "Content-Length: 20", "", "{"]
             slow.sendall("\r\n".join(head).encode())
             said = slow.recv(4096)
-        answered = httpx.post(f"{url}/v1/ask", json={"query": "slow"}, headers=HEADERS, timeout=10)
+        answered = httpx.post(f"{url}/v1/ask", json={"query": "slow"}, headers=HEADERS, timeout=60)
     assert said.startswith(b"HTTP/1.1 408 ")
     assert answered.status_code == 200
 
@@ -257,7 +268,7 @@ def test_requests_under_way_are_answered_when_the_service_is_stopped() -> None:
         until_ready(address)
 
         def ask() -> None:
-            statuses.append(httpx.post(f"{address}/v1/ask", headers=HEADERS, json={"query": "slow"}).status_code)
+            statuses.append(httpx.post(f"{address}/v1/ask", headers=HEADERS, json={"query": "slow"}, timeout=60).status_code)
 
         threads = [threading.Thread(target=ask) for _ in range(4)]
         for thread in threads:

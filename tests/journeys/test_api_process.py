@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,9 +70,16 @@ def serve(path: Path, log: Path, *options: str, environment: Mapping[str, str] |
         popen.wait()
 
 
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def stop(process: Process, with_signal: int = signal.SIGTERM) -> int:
     process.popen.send_signal(with_signal)
-    return process.popen.wait(timeout=30)
+    return process.popen.wait(timeout=60)
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGINT])
@@ -95,6 +102,7 @@ def test_the_service_is_started_asked_and_stopped_and_loses_nothing(experiment: 
         for thread in threads:
             thread.start()
         time.sleep(1.5)
+        until(lambda: len(acknowledged) > 20)
         code = stop(process, with_signal)
         stopping.set()
         for thread in threads:
@@ -158,10 +166,12 @@ def test_workers_behind_one_port_share_the_split_the_log_and_the_stop_switch(tmp
         headers = {"Authorization": f"Bearer {key}"}
         with serve(path, tmp_path / "log", "--workers", "2", environment={"GRPC_VERBOSITY": "NONE"}) as process:
             until_ready(process.url, within_s=180)
+            until(lambda: process.log.read_text().count('"message": "ready"') == 2)
 
             def arms_of(unit: str) -> set[str]:
                 """By several connections, each of which some worker takes."""
-                answers = [httpx.post(f"{process.url}/v1/ask", headers=headers, json={"query": "anchor", "unit": unit}) for _ in range(6)]
+                asked = {"query": "anchor", "unit": unit}
+                answers = [httpx.post(f"{process.url}/v1/ask", headers=headers, json=asked, timeout=30) for _ in range(6)]
                 return {answer.json()["arm"] for answer in answers}
 
             arms = {unit: arms_of(unit) for unit in ("a", "b", "c", "d", "e", "f")}

@@ -85,7 +85,7 @@ def experiment_of(folder: Path, server: ScriptedLlm, *, n_queries: int, judge: s
             "primary": {"name": "judge_correctness"},
             "judge": {"model": judge, "base_url": server.url, "repetitions": {"judge_correctness": 2}},
         },
-        "llm": {"timeout_s": 5, "attempts": 2, "patience_s": 5},
+        "llm": {"timeout_s": 30, "attempts": 2, "patience_s": 5},
         "analysis": {"resamples": 1000, "latency_queries": 0, "min_queries": 20, "alpha": 0.001},
     }
     return write_experiment(folder / "e.yaml", data, **{**settings, **more})

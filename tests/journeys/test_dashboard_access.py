@@ -74,8 +74,8 @@ def evaluation_of(url: str) -> str:
 
 def enter(visit: Visit, key: str) -> None:
     visit.page.get_by_label("API key").fill(key)
-    visit.page.get_by_role("button", name="Sign in").click()
-    visit.page.wait_for_load_state()
+    with visit.page.expect_navigation():
+        visit.page.get_by_role("button", name="Sign in").click()
     visit.rest()
 
 
@@ -116,6 +116,7 @@ def test_a_revoked_key_is_out_at_the_next_run_of_a_page_that_is_open(browser: "B
             store.revoke(key.split("_")[1], "the test")
         visit.page.locator("[data-testid=stPageLink-NavLink]").nth(1).click()
         visit.page.get_by_role("heading", name="Sign in to see this page").wait_for()
+        visit.rest()
         assert "nDCG" not in visit.text()
         visit.page.get_by_role("link", name="Sign in").click()
         enter(visit, key)
@@ -323,6 +324,7 @@ def test_whoever_is_no_member_sees_how_to_become_one_and_nothing_else(browser: "
         with Visit(browser, board.url) as visit:
             visit.page.get_by_role("link", name="Sign in with your account").click()
             visit.page.get_by_role("heading", name="Nobody has given you a role yet").wait_for()
+            visit.rest()
             said = visit.text()
             assert f"{provider.url}#42" in said, "an address that the provider has not verified may be anybody's"
             assert "small" not in said
@@ -338,7 +340,8 @@ def test_a_token_that_the_provider_did_not_sign_lets_nobody_in(browser: "Browser
         members.add("ada@example.com", "admin")
         provider.another_key = True
         with Visit(browser, board.url) as visit:
-            visit.page.get_by_role("link", name="Sign in with your account").click()
+            with visit.page.expect_response(lambda response: "/oauth2callback" in response.url):
+                visit.page.get_by_role("link", name="Sign in with your account").click()
             visit.page.wait_for_url("**/login*")
             assert not [cookie for cookie in visit.context.cookies() if cookie["name"].startswith("_streamlit_user")]
 

@@ -61,7 +61,7 @@ def started(folder: Path, *arguments: str | Path, log: Path) -> Iterator[Started
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0, running.said()
+            assert process.wait(60) == 0, running.said()
         assert "Traceback" not in running.said()
 
 
@@ -89,7 +89,7 @@ def test_in_an_empty_folder_it_says_what_to_run_and_goes_on_by_itself(tmp_path: 
             visit.page.get_by_text(command).first.wait_for()
         assert list(here.iterdir()) == [], "looking makes nothing"
         shutil.copytree(small.path.parent / ".ragtrial", here / ".ragtrial")
-        visit.page.wait_for_function("document.title.includes('small')", timeout=30_000)
+        visit.page.wait_for_function("document.title.includes('small')")
         assert visit.outside() == []
 
 
@@ -134,7 +134,7 @@ def test_it_ends_in_order_with_its_server_also_while_somebody_looks(tmp_path: Pa
     with started(tmp_path, small.path, log=tmp_path / "log") as running, chromium() as browser, Visit(browser, running.url):
         begin = time.monotonic()
         running.process.send_signal(how)
-        assert running.process.wait(30) == 0
+        assert running.process.wait(60) == 0
         assert time.monotonic() - begin < 15
         assert not answers(running.url)
 
@@ -144,7 +144,7 @@ def test_its_server_ends_with_it_even_where_it_is_killed(tmp_path: Path) -> None
     with started(tmp_path, small.path, log=tmp_path / "log") as running:
         running.process.kill()
         running.process.wait()
-        until(lambda: not answers(running.url), within_s=20)
+        until(lambda: not answers(running.url), within_s=60)
 
 
 def test_a_port_that_is_taken_is_said_before_anything_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from ragtrial.db.reader import Reader
 from ragtrial.report.drawing import DARK, LIGHT
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Download
+    from playwright.sync_api import Browser, Download, Locator
 
 pytestmark = pytest.mark.slow
 
@@ -89,7 +89,7 @@ def test_a_link_to_what_is_not_there_says_so_and_shows_what_is(browser: "Browser
 
 def test_an_unknown_page_says_so_and_shows_the_first(browser: "Browser", board: Board) -> None:
     with Visit(browser, f"{board.url}/nothing") as visit:
-        assert "Page not found" in visit.page.locator("body").inner_text()
+        visit.page.get_by_text("Page not found").first.wait_for()
 
 
 def downloaded(visit: Visit, name: str) -> tuple[str, bytes]:
@@ -134,6 +134,11 @@ def test_the_verdict_leaves_as_one_page_for_a_slide(browser: "Browser", board: B
         assert visit.heading().splitlines()[-1] in content.decode()
 
 
+def colours_of(image: "Locator") -> set[object]:
+    with Image.open(io.BytesIO(image.screenshot())) as picture:
+        return {colour for _, colour in picture.convert("RGB").getcolors(maxcolors=1 << 20) or []}
+
+
 @pytest.mark.parametrize(("width", "shown"), [(1440, "wide"), (390, "slim")])
 @pytest.mark.parametrize(("scheme", "look"), [("light", LIGHT), ("dark", DARK)])
 def test_each_chart_shows_the_one_drawing_that_suits_the_screen_in_its_colours(
@@ -147,9 +152,7 @@ def test_each_chart_shows_the_one_drawing_that_suits_the_screen_in_its_colours(
         visit.page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=images[shown].element_handle())
         assert {name: image.is_visible() for name, image in images.items()} == {name: name == shown for name in images}
         assert len(images[shown].get_attribute("alt") or "") > 40
-        with Image.open(io.BytesIO(images[shown].screenshot())) as picture:
-            colours = {colour for _, colour in picture.convert("RGB").getcolors(maxcolors=1 << 20) or []}
-        assert tuple(bytes.fromhex(custom[1:])) in colours
+        assert tuple(bytes.fromhex(custom[1:])) in colours_of(images[shown])
         assert (images["slim"].get_attribute("loading"), images["slim"].evaluate("image => getComputedStyle(image).display")) == (
             "lazy",
             "block" if shown == "slim" else "none",
@@ -167,17 +170,22 @@ def test_charts_change_their_colours_with_the_page_without_being_drawn_anew(brow
     with Visit(browser, f"{board.url}/?evaluation={evaluations(small)['small']}") as visit:
         image = visit.page.locator(".rt-drawn img.wide").first
         image.scroll_into_view_if_needed()
+        visit.page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image.element_handle())
         before = image.get_attribute("src")
         visit.page.evaluate("document.querySelector('.stApp').style.colorScheme = 'dark'")
-        visit.page.wait_for_timeout(200)
+        dark = tuple(bytes.fromhex(DARK.custom[1:]))
+        for _ in range(100):
+            if dark in (colours := colours_of(image)):
+                break
+            visit.page.wait_for_timeout(200)
+        assert dark in colours
         assert image.get_attribute("src") == before
-        with Image.open(io.BytesIO(image.screenshot())) as picture:
-            colours = {colour for _, colour in picture.convert("RGB").getcolors(maxcolors=1 << 20) or []}
-        assert tuple(bytes.fromhex(DARK.custom[1:])) in colours
 
 
 def test_a_page_can_be_walked_through_with_the_keyboard(browser: "Browser", board: Board, small: SmallBoard) -> None:
     with Visit(browser, f"{board.url}/?evaluation={evaluations(small)['small']}") as visit:
+        visit.page.get_by_role("button", name="Slide as PDF").first.wait_for()
+        visit.rest()
         reached = []
         for _ in range(30):
             visit.page.keyboard.press("Tab")

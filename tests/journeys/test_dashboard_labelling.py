@@ -11,6 +11,7 @@ from board_pages import Visit, dashboard, make_key
 from judged_log import ARMS, EVALUATION, GROUNDED, METRIC, RATIONALE, write
 from ragtrial.db.reader import Reader
 from ragtrial.suite import labelling
+from tester_pages import wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 WORDS = {"1": "correct", "2": "partly", "3": "wrong", "4": "abstained"}
 READING_MS = 700
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 
 
 @pytest.fixture
@@ -123,6 +124,7 @@ def test_skip_and_undo_have_keys_and_a_held_key_labels_nothing_unseen(url: str, 
             visit.page.keyboard.down("2")
             visit.page.wait_for_timeout(33)
         visit.page.keyboard.up("2")
+        wait_until(lambda: len(said(url, "ann")) > 1)
         visit.rest()
         assert said(url, "ann") == ["wrong", "partly"], "one answer was on the screen when the key went down"
         visit.page.reload()

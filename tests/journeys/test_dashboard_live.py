@@ -66,7 +66,7 @@ def unit_that_leaves(service: Live, share: float) -> str:
     return next(u for u in units if split.assign(u, full).arm == "custom" and split.assign(u, ramped).reason == "outside")
 
 
-def wait_for_text(page: "Page", text: str, *, within_s: float = 15.0) -> None:
+def wait_for_text(page: "Page", text: str, *, within_s: float = 60.0) -> None:
     page.get_by_text(text).first.wait_for(timeout=1000 * within_s)
 
 
@@ -81,6 +81,7 @@ def test_an_operator_ramps_down_and_the_next_request_obeys(browser: "Browser", s
         dialog.get_by_label("Units that take part, in per cent").fill("10")
         dialog.get_by_label("Units that take part, in per cent").press("Tab")
         dialog.get_by_role("button", name="Set it to 10%").wait_for()
+        visit.rest()
         told = dialog.inner_text()
         assert "90% of the units leave: they get the baseline from their next query on" in told
         assert "10% of the units then take part: 5% get custom, 5% the baseline." in told
@@ -92,6 +93,7 @@ def test_an_operator_ramps_down_and_the_next_request_obeys(browser: "Browser", s
         time.sleep(1.0)
         obeyed = ask(service, leaving)
         assert (obeyed["arm"], obeyed["assignment_reason"]) == ("baseline", "outside")
+        wait_for_text(page, "50% of them get custom (version 2, by a operator)")
         visit.rest()
         assert "10% of the units take part, 50% of them get custom (version 2, by a operator)" in visit.text()
         assert "users complain ![x](http://example.org/x.png)" in visit.text(), "as it was typed, and nothing loaded for it"
@@ -153,6 +155,7 @@ def test_a_stop_gives_everyone_the_baseline_and_can_be_taken_back(browser: "Brow
         page.get_by_role("button", name="Stop custom …").click()
         dialog = page.get_by_role("dialog")
         dialog.get_by_role("button", name="Stop custom now").wait_for()
+        visit.rest()
         assert "Everyone gets the baseline from the next query on, within a second; nobody gets custom." in dialog.inner_text()
         dialog.get_by_label("Why").fill("wrong language")
         dialog.get_by_role("button", name="Stop custom now").click()

@@ -1,5 +1,6 @@
 """An engineer with a browser: from the verdict to one query's passages, what is chosen there, and texts that must stay texts."""
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,9 +98,9 @@ def test_a_shared_passage_leads_to_its_place_in_the_other_arm(odd: tuple[str, Bo
         page = visit.page
         page.locator("#baseline-1").get_by_role("link", name="also 3rd in custom").click()
         expect(page.locator("#custom-3")).to_be_in_viewport()
-        assert page.evaluate("getComputedStyle(document.querySelector('#custom-3')).boxShadow") != "none"
+        expect(page.locator("#custom-3")).not_to_have_css("box-shadow", "none")
         page.locator("#baseline-1").hover()
-        assert page.evaluate("getComputedStyle(document.querySelector('#custom-3')).outlineStyle") == "solid"
+        expect(page.locator("#custom-3")).to_have_css("outline-style", "solid")
         assert page.evaluate("getComputedStyle(document.querySelector('#custom-1')).outlineStyle") == "none"
 
 
@@ -150,15 +151,15 @@ def test_live_traffic_is_paged_to_and_fro_and_another_view_begins_at_its_newest(
         expect(page.locator("a.q-link")).to_have_count(3)
         page.get_by_role("link", name="Newer", exact=True).click()
         expect(page.locator("a.q-link")).to_have_count(10)
-        assert page.locator("a.q-link").first.inner_text() == newest
+        expect(page.locator("a.q-link").first).to_have_text(newest)
         page.get_by_role("link", name="Older", exact=True).click()
         expect(page.locator("a.q-link")).to_have_count(3)
         page.get_by_role("radio", name="thumbs down").click()
         expect(page.locator("a.q-link")).to_have_count(1)
-        assert "before" not in page.url
+        expect(page).not_to_have_url(re.compile("before"))
         page.get_by_text("As a table to sort and download").click()
         expect(page.get_by_role("button", name="CSV", exact=True)).to_be_visible()
-        assert "table=true" in page.url
+        expect(page).to_have_url(re.compile("table=true"))
         assert faults(visit) == []
 
 

@@ -61,7 +61,7 @@ def test_from_the_empty_start_to_a_verdict_and_a_shared_link(browser: "Browser",
         assert done.code in (0, 1), done.err
         content = concluded(url_of(tmp_path / ".ragtrial" / "ragtrial.db"))
         decision = words.DECISIONS[content.analysis.verdict.decision]
-        visit.page.get_by_role("heading", name=decision, level=1).wait_for(timeout=30_000)  # it appears by itself
+        visit.page.get_by_role("heading", name=decision, level=1).wait_for()  # it appears by itself
 
         visit.rest()
         assert content.analysis.verdict.sentence in visit.text()
@@ -69,11 +69,13 @@ def test_from_the_empty_start_to_a_verdict_and_a_shared_link(browser: "Browser",
             box = visit.page.get_by_text(asked).bounding_box()
             assert box is not None
             assert box["y"] < FIRST_SCREEN, f"{asked} is not on the first screen"
+        visit.page.locator(".rt-drawn img").first.wait_for(state="attached")
         assert shown_charts(visit.page)[0].startswith("nDCG@10: difference ")
 
         visit.page.get_by_text("The statistics behind the verdict").click()
         visit.page.get_by_text("Standard error, degrees of freedom").wait_for()
         visit.rest()
+        visit.page.wait_for_url("**statistics=true**")
         link = visit.page.url
         assert f"evaluation={content.evaluation.evaluation_id}" in link
         assert "statistics=true" in link
@@ -115,8 +117,10 @@ def test_from_the_verdict_to_the_slices_of_one_tag(browser: "Browser", board: Bo
 def test_exploratory_metrics_are_drawn_when_they_are_asked_for(browser: "Browser", board: Board) -> None:
     with Visit(browser, f"{board.url}/compare") as visit:
         before = shown_charts(visit.page)
+        assert not any("answer_rouge_l" in each for each in before)
         visit.page.get_by_text("shown without a claim").click()
         visit.page.wait_for_url("**exploratory=true**")
+        visit.page.locator(".rt-drawn img[alt*=answer_rouge_l]").first.wait_for(state="attached")
         visit.rest()
         visit.page.wait_for_function(f"document.querySelectorAll('.rt-drawn').length > {len(before)}")
         assert any("answer_rouge_l" in each for each in shown_charts(visit.page))

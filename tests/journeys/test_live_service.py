@@ -52,7 +52,7 @@ async def ask(service: LiveService, text: str, unit: str | None = "ann", **more:
     return await service.ask(Question(text=text, unit=unit, caller="tests", query_at=time.time(), **more))
 
 
-async def until_scored(reader: LiveReader, trial_ids: list[str], n: int, *, within_s: float = 20.0) -> list[dict[str, Any]]:
+async def until_scored(reader: LiveReader, trial_ids: list[str], n: int, *, within_s: float = 60.0) -> list[dict[str, Any]]:
     deadline = time.monotonic() + within_s
     while True:
         found = [
@@ -158,7 +158,7 @@ def with_llm(folder: Path, server: ScriptedLlm, *, scoring: dict[str, Any] | Non
         folder,
         generation={"provider": "openai-compatible", **llm},
         metrics={"primary": {"name": "nDCG@10"}, "judge": llm},
-        llm={"timeout_s": 2, "attempts": 2, "patience_s": 2},
+        llm={"timeout_s": 30, "attempts": 2, "patience_s": 2},
         live={
             "metrics": {"primary": {"name": "judge_correctness"}, "secondary": ["nDCG@10"]},
             "scoring": {"judge_share": 1.0, **(scoring or {})},
@@ -175,7 +175,7 @@ def test_an_llm_answers_and_a_judge_scores_both_twins_of_a_request(tmp_path: Pat
         async with running(path) as service:
             served = await asyncio.gather(*(ask(service, text, f"user{n}") for n, text in enumerate([*texts, "what is a bollard"])))
             parts = service.running.parts
-            for _ in range(100):
+            for _ in range(600):
                 if len(logged := parts.reader.recent(parts.recorder.live_id)) == 14:
                     break
                 await asyncio.sleep(0.1)
@@ -203,12 +203,12 @@ def test_a_dead_llm_fails_trials_and_the_service_recovers_by_itself(tmp_path: Pa
             assert (await ask(service, texts[0])).logged
             server.script = lambda _request, _number: Reply(status=503)
             failures = set()
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while "generate: StoppedError" not in failures and time.monotonic() < deadline:
                 outcomes = await asyncio.gather(*(ask(service, text) for text in texts[:8]), return_exceptions=True)
                 failures |= {outcome.failure for outcome in outcomes if isinstance(outcome, AnswerFailedError)}
             server.script = reader_and_judge
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while time.monotonic() < deadline:
                 try:
                     return failures, (await ask(service, texts[1])).logged

@@ -32,7 +32,7 @@ def experiment_of(folder: Path, server: ScriptedLlm, *, n_queries: int = 30, **m
             "guardrails": [{"name": "failed", "max_increase": 0.05}],
             "judge": llm,
         },
-        "llm": {"timeout_s": 2, "attempts": 3, "patience_s": 5},
+        "llm": {"timeout_s": 30, "attempts": 3, "patience_s": 5},
         "analysis": {"resamples": 1000, "latency_queries": 10, "min_queries": 20},
     }
     return write_experiment(folder / "e.yaml", data, **{**settings, **more})

@@ -144,7 +144,7 @@ def test_a_reader_opens_a_win_by_keyboard_and_reads_both_sides(browser: "Browser
         assert not first.locator(".sides").is_visible()
         first.locator("summary").first.focus()
         visit.page.keyboard.press("Enter")
-        assert first.locator(".sides").is_visible()
+        first.locator(".sides").wait_for()
         assert first.locator(".passage.gold").first.is_visible()
         assert samples.SCRIPT in first.inner_text()
         assert visit.page.title().startswith("Adopt custom")

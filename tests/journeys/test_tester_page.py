@@ -101,6 +101,7 @@ def test_two_answers_are_compared_without_a_word_on_whose_they_are_and_a_reload_
     browser: "Browser", standing: Standing
 ) -> None:
     def sides(visit: Visit) -> list[str]:
+        visit.page.locator(".t-answer").nth(1).wait_for()
         return visit.page.locator(".t-answer").all_inner_texts()
 
     with Visit(browser, standing.url, standing.key(), at="/?mode=side") as visit:
@@ -114,6 +115,7 @@ def test_two_answers_are_compared_without_a_word_on_whose_they_are_and_a_reload_
             assert seen.startswith(name)
             assert (trial.trial.answer.text or "No answer: the documents hold none that fits.") in seen
         same = len({trial.trial.answer and trial.trial.answer.text for trial in stored.trials}) == 1
+        visit.rest()
         assert visit.page.get_by_text("Both say the same").count() == int(same)
         visit.button("Left is better").click()
         visit.says("Saved: left is better.")
@@ -174,6 +176,7 @@ def test_it_works_by_keyboard_alone(browser: "Browser", standing: Standing) -> N
         visit.button("Good answer").wait_for()
         visit.page.wait_for_url("**trial=*")
         assert thumbs(standing.log, visit.trial_id) == [], "typing is not voting"
+        visit.rest()
         tab_to(visit, "Good answer")
         outline = visit.page.evaluate(
             "getComputedStyle(document.activeElement).outlineStyle + getComputedStyle(document.activeElement).outlineWidth"
@@ -194,17 +197,18 @@ def test_it_works_by_keyboard_alone(browser: "Browser", standing: Standing) -> N
         visit.rest()
         tab_to(visit, "wrong")
         visit.page.keyboard.press("ArrowRight")
-        assert focused(visit) == "wrong source"
+        wait_until(lambda: focused(visit) == "wrong source")
         visit.page.keyboard.press("Enter")
         tab_to(visit, "Comment")
         tab_to(visit, "Save details")
         visit.page.keyboard.press("Enter")
         visit.says("Saved: a poor answer, with 1 tag and a comment.")
+        visit.rest()
         summary = visit.page.locator(".t-source summary").first
         assert not visit.page.locator(".t-source .rt-plain").first.is_visible()
         summary.focus()
         visit.page.keyboard.press("Enter")
-        assert visit.page.locator(".t-source .rt-plain").first.is_visible()
+        visit.page.locator(".t-source .rt-plain").first.wait_for()
         tab_to(visit, "Source 1 does not")
         visit.page.keyboard.press("Enter")
         visit.says("Saved: source 1 does not help.")
@@ -212,10 +216,12 @@ def test_it_works_by_keyboard_alone(browser: "Browser", standing: Standing) -> N
         tab_to(visit, "Compare two answers")
         visit.page.keyboard.press("Enter")
         visit.says("You get two answers")
+        visit.rest()
         tab_to(visit, "Your question")
         visit.page.keyboard.type("what is the pallet of pw0016")
         visit.page.keyboard.press("Enter")
         visit.button("Left is better").wait_for()
+        visit.rest()
         visit.page.locator("h1").click()
         for pressed, saved in (
             ("ArrowLeft", "left is better"),
@@ -256,6 +262,7 @@ def test_an_llms_answer_is_readable_and_nothing_in_it_is_active(browser: "Browse
         ):
             visit.ask()
             answer = visit.page.locator(".t-answer")
+            answer.locator("td").last.wait_for()
             assert answer.locator("strong").all_inner_texts() == ["Wait 20 minutes", "bold"]
             assert [each.get_attribute("value") for each in answer.locator("ol > li").all()] == ["2", "4"]
             assert answer.locator("em").inner_text() == "then"
@@ -309,6 +316,7 @@ def test_the_browsers_back_shows_what_was_there_before(browser: "Browser", stand
         assert visit.trial_id == first
         visit.says("Saved: a good answer.")
         assert "pw0022" in visit.page.locator(".t-question").inner_text()
+        visit.rest()
         assert visit.button("Left is better").count() == 0
 
 

@@ -140,7 +140,7 @@ def page(monkeypatch: pytest.MonkeyPatch, url: str, key: str = "rt_a_b", **param
     """The page's logic without a browser."""
     monkeypatch.setenv("RAGTRIAL_TESTER", json.dumps({"service": url}))
     monkeypatch.setenv("RAGTRIAL_TESTER_KEY", key)
-    test = AppTest.from_file(str(TESTER), default_timeout=30)
+    test = AppTest.from_file(str(TESTER), default_timeout=60)
     for name, value in params.items():
         test.query_params[name] = value
     return test.run()

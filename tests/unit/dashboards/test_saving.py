@@ -31,7 +31,7 @@ class SlowService:
     def feedback(self, body: dict[str, Any]) -> Response:
         self.votes.append((body["thumb"], body["key"]))
         self.arrived.release()
-        assert self.go.acquire(timeout=20)
+        assert self.go.acquire(timeout=60)
         return JSONResponse({} if self.status == 200 else {"error": {"code": "x", "message": "no"}}, status_code=self.status)
 
     def thumbs(self) -> list[str]:
@@ -42,7 +42,7 @@ class SlowService:
 def slow_service() -> Iterator[tuple[SlowService, Service]]:
     app, slow = FastAPI(), SlowService()
     app.add_api_route("/v1/feedback", slow.feedback, methods=["POST"])
-    with running(app) as url, httpx.Client(base_url=url) as client:
+    with running(app) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield slow, Service(client, "")
 
 
@@ -62,7 +62,7 @@ def test_a_change_of_mind_while_a_vote_is_on_its_way_is_sent_after_it() -> None:
         slot: Slot[Vote] = Slot()
         slot.say(GOOD)
         first = sender(slot, service)
-        assert slow.arrived.acquire(timeout=20)
+        assert slow.arrived.acquire(timeout=60)
         slot.say(POOR)
         second = sender(slot, service)
         assert not slow.arrived.acquire(timeout=0.3), "one is sent at a time, or the last to arrive may not be the last one"
@@ -80,7 +80,7 @@ def test_a_change_of_mind_that_nobody_has_sent_yet_is_still_to_be_sent() -> None
         slot: Slot[Vote] = Slot()
         slot.say(GOOD)
         first = sender(slot, service)
-        assert slow.arrived.acquire(timeout=20)
+        assert slow.arrived.acquire(timeout=60)
         slot.say(POOR)
         slow.go.release(2)
         first.join()
@@ -96,7 +96,7 @@ def test_the_trouble_of_a_vote_that_was_overtaken_is_not_that_of_the_next_one() 
         slot.say(POOR)
         slow.status = 500
         first = sender(slot, service)
-        assert slow.arrived.acquire(timeout=20)
+        assert slow.arrived.acquire(timeout=60)
         slot.say(GOOD)
         slow.go.release()
         first.join()

@@ -203,7 +203,7 @@ def test_who_is_patient_waits_for_its_turn_however_long_another_takes_it(postgre
                 pass
             patient = pool.submit(upgrade)
             assert not done.wait(0.6)
-        patient.result(10)
+        patient.result(60)
     for engine in (holding, waiting):
         engine.dispose()
 

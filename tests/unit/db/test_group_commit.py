@@ -21,7 +21,7 @@ class Storage:
         self.answers.set()
 
     def write(self, items: Sequence[int]) -> list[object]:
-        self.answers.wait(20)
+        self.answers.wait(60)
         if self.error is not None:
             raise self.error
         self.batches.append(list(items))
@@ -42,9 +42,9 @@ def test_what_comes_together_is_written_together_in_order_and_each_gets_its_own_
     queue.close()
     assert list(chain(*storage.batches)) == [0, 1, -2, 3, 4, 5]
     assert max(map(len, storage.batches)) == 4
-    assert [future.result(5) for n, future in enumerate(futures) if n != 2] == [0, 10, 30, 40, 50]
+    assert [future.result(30) for n, future in enumerate(futures) if n != 2] == [0, 10, 30, 40, 50]
     with pytest.raises(StoreError, match="odd"):
-        futures[2].result(5)
+        futures[2].result(30)
 
 
 @pytest.mark.parametrize("error", [StoreError("database 'log' refused: disk full"), RuntimeError("a bug")])
@@ -55,11 +55,11 @@ def test_a_failure_fails_all_that_waits_each_with_an_error_of_its_own_and_the_ne
     storage.error = error
     futures = [queue.submit(n) for n in range(10)]
     storage.answers.set()
-    found = [future.exception(5) for future in futures]
+    found = [future.exception(30) for future in futures]
     assert all(isinstance(one, StoreError) and str(error) in str(one) for one in found)
     assert len({id(one) for one in found}) == 10
     storage.error = None
-    assert queue.submit(7).result(5) == 70
+    assert queue.submit(7).result(30) == 70
     queue.close()
 
 
@@ -76,10 +76,10 @@ def test_a_silent_database_fails_what_waits_after_3_s_and_refuses_at_once_until_
     with pytest.raises(StoreError, match="has not answered"):
         queue.submit(8)
     storage.answers.set()
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while time.monotonic() < end:
         try:
-            assert queue.submit(9).result(5) == 90
+            assert queue.submit(9).result(30) == 90
             break
         except StoreError:
             time.sleep(0.01)
@@ -95,7 +95,7 @@ def test_the_queue_is_bounded_and_refuses_when_closed() -> None:
     with pytest.raises(QueueFullError, match="3 records wait for database 'log'"):
         queue.submit(4)
     storage.answers.set()
-    assert [future.result(5) for future in futures] == [0, 10, 20]
+    assert [future.result(30) for future in futures] == [0, 10, 20]
     queue.close()
     queue.close()
     with pytest.raises(StoreError, match="is closed"):

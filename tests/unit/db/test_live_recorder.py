@@ -241,7 +241,7 @@ def test_what_postgresql_ends_because_two_workers_wait_for_each_other_is_written
         time.sleep(0.4)  # it has written the first one, and waits for the second; PostgreSQL looks for a circle a second after that
         other.exec_driver_sql(score.format("t1"))
         other.commit()
-        assert writing.result(10) == [None, None]
+        assert writing.result(60) == [None, None]
         with LiveReader(postgres_url) as reader:
             assert [reader.scores_of(trial_id)[0].value for trial_id in ("t1", "t2")] == [1.0, 1.0], "the other one was first"
     engine.dispose()

@@ -225,11 +225,12 @@ def test_closing_does_not_wait_for_a_server_that_hangs(server: ScriptedLlm):
 
 
 def test_when_the_first_who_asks_is_cancelled_the_next_asks(server: ScriptedLlm):
-    server.script = lambda _asked, number: Reply(delay_s=0.3, text=f"reply {number}")
+    server.script = lambda _asked, number: Reply(delay_s=0.3 if number else 2.0, text=f"reply {number}")
 
     async def both() -> Any:
         one_who_leaves = asyncio.ensure_future(gate.ask(ask(server)))
-        await asyncio.sleep(0.05)
+        while not server.requests:
+            await asyncio.sleep(0.01)
         other = asyncio.ensure_future(gate.ask(ask(server)))
         await asyncio.sleep(0.05)
         one_who_leaves.cancel()

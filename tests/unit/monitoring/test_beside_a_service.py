@@ -35,7 +35,8 @@ def test_a_service_looks_by_itself_and_shows_and_sends_what_it_finds(tmp_path: P
         with live(log.path) as service, service.client("viewer") as viewer:
             deadline = time.monotonic() + 60
             alerts: dict[str, float] = {}
-            while time.monotonic() < deadline and not alerts.get("query_embedding"):
+            raised = ("query_embedding", "new_terms")
+            while time.monotonic() < deadline and not (all(map(alerts.get, raised)) and len(receiver.bodies) >= len(raised)):
                 log.serve(1, words=NEW_WORDS)
                 time.sleep(0.5)
                 text = viewer.get("/metrics").text

@@ -242,7 +242,7 @@ def test_watching_outlives_a_file_that_is_half_written_and_ends_when_it_is_asked
         process.stdout.readline()
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         assert process.returncode == 0
 
 

@@ -154,7 +154,7 @@ def test_a_monitor_that_is_killed_and_started_again_repeats_no_alarm(tmp_path: P
         command = [sys.executable, "-c", "from ragtrial.cli.main import main; main()", "monitor", str(log.path), "--watch", "1s", "--quiet"]
 
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and len(receiver.bodies) < 2:
             log.serve(1, words=NEW_WORDS)
             time.sleep(0.3)

@@ -60,11 +60,11 @@ def test_a_server_that_takes_few_passages_is_asked_in_parts(server: RerankServer
         (Reply(body={"results": [{"index": 0, "relevance_score": 1.0}]}), "of the passages 0 to 2 it scored 0"),
         (Reply(body={"results": [{"index": n + 1, "relevance_score": 1.0} for n in range(3)]}), "of the passages 0 to 2 it scored 1, 2, 3"),
         (Reply(body={"results": [{"index": n, "relevance_score": float("nan")} for n in range(3)]}), "not finite"),
-        (Reply(after_s=1.0, body={}), "no answer in time"),
+        (Reply(after_s=1.5, body={}), "no answer in time"),
     ],
 )
 def test_every_fault_is_an_error_that_says_what_happened_and_where(server: RerankServer, reply: Reply, said: str) -> None:
-    with client(server, timeout_s=0.3) as reranker:
+    with client(server, timeout_s=1.0) as reranker:
         server.script = lambda _request, _right: reply
         with pytest.raises(RerankError, match=said) as found:
             reranker.score(ASKED[:1])
@@ -80,8 +80,8 @@ def test_a_moment_of_too_many_requests_is_waited_for(server: RerankServer) -> No
 
 
 def test_an_endpoint_that_gives_no_answer_is_left_alone_for_a_moment_where_users_wait(server: RerankServer) -> None:
-    with client(server, timeout_s=0.2, hold_off_s=0.4) as reranker:
-        server.script = lambda _request, _right: Reply(after_s=0.5, body={})
+    with client(server, timeout_s=0.6, hold_off_s=0.6) as reranker:
+        server.script = lambda _request, _right: Reply(after_s=0.9, body={})
         with pytest.raises(RerankError, match="no answer in time"):
             reranker.score(ASKED[1:])
         asked = len(server.requests)
@@ -89,7 +89,7 @@ def test_an_endpoint_that_gives_no_answer_is_left_alone_for_a_moment_where_users
             reranker.score(ASKED[1:])
         assert len(server.requests) == asked
         server.script = None
-        time.sleep(0.45)
+        time.sleep(0.65)
         assert reranker.score(ASKED[1:])[0].tolist() == [1.0, 0.0]
 
 

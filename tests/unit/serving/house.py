@@ -44,6 +44,7 @@ class Watched:
     batches: list[tuple[str, ...]] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
     gate: threading.Event = field(default_factory=threading.Event)
+    asked: int = 0
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -53,7 +54,8 @@ class Watched:
         return self.inner.identity
 
     def embed(self, texts: Sequence[str], *, kind: Kind, progress: Callable[[int], None] | None = None) -> Vectors:
-        self.gate.wait(10)
+        self.asked += 1
+        self.gate.wait(60)
         self.batches.append(tuple(texts))
         self.threads.add(threading.current_thread().name)
         if self.fails_on & set(texts):

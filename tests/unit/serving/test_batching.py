@@ -30,8 +30,10 @@ def batcher_of(made: House, **limits) -> MicroBatcher:
 async def held(made: House, batcher: MicroBatcher, *, arm: str = "baseline"):
     """A first query that keeps the thread busy until its model's gate opens."""
     made.models[arm].gate.clear()
+    asked = made.models[arm].asked
     first = asyncio.create_task(batcher.find("first", [arm]))
-    await asyncio.sleep(0.05)
+    while made.models[arm].asked == asked:
+        await asyncio.sleep(0.01)
     return first
 
 
@@ -60,14 +62,14 @@ def test_queries_that_wait_together_are_embedded_together(made):
 
 def test_a_lone_query_does_not_wait_for_others(made):
     async def run():
-        batcher = batcher_of(made, wait_ms=500)
+        batcher = batcher_of(made, wait_ms=20_000)
         start = time.perf_counter()
         await batcher.find("where is number1", ["baseline"])
         waited = time.perf_counter() - start
         closing(batcher, made)
         return waited
 
-    assert asyncio.run(run()) < 0.4
+    assert asyncio.run(run()) < 15
 
 
 def test_a_query_for_both_arms_is_found_in_one_pass_and_embedded_once_by_each_model(made):
@@ -223,7 +225,7 @@ def test_users_go_before_silent_work_which_goes_in_small_batches(made):
 
 def test_silent_work_waits_while_a_user_is_in_the_house_but_not_for_ever(made):
     async def run():
-        batcher = batcher_of(made, silent_gather_s=0.0, silent_patience_s=0.3)
+        batcher = batcher_of(made, silent_gather_s=0.0, silent_patience_s=1.0)
         start = time.perf_counter()
         with batcher.user():
             silent = asyncio.create_task(batcher.find("silent", ["custom"], silent=True))
@@ -236,7 +238,7 @@ def test_silent_work_waits_while_a_user_is_in_the_house_but_not_for_ever(made):
 
     waiting, waited = asyncio.run(run())
     assert waiting
-    assert waited >= 0.3
+    assert waited >= 1.0
 
 
 def test_a_full_silent_lane_refuses_silent_work_only(made):
@@ -312,9 +314,9 @@ def test_a_model_that_returns_too_few_vectors_fails_its_queries_and_the_thread_l
         model = Short(arm.embedder)
         arms = {"baseline": replace(arm, embedder=model)}
         batcher = MicroBatcher(arms, counts=ServingCounts("house"))
-        failed = await asyncio.wait_for(batcher.find("where is number1", ["baseline"]), 5)
+        failed = await asyncio.wait_for(batcher.find("where is number1", ["baseline"]), 60)
         model.short = False
-        found = await asyncio.wait_for(batcher.find("where is number1", ["baseline"]), 5)
+        found = await asyncio.wait_for(batcher.find("where is number1", ["baseline"]), 60)
         closing(batcher, made)
         return failed["baseline"], found["baseline"]
 

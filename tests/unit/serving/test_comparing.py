@@ -78,7 +78,7 @@ def test_both_arms_are_made_at_the_same_time(tmp_path):
     class Meeting(Quoting):
         def generate(self, query, passages):
             if query.text != "warm-up":
-                both.wait(5)  # breaks where the other one is not on its way
+                both.wait(30)  # breaks where the other one is not on its way
             return super().generate(query, passages)
 
     made = house(tmp_path, generators={"baseline": Meeting(), "custom": Meeting()})
@@ -293,7 +293,7 @@ def test_answers_of_others_silent_twins_and_stand_ins_are_not_there_in_the_same_
     async def run():
         async with serving(made) as service:
             served = await ask(service)
-            for _ in range(50):
+            for _ in range(1200):
                 if len(made.logged()) == 2:
                     break
                 await asyncio.sleep(0.05)

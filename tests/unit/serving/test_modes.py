@@ -23,7 +23,7 @@ def test_in_mode_shadow_the_custom_arm_answers_in_silence(tmp_path):
         async with serving(made) as service:
             served = [await ask(service, f"where is number{i}", f"unit{i}") for i in range(5)]
             await ask(service, unit=None)
-            for _ in range(50):
+            for _ in range(1200):
                 if len(made.logged()) == 11:
                     break
                 await asyncio.sleep(0.05)
@@ -71,7 +71,7 @@ def test_twins_take_few_of_the_places_where_answers_are_generated(tmp_path):
     async def run():
         async with serving(made) as service:
             await asyncio.gather(*(ask(service, f"where is number{i}", f"unit{i}") for i in range(4)))
-            for _ in range(100):
+            for _ in range(1200):
                 if len(made.logged()) == 8:
                     break
                 await asyncio.sleep(0.05)
@@ -123,7 +123,7 @@ class Backwards:
 
 async def logs(made, n):
     """Wait until so many trials are logged."""
-    for _ in range(100):
+    for _ in range(1200):
         if len(made.logged()) >= n:
             return
         await asyncio.sleep(0.05)

@@ -52,7 +52,13 @@ def unwilling(tmp_path, mode="split", **live):
     return house(tmp_path, mode, live=live, recording=Unwilling)
 
 
-async def outages_of(made, *, within_s=6.0):
+async def until(holds, *, within_s=60.0):
+    async with asyncio.timeout(within_s):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+async def outages_of(made, *, within_s=60.0):
     for _ in range(int(within_s / 0.1)):
         if found := made.reader.outages(made.recorder.live_id):
             return found
@@ -152,7 +158,7 @@ def test_a_twin_that_cannot_be_logged_does_not_make_the_service_unready(tmp_path
             await ask(service)
             made.recorder.error = LOST
             made.models["custom"].gate.set()
-            for _ in range(60):
+            for _ in range(1200):
                 if service.counts.value("ragtrial_shed_total", kind="twin not logged"):
                     break
                 await asyncio.sleep(0.05)
@@ -225,7 +231,7 @@ def test_a_twin_that_can_not_be_logged_is_counted_and_nobody_is_refused_for_it(t
             await ask(service)
             made.recorder.error = LOST
             made.models["custom"].gate.set()
-            for _ in range(40):
+            for _ in range(1200):
                 if counted := service.counts.value("ragtrial_shed_total", kind="twin not logged"):
                     return counted, service.running.outages.now()
                 await asyncio.sleep(0.05)
@@ -313,12 +319,12 @@ def test_a_state_that_can_not_be_read_for_long_stops_the_treatment_until_it_can(
             watch = TrafficWatch(read, running.read_traffic(), counts=service.counts, every_s=0.02, monotonic=steady)
             task = asyncio.create_task(watch.run())
             error.append(LOST)
-            await asyncio.sleep(0.1)
+            await until(lambda: watch.error is not None)
             known = watch.in_force.stopped
             steady.now += 11
             lost, said = watch.in_force, watch.error
             error.clear()
-            await asyncio.sleep(0.1)
+            await until(lambda: watch.error is None and not watch.in_force.stopped)
             task.cancel()
             return known, lost, said, watch.in_force, watch.error
 

@@ -276,7 +276,7 @@ def test_the_work_goes_on_by_itself_and_takes_up_what_an_earlier_process_left(tm
     async def second():
         async with serving(again) as service:
             task = asyncio.create_task(scoring_of(service, free=free_scorers(), judged=(Judge(),)).run())
-            for _ in range(100):
+            for _ in range(1200):
                 found = [scores(again, each.trial_id) for each in served]
                 if all(set(each) == {*FREE, "judge_groundedness"} for each in found):
                     break
@@ -303,7 +303,7 @@ def test_a_judgment_that_is_paid_for_waits_for_an_import_of_scores_and_is_not_as
                 task = asyncio.create_task(scoring_of(service, judged=(judge,)).score_judged())
                 assert not (await asyncio.wait({task}, timeout=1))[0]
                 await ask(service)
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, 60)
             return scores(made, served.trial_id)
 
     assert asyncio.run(run()) == {"nDCG@3": 0.25, "judge_groundedness": 1.0}

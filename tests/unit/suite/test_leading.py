@@ -77,7 +77,7 @@ def test_who_waits_gets_it_when_it_is_free(postgres_url: str) -> None:
         thread.start()
         thread.join(0.3)
         order.append("first")
-    thread.join(20)
+    thread.join(60)
     assert order == ["first", "second"]
 
 

@@ -316,7 +316,7 @@ def test_a_watch_shows_that_it_lives_also_while_there_is_nothing_to_read(tmp_pat
         _Stop(tmp_path / "nowhere" / "alive").beat()
 
 
-def until(holds: Callable[[], bool], *, within_s: float = 30) -> None:
+def until(holds: Callable[[], bool], *, within_s: float = 60) -> None:
     end = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < end

@@ -118,11 +118,11 @@ def test_a_service_that_has_to_index_waits_its_turn_and_says_for_what(path: Path
         with lead.held():
             thread = threading.Thread(target=lambda: found.append(opened(path, cache="one")))
             thread.start()
-            end = time.monotonic() + 20
+            end = time.monotonic() + 60
             while not caplog.records and time.monotonic() < end:
                 time.sleep(0.05)
             assert not found
-        thread.join(30)
+        thread.join(60)
     said = [record.getMessage() for record in caplog.records]
     assert said[0] == "waiting for another process, which is indexing or measuring with the same database (lock 'indexing')"
     assert said[1].startswith("a collection is to be made, completed or measured")
