@@ -4,8 +4,9 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ragtrial.domain.execution import RaySpec
 from ragtrial.errors import MissingExtraError, SetupError
@@ -15,6 +16,7 @@ _LOCAL = {
     "RAY_AUTH_MODE": "token",  # Ray's own choice for a Ray that is started here; said aloud, so that it doesn't tell of it
 }
 _ALWAYS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+_LATE = "timed out during startup"
 _BLOCK_BYTES = 1 << 20
 """What a task hands on at a time: small, so that a shard is spread over the actors and progress is seen while it lasts."""
 
@@ -52,16 +54,18 @@ def ray_session(spec: RaySpec) -> Iterator[None]:
 
 
 def _join(spec: RaySpec) -> None:
-    import ray
-
-    options: dict[str, object] = {"address": spec.address or "local"}
+    options: dict[str, Any] = {"address": spec.address or "local"}
     if spec.address is None:
         options |= {"include_dashboard": False, "num_cpus": spec.local_cpus}
         if spec.object_store_mb is not None:
             options["object_store_memory"] = spec.object_store_mb << 20
     try:
-        with _silenced():
-            ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=True)
+        try:
+            _init(options)
+        except Exception as error:
+            if spec.address is not None or _LATE not in str(error):
+                raise
+            _init(options)  # what a first start reads from the disk may take longer than the 30 s for which Ray waits
     except Exception as error:  # where a node takes too long to start, Ray raises Exception itself
         said = " ".join(str(error).split())[:300]
         if spec.address is None:
@@ -72,6 +76,13 @@ def _join(spec: RaySpec) -> None:
             f"the Ray cluster at {spec.address!r} can't be joined ({said}): check ray.address, that Ray's version and Python's are the same there, "
             "or use execution: local"
         ) from error
+
+
+def _init(options: Mapping[str, Any]) -> None:
+    import ray
+
+    with _silenced():
+        ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL, configure_logging=True)
 
 
 @contextlib.contextmanager

@@ -305,16 +305,30 @@ def test_groups_are_imported_by_nobody_yet_which_the_file_is_told(world: World) 
         load_experiment(path)
 
 
-def test_a_ray_that_takes_too_long_to_start_is_a_reason_and_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ray_that_takes_too_long_to_start_is_started_again_and_then_a_reason_and_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
-    def late(**_options: object) -> None:
-        raise Exception("The current node timed out during startup.")  # noqa: TRY002 - as Ray does on a machine that is too busy
+    late = [True, False]
 
-    monkeypatch.setattr(ray, "init", late)
+    def start(**_options: object) -> None:
+        if late.pop(0):
+            raise Exception("The current node timed out during startup.")  # noqa: TRY002 - as Ray does on a machine that is too busy
+
+    monkeypatch.setattr(ray, "init", start)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with ray_session(RaySpec()):
+        assert not late
+    late = [True, True]
     with pytest.raises(SetupError, match=r"Ray can't be started here \(The current node timed out"), ray_session(RaySpec()):
         pass
+    late = [True, False]
+    with (
+        pytest.raises(SetupError, match=r"the Ray cluster at '10.0.0.1:6379' can't be joined"),
+        ray_session(RaySpec(address="10.0.0.1:6379")),
+    ):
+        pass
+    assert late == [False]
 
 
 def test_milvus_lite_imports_no_files(world: World) -> None:
