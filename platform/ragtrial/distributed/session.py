@@ -65,7 +65,7 @@ def _join(spec: RaySpec) -> None:
         except Exception as error:
             if spec.address is not None or _LATE not in str(error):
                 raise
-            _init(options)  # what a first start reads from the disk may take longer than the 30 s for which Ray waits
+            _init(options)  # now and then one of Ray's processes does not come up within the 30 s for which it waits; the next ones do
     except Exception as error:  # where a node takes too long to start, Ray raises Exception itself
         said = " ".join(str(error).split())[:300]
         if spec.address is None:
