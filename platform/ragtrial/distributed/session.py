@@ -17,6 +17,7 @@ _LOCAL = {
 }
 _ALWAYS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 _LATE = "timed out during startup"
+"""What Ray says, in an `Exception` of no kind of its own, where a node does not come up in time."""
 _BLOCK_BYTES = 1 << 20
 """What a task hands on at a time: small, so that a shard is spread over the actors and progress is seen while it lasts."""
 
