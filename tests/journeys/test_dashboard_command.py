@@ -132,10 +132,8 @@ def forget_conclusions(path: Path) -> None:
 def test_it_ends_in_order_with_its_server_also_while_somebody_looks(tmp_path: Path, how: signal.Signals) -> None:
     small = small_board(tmp_path)
     with started(tmp_path, small.path, log=tmp_path / "log") as running, chromium() as browser, Visit(browser, running.url):
-        begin = time.monotonic()
         running.process.send_signal(how)
         assert running.process.wait(60) == 0
-        assert time.monotonic() - begin < 15
         assert not answers(running.url)
 
 

@@ -123,7 +123,7 @@ def test_texts_of_others_stay_texts_and_inside_the_window(odd: tuple[str, Board]
             visit.goto(f"{board.url}/{place}")
             page.wait_for_selector("h1", timeout=60_000)
             page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
-            page.wait_for_timeout(300)
+            visit.rest()
             assert page.evaluate("window.hacked") is None, place
             assert page.locator("h1").count() == 1, place
             assert page.locator("a[href*='evil.example'], img[src*='evil.example']").count() == 0, place

@@ -284,16 +284,17 @@ def test_a_phone_shows_long_words_and_hostile_and_right_to_left_texts_as_they_ar
     with Visit(browser, standing.url, standing.key(), width=390, scheme=scheme, at=at) as visit:
         visit.ask(long) if at == "/" else visit.compare(long)
         visit.page.locator(".t-source .rt-plain").last.wait_for(state="attached")
+        visit.rest()  # a run that is not over may fold what is unfolded here
         visit.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
-        visit.page.wait_for_timeout(300)
+        visit.page.locator(".t-source .rt-plain").last.wait_for()
         for what in ("document.documentElement", "document.querySelector('[data-testid=stMain]')"):
             assert visit.page.evaluate(f"{what}.scrollWidth") <= 390, what
         assert visit.page.locator(".t-question .rt-plain").inner_text() == long
         assert visit.page.locator(".t-question .rt-plain").get_attribute("dir") == "auto"
         passages = visit.page.locator(".t-source .rt-plain").all_inner_texts()
         assert passages
-        assert all(HOSTILE in passage and ARABIC in passage for passage in passages)
-        assert all(HOSTILE in title for title in visit.page.locator(".t-source .t-title").all_inner_texts())
+        assert [passage for passage in passages if HOSTILE not in passage or ARABIC not in passage] == []
+        assert [title for title in visit.page.locator(".t-source .t-title").all_inner_texts() if HOSTILE not in title] == []
         assert visit.page.locator("[data-testid=stMain] img").count() == 0
         assert not any("outside.example" in url for url in visit.asked)
         assert visit.page.title() != "broken"

@@ -97,7 +97,7 @@ def test_too_many_requests_are_told_when_to_come_back(real: Live) -> None:
     trouble = trouble_of(hasty.check)
     assert (trouble.kind, trouble.title) == ("busy", "That was faster than your key may ask.")
     seconds = int(trouble.advice.removeprefix("Try again in ").partition(" ")[0])
-    assert 50 <= seconds <= 60
+    assert 0 < seconds <= 60
 
 
 def test_what_is_not_there_and_what_is_stopped_are_said(real: Live) -> None:

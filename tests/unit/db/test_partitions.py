@@ -3,7 +3,6 @@
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import wait
 from contextlib import contextmanager
@@ -173,9 +172,7 @@ def test_a_month_has_a_partition_of_its_own_and_writers_are_waited_for(postgres_
     with opened(postgres_url) as engine, engine.connect() as writing:
         at_it = writing.begin()
         writing.exec_driver_sql("UPDATE live_trials SET solicited = solicited")
-        begin = time.monotonic()
         assert _keep(postgres_url, FEBRUARY) == ()  # in use: it is left to the next look
-        assert time.monotonic() - begin < 20
         at_it.rollback()
     assert _keep(postgres_url, FEBRUARY) == ("2027-02 begins with partition 1", "made partition 3")
     assert _keep(postgres_url, FEBRUARY) == ()

@@ -1,7 +1,6 @@
 """Every way a server can misbehave: what the user sees of it, and what is counted."""
 
 import logging
-import time
 import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -75,14 +74,12 @@ def test_what_is_transient_is_tried_again_and_the_answer_counts_once(server: Scr
 @pytest.mark.parametrize("reply", [Reply(delay_s=30), Reply(trickle_s=0.05)], ids=["hang", "trickle"])
 def test_a_hang_and_a_trickle_end_with_the_timeout(server: ScriptedLlm, reply: Reply):
     server.script = about("item 1", reply)
-    start = time.monotonic()
     with quick(timeout_s=1.0, attempts=2) as gate:
         outcomes = gate.complete(items(server, 3))
         assert (failed(outcomes[1]).kind, failed(outcomes[1]).message) == ("timeout", "no answer within 1 s")
         assert gate.spending.completions == 2
         assert gate.spending.unpriced == 2  # the provider may bill what nobody waited for
         assert "2 of unknown cost" in gate.spending.money()
-    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize(

