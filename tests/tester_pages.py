@@ -247,12 +247,14 @@ class Visit:
         self.question.press("Enter")
         self.button("Good answer").wait_for()
         self.page.wait_for_url("**trial=*")
+        self.rest()
 
     def compare(self, text: str = QUESTION) -> None:
         self.question.fill(text)
         self.question.press("Enter")
         self.button("Left is better").wait_for()
         self.page.wait_for_url("**comparison=*")
+        self.rest()
 
 
 def trials_of(log: LiveReader, text: str) -> list[LiveTrial]:

@@ -283,8 +283,6 @@ def test_a_phone_shows_long_words_and_hostile_and_right_to_left_texts_as_they_ar
     long = f"anchor {'x' * 1900} {ARABIC}"
     with Visit(browser, standing.url, standing.key(), width=390, scheme=scheme, at=at) as visit:
         visit.ask(long) if at == "/" else visit.compare(long)
-        visit.page.locator(".t-source .rt-plain").last.wait_for(state="attached")
-        visit.rest()  # a run that is not over may fold what is unfolded here
         visit.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
         visit.page.locator(".t-source .rt-plain").last.wait_for()
         for what in ("document.documentElement", "document.querySelector('[data-testid=stMain]')"):
