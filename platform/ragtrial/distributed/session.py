@@ -16,8 +16,9 @@ _LOCAL = {
     "RAY_AUTH_MODE": "token",  # Ray's own choice for a Ray that is started here; said aloud, so that it doesn't tell of it
 }
 _ALWAYS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-_LATE = "timed out during startup"
-"""What Ray says, in an `Exception` of no kind of its own, where a node does not come up in time."""
+_LATE = "timed out"
+"""What Ray says, in exceptions of no kind of their own, where a node ("timed out during startup") or its GCS ("Timed out waiting for file
+.../gcs_server_port_...") does not come up in time."""
 _BLOCK_BYTES = 1 << 20
 """What a task hands on at a time: small, so that a shard is spread over the actors and progress is seen while it lasts."""
 
@@ -64,7 +65,7 @@ def _join(spec: RaySpec) -> None:
         try:
             _init(options)
         except Exception as error:
-            if spec.address is not None or _LATE not in str(error):
+            if spec.address is not None or _LATE not in str(error).lower():
                 raise
             _init(options)  # now and then one of Ray's processes does not come up within the 30 s for which it waits; the next ones do
     except Exception as error:  # where a node takes too long to start, Ray raises Exception itself
