@@ -1,10 +1,12 @@
 """Delivery over a real socket: once, in order, signed, tried again, and not repeated by a restart."""
 
+import contextlib
 import hashlib
 import hmac
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -78,15 +80,25 @@ def test_what_may_pass_is_tried_again_and_what_will_not_is_not(statuses: tuple[i
     assert waited == [1.0, 4.0][: tries - 1]
 
 
-def test_a_receiver_that_is_not_there_or_never_answers_is_a_problem_and_no_crash() -> None:
+def test_a_receiver_that_is_not_there_or_answers_late_is_a_problem_and_no_crash() -> None:
     with receiving() as receiver:
         pass
     assert "out of reach" in str(post(alert(alert_id=1), receiver.url, waits_s=()))
     import socket
 
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+    with socket.create_server(("127.0.0.1", 0)) as late:
+
+        def answer() -> None:
+            connection, _ = late.accept()
+            time.sleep(3)
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        url = f"http://127.0.0.1:{late.getsockname()[1]}/"
         assert "out of reach" in str(post(alert(alert_id=1), url, waits_s=(), timeout_s=0.2))
+        answering.join()
 
 
 def test_each_change_is_delivered_once_and_in_order(url: str) -> None:

@@ -14,6 +14,7 @@ from ragtrial.domain.planned import PrimaryMetric
 from ragtrial.errors import InputError, SetupError
 from ragtrial.splitting import Split, initial_state
 from ragtrial.suite.traffic import Traffic, TrafficPlan, simulate
+from ragtrial.suite.traffic_users import population, visits
 from servers.live_server import LiveServer, each, running
 
 QUERIES = tuple(Query(query_id=f"q{n}", text=f"where does the crane number {n} stand?") for n in range(40))
@@ -234,7 +235,10 @@ def test_no_service_is_said_before_any_traffic() -> None:
 def test_a_rate_is_kept_and_waiting_for_a_turn_counts_as_latency() -> None:
     plan = replace(PLAN, n_queries=60, rate=60.0, duplicates=0.0)
     relaxed = driven(LiveServer(sources=right), plan)
-    assert relaxed.seconds > 0.5  # 60 arrivals at 60 a second: a second, give or take its Poisson spread
+    coming = visits(population(GOLD, n=plan.n_users, seed=plan.seed), GOLD, n=60, seed=plan.seed, rate=60.0)
+    last = max(visit.due_s for visit in coming)
+    assert 0.5 < last < 2.5  # 60 arrivals at 60 a second: a second, give or take its Poisson spread
+    assert relaxed.seconds >= last
 
     def slow() -> web.Response:
         return web.json_response({}, status=503, headers={"Retry-After": "0.05"})
